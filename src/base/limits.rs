@@ -1,0 +1,51 @@
+#![forbid(unsafe_code)]
+//! Every bound of the server, with its name, unit and reason (STYLE §5: "everything has a bound with a name").
+//! What an operator may change is a key (config) whose default stands here.
+
+/// Largest request frame, bytes: stock's `jute.maxbuffer` default (`BinaryInputArchive.maxBuffer`).
+pub const FRAME_BYTES_MAX: usize = 0xf_ffff;
+
+/// Shards: one bit each in a word of the interest table, one bit to spare (DESIGN §1).
+pub const SHARDS_MAX: usize = 63;
+
+/// Slots of each ring between a shard and the sequencer. A power of two. At 2 x 64 bytes an entry both directions
+/// of one shard take half a megabyte; deep enough that one flush (1 ms) at 1 M requests/s fits.
+pub const RING_SLOTS: usize = 4096;
+
+/// Writes a shard may have outstanding at the sequencer; each has a reserved reply slot, so that replies never find
+/// the result ring full (DESIGN §1, "nobody waits for a full ring"). Half the ring: the rest is for events.
+pub const SHARD_CREDITS: usize = RING_SLOTS / 2;
+
+/// Requests of one connection that are decoded but not answered, before its socket is no longer read.
+pub const CONNECTION_REQUESTS_MAX: usize = 1000;
+
+/// Unsent bytes of one connection past which it is not read (DESIGN §8 "output caps").
+pub const OUTPUT_SOFT_BYTES: usize = 1 << 20;
+
+/// Unsent bytes of events alone past which a connection is closed.
+pub const OUTPUT_EVENTS_HARD_BYTES: usize = 16 << 20;
+
+/// Watches of one session (DESIGN §8).
+pub const SESSION_WATCHES_MAX: usize = 1_000_000;
+
+/// Bytes of one WAL batch: what one flush carries at most.
+pub const BATCH_BYTES_MAX: usize = 4 << 20;
+
+/// Txns of one WAL batch.
+pub const BATCH_TXNS_MAX: usize = 4096;
+
+/// Connections without a session: past it the oldest silent one is closed (DESIGN §8).
+pub const SESSIONLESS_CONNECTIONS_MAX: usize = 16_384;
+
+/// Identities of one connection (reliability M48).
+pub const CONNECTION_IDENTITIES_MAX: usize = 16;
+
+/// Longest text of a client's that enters a log line, bytes (reliability M47).
+pub const LOG_TEXT_BYTES_MAX: usize = 256;
+
+/// Time one slice of a long answer or of a busy fan-out may take, microseconds (DESIGN §2 rule 9).
+pub const SLICE_US_MAX: u64 = 500;
+
+const _: () = assert!(RING_SLOTS.is_power_of_two());
+const _: () = assert!(SHARD_CREDITS < RING_SLOTS);
+const _: () = assert!(SHARDS_MAX < 64);
