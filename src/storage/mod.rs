@@ -16,7 +16,10 @@
 
 pub mod action;
 pub mod aligned;
+mod archive;
+pub mod epoch;
 pub mod names;
+pub mod snapshot;
 pub mod wal;
 
 use crate::base::ServerId;

@@ -66,14 +66,16 @@ pub(super) const BATCH_HEADER_BYTES: usize = 128;
 pub(super) const RECORD_HEADER_BYTES: usize = 12;
 
 const SEGMENT_MAGIC: u64 = u64::from_le_bytes(*b"RKWALSEG");
-const BATCH_MAGIC: u32 = u32::from_le_bytes(*b"RKWB");
-const BATCH_MAGIC_BYTES: [u8; 4] = *b"RKWB";
+const BATCH_MAGIC: [u8; 4] = *b"RKWB";
 
 /// Number of a segment: 1 for the first of a log.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default, Debug)]
 pub struct SegmentId(pub u64);
 
 impl SegmentId {
+    /// Larger than any log reaches, and with room to count on.
+    pub const MAX: SegmentId = SegmentId(1 << 62);
+
     /// The one after.
     #[must_use]
     pub fn next(self) -> SegmentId {
@@ -180,6 +182,10 @@ impl SegmentHeader {
             first: read_zxid(block, 80),
             chain: ChainHash(read_array(block, 88)),
         };
+        let segment = SegmentId(read_u64(block, 40));
+        if segment > SegmentId::MAX || start.previous < Zxid::ZERO || start.first == Zxid::MAX {
+            return Err(HeaderError::Damaged);
+        }
         let start = match read_u32(block, 64) {
             0 => None,
             1 if start.previous < start.first => Some(start),
@@ -190,7 +196,7 @@ impl SegmentHeader {
                 cluster: ClusterId(read_array(block, 16)),
                 server: ServerId(read_u64(block, 32).cast_signed()),
             },
-            segment: SegmentId(read_u64(block, 40)),
+            segment,
             generation: read_u64(block, 48),
             bytes: read_u64(block, 56),
             start,
@@ -283,7 +289,7 @@ impl BatchHeader {
         assert_eq!(self.kind == BatchKind::Seal, self.count == 0);
         batch[..BATCH_HEADER_BYTES].fill(0);
         let mut fields = Fields::new(batch);
-        fields.u32(0, BATCH_MAGIC);
+        fields.bytes(0, &BATCH_MAGIC);
         fields.u64(24, self.generation);
         fields.u64(32, self.segment.0);
         fields.u64(40, self.length);
@@ -306,7 +312,7 @@ impl BatchHeader {
     /// the segment holds from `place` on.
     pub fn decode(place: Place, bytes: &[u8]) -> Option<BatchHeader> {
         let header = bytes.first_chunk::<BATCH_HEADER_BYTES>()?;
-        if read_u32(header, 0) != BATCH_MAGIC
+        if !header.starts_with(&BATCH_MAGIC)
             || read_u64(header, 24) != place.generation
             || read_u32(header, 4) != place.check(header)
         {
@@ -332,7 +338,8 @@ impl BatchHeader {
         };
         let fits = batch.length >= BATCH_HEADER_BYTES as u64 && batch.length <= bytes.len() as u64;
         let counted = (kind == BatchKind::Seal) == (batch.count == 0);
-        (fits && counted && batch.first <= batch.last && batch.epoch == batch.last.epoch()).then_some(batch)
+        let ordered = Zxid::ZERO < batch.first && batch.first <= batch.last && batch.last < Zxid::MAX;
+        (fits && counted && ordered && batch.epoch == batch.last.epoch()).then_some(batch)
     }
 
     /// Whether the body is the one that was written, and its records are what the header says: contiguous from
@@ -347,7 +354,7 @@ impl BatchHeader {
         let mut count = 0_u32;
         for (zxid, _) in records.by_ref() {
             let in_order = last.map_or(zxid == self.first, |last| zxid.follows(last));
-            if !in_order {
+            if !in_order || zxid > self.last {
                 return false;
             }
             last = Some(zxid);
@@ -364,7 +371,7 @@ pub(super) fn decode_by_own_word(
     bytes: &[u8],
 ) -> Option<(Place, BatchHeader)> {
     let header = bytes.first_chunk::<BATCH_HEADER_BYTES>()?;
-    if !header.starts_with(&BATCH_MAGIC_BYTES) {
+    if !header.starts_with(&BATCH_MAGIC) {
         return None;
     }
     let place = Place { cluster, generation: read_u64(header, 24), offset };
@@ -375,7 +382,7 @@ pub(super) fn decode_by_own_word(
 pub(super) fn looks_like_batch(generation: u64, bytes: &[u8]) -> bool {
     bytes
         .first_chunk::<BATCH_HEADER_BYTES>()
-        .is_some_and(|header| header.starts_with(&BATCH_MAGIC_BYTES) && read_u64(header, 24) == generation)
+        .is_some_and(|header| header.starts_with(&BATCH_MAGIC) && read_u64(header, 24) == generation)
 }
 
 /// Appends one record to the batch being collected.

@@ -3,6 +3,8 @@
 //! `scan` reads one segment, `recover` joins segments and decides what is whole, torn or damaged.
 
 mod format;
+mod recover;
+mod scan;
 mod segment;
 mod writer;
 
@@ -10,6 +12,8 @@ pub use format::{
     BatchHeader, BatchKind, ChainHash, FORMAT_VERSION, HeaderError, Place, Records, SegmentHeader, SegmentId,
     Start,
 };
+pub use recover::{Hole, Log, LogFault, Tail, join};
+pub use scan::{BatchSpan, Fault, Scanned, SegmentScan, TornBatch, scan};
 pub use segment::PreparedSegment;
 pub use writer::{
     ActiveSegment, ClosedSegment, Flushed, SEGMENT_BYTES_MIN, WalError, WalLimits, WalPosition, WalWrite,
