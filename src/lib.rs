@@ -8,5 +8,7 @@ pub mod cli {
     }
 }
 pub mod runtime;
+pub mod server;
+pub mod storage;
 pub mod wire;
 pub mod zab;
