@@ -1,0 +1,128 @@
+#![forbid(unsafe_code)]
+//! `conf`, `envi`, `dirs` (stock `ConfCommand`, `EnvCommand`, `DirsCommand`).
+
+use super::answer::Answer;
+use super::version::Version;
+
+/// Settings in use, as `conf` shows them.
+#[derive(Clone, Debug)]
+pub struct ConfView {
+    /// -1 if there is none.
+    pub client_port: i32,
+    /// -1 if there is none.
+    pub secure_client_port: i32,
+    /// Absolute, the format's own folder included; bytes of a file name.
+    pub data_dir: Vec<u8>,
+    /// Bytes of the files in it.
+    pub data_dir_bytes: u64,
+    /// As `data_dir`.
+    pub data_log_dir: Vec<u8>,
+    /// Bytes of the files in it.
+    pub data_log_bytes: u64,
+    /// ms.
+    pub tick_time_ms: u32,
+    /// Connections of one address; 0 is no limit.
+    pub max_client_cnxns: u32,
+    /// ms.
+    pub min_session_timeout_ms: u32,
+    /// ms.
+    pub max_session_timeout_ms: u32,
+    /// -1 leaves it to the system.
+    pub client_port_listen_backlog: i32,
+    /// `myid`; 0 on a standalone server.
+    pub server_id: i64,
+}
+
+/// `conf` of a standalone server.
+pub fn conf(view: &ConfView) -> Answer {
+    let mut out =
+        format!("clientPort={}\nsecureClientPort={}\ndataDir=", view.client_port, view.secure_client_port)
+            .into_bytes();
+    out.extend_from_slice(&view.data_dir);
+    out.extend_from_slice(format!("\ndataDirSize={}\ndataLogDir=", view.data_dir_bytes).as_bytes());
+    out.extend_from_slice(&view.data_log_dir);
+    out.extend_from_slice(
+        format!(
+            "\ndataLogSize={}\ntickTime={}\nmaxClientCnxns={}\nminSessionTimeout={}\nmaxSessionTimeout={}\n\
+             clientPortListenBacklog={}\nserverId={}\n",
+            view.data_log_bytes,
+            view.tick_time_ms,
+            view.max_client_cnxns,
+            view.min_session_timeout_ms,
+            view.max_session_timeout_ms,
+            view.client_port_listen_backlog,
+            view.server_id,
+        )
+        .as_bytes(),
+    );
+    Answer::text(out)
+}
+
+/// `dirs`: bytes of the two data directories.
+pub fn dirs(data_dir_bytes: u64, data_log_bytes: u64) -> Answer {
+    Answer::text(format!("datadir_size: {data_dir_bytes}\nlogdir_size: {data_log_bytes}\n"))
+}
+
+/// Host and process, as `envi` shows them. Memory is that of the process: in use, its limit, resident.
+#[derive(Clone, Debug)]
+pub struct EnvView {
+    /// Which build.
+    pub version: Version,
+    /// Version of ringkeeper, shown in place of what only a JVM has.
+    pub ringkeeper: &'static str,
+    /// Canonical name of the host.
+    pub host_name: String,
+    /// Temporary directory.
+    pub tmpdir: String,
+    /// `Linux`.
+    pub os_name: String,
+    /// Java's name for it: `amd64`, `aarch64`.
+    pub os_arch: String,
+    /// Release of the kernel.
+    pub os_version: String,
+    /// Who runs the process.
+    pub user_name: String,
+    /// Home directory.
+    pub user_home: String,
+    /// Working directory.
+    pub user_dir: String,
+    /// MiB that could still be taken.
+    pub memory_free_mb: u64,
+    /// MiB that may be taken in all.
+    pub memory_max_mb: u64,
+    /// MiB taken from the system.
+    pub memory_total_mb: u64,
+}
+
+/// `envi`. kazoo takes the server's version from here.
+pub fn envi(view: &EnvView) -> Answer {
+    let none = format!("n/a (ringkeeper {})", view.ringkeeper);
+    let memory = [view.memory_free_mb, view.memory_max_mb, view.memory_total_mb].map(|mb| format!("{mb}MB"));
+    let entries: [(&str, &str); 18] = [
+        ("zookeeper.version", view.version.text()),
+        ("host.name", &view.host_name),
+        ("java.version", &none),
+        ("java.vendor", &none),
+        ("java.home", &none),
+        ("java.class.path", &none),
+        ("java.library.path", &none),
+        ("java.io.tmpdir", &view.tmpdir),
+        ("java.compiler", &none),
+        ("os.name", &view.os_name),
+        ("os.arch", &view.os_arch),
+        ("os.version", &view.os_version),
+        ("user.name", &view.user_name),
+        ("user.home", &view.user_home),
+        ("user.dir", &view.user_dir),
+        ("os.memory.free", &memory[0]),
+        ("os.memory.max", &memory[1]),
+        ("os.memory.total", &memory[2]),
+    ];
+    let mut out = String::from("Environment:\n");
+    for (key, value) in entries {
+        // A value is one line, whatever the environment holds.
+        let value = value.replace(['\n', '\r'], " ");
+        out.push_str(&format!("{key}={value}\n"));
+    }
+    Answer::text(out)
+}
