@@ -11,7 +11,8 @@ use smallvec::SmallVec;
 
 use super::owner::Kind;
 use super::{Pipeline, quota};
-use crate::base::{SessionId, Xid, Zxid, path};
+use crate::base::{Millis, SessionId, Xid, Zxid, path};
+use crate::sessions::Attachment;
 use crate::tree::NewZnode;
 use crate::watches::{ChangeEvent, ChangeKind};
 use crate::wire::jute::Writer;
@@ -37,6 +38,8 @@ pub struct Applied {
     pub body: ReplyBody,
     /// What watches may wait for, in the order in which events must leave.
     pub events: SmallVec<[ChangeEvent; 1]>,
+    /// The connection that held the session a closeSession ended.
+    pub attachment: Option<Attachment>,
     /// The session this txn opened (with its timeout, ms) or closed.
     pub session_change: Option<SessionChange>,
 }
@@ -77,9 +80,11 @@ impl Pipeline {
     /// Applies a committed txn. The caller has announced it ([`Pipeline::begin`]) and publishes it afterwards
     /// ([`Pipeline::publish`]), once the results are where shards find them.
     ///
+    /// `now` starts the clock of a session that the txn opens; the tree knows nothing of it.
+    ///
     /// # Errors
     /// [`ApplyError::Digest`]: the server must stop, not guess.
-    pub fn apply(&mut self, decoded: &Decoded<'_>) -> Result<Applied, ApplyError> {
+    pub fn apply(&mut self, decoded: &Decoded<'_>, now: Millis) -> Result<Applied, ApplyError> {
         let header = &decoded.header;
         let zxid = Zxid(header.zxid);
         assert!(zxid > self.applied, "txn {zxid} applied after {}", self.applied);
@@ -90,13 +95,14 @@ impl Pipeline {
             err: 0,
             body: ReplyBody::new(),
             events: SmallVec::new(),
+            attachment: None,
             session_change: None,
         };
         let at = At { zxid, session: applied.session, time: header.time };
         match &decoded.txn {
             Txn::Multi(txns) => self.apply_multi(&at, txns, &mut applied),
             Txn::CreateSession(timeout) => {
-                self.sessions.open(at.session, *timeout);
+                self.sessions.open(at.session, *timeout, now);
                 applied.session_change = Some(SessionChange::Opened(at.session, *timeout));
             }
             Txn::CloseSession(paths) => self.apply_close_session(&at, paths.as_deref(), &mut applied),
@@ -151,11 +157,11 @@ impl Pipeline {
             // Missing nodes are ignored.
             let _ = self.apply_delete(at, path, &mut applied.events);
         }
-        let rest: Vec<Arc<[u8]>> = self.sessions.ephemerals_of(at.session).collect();
+        let rest: Vec<Arc<[u8]>> = self.sessions.image().ephemerals_of(at.session).cloned().collect();
         for path in rest {
             let _ = self.apply_delete(at, &path, &mut applied.events);
         }
-        self.sessions.close(at.session);
+        applied.attachment = self.sessions.close(at.session);
         self.pending_ephemerals.remove(&at.session);
         applied.session_change = Some(SessionChange::Closed(at.session));
     }
@@ -216,8 +222,11 @@ impl Pipeline {
         });
         self.tree.delete(at.zxid, path).map_err(|_| ErrorCode::NoNode)?;
         let (kind, bytes, acl) = gone.ok_or(ErrorCode::NoNode)?;
+        let shared: Arc<[u8]> = Arc::from(path);
         match kind {
-            Kind::Ephemeral(owner) => self.sessions.remove_ephemeral(SessionId(owner), path),
+            Kind::Ephemeral(owner) => {
+                self.sessions.remove_ephemeral(SessionId(owner), &shared);
+            }
             Kind::Container | Kind::Ttl(_) => self.reaper.forget(path),
             Kind::Persistent => {}
         }
@@ -227,7 +236,7 @@ impl Pipeline {
         events.push(ChangeEvent {
             zxid: at.zxid,
             kind: ChangeKind::Deleted,
-            path: Arc::from(path),
+            path: shared,
             acl,
             parent_acl: self.tree.get(parent).and_then(|node| node.acl_list()),
         });
@@ -266,7 +275,9 @@ impl Pipeline {
     /// The owner's index, the cleaner's lists.
     pub(super) fn created(&mut self, path: &[u8], kind: Kind) {
         match kind {
-            Kind::Ephemeral(owner) => self.sessions.add_ephemeral(SessionId(owner), Arc::from(path)),
+            Kind::Ephemeral(owner) => {
+                self.sessions.add_ephemeral(SessionId(owner), Arc::from(path));
+            }
             Kind::Container | Kind::Ttl(_) => self.reaper.remember(path),
             Kind::Persistent => {}
         }

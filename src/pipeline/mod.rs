@@ -116,6 +116,11 @@ impl Pipeline {
         }
     }
 
+    /// The log has been replayed into the tree: prep goes on from there.
+    pub fn replayed(&mut self) {
+        self.outstanding.restart(self.tree.digest());
+    }
+
     /// The newest applied txn.
     pub fn applied(&self) -> Zxid {
         self.applied

@@ -9,7 +9,7 @@ use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
 
 use crate::base::Zxid;
-use crate::tree::{DigestFields, DigestPrefix, TreeWriter};
+use crate::tree::{StoredStat, TreeWriter, digest};
 use crate::wire::Acl;
 
 /// A znode as it will be.
@@ -19,11 +19,12 @@ pub(super) struct Change {
     pub zxid: Zxid,
     /// False after a delete.
     pub exists: bool,
-    pub fields: DigestFields,
+    pub fields: StoredStat,
     pub child_count: i32,
     pub data_length: i64,
     pub acl: Option<Arc<[Acl]>>,
-    prefix: DigestPrefix,
+    /// CRC of path and data, kept so that a parent's data are read once and not for every child.
+    body_crc: u32,
 }
 
 /// The overlay over the committed tree.
@@ -54,14 +55,20 @@ impl Outstanding {
         }
     }
 
+    fn body_crc(&self, path: &[u8], data: Option<&[u8]>) -> u32 {
+        if self.with_digest { digest::body_crc(path, data) } else { 0 }
+    }
+
+    /// Goes on from the tree as it stands, after a log was replayed into it.
+    pub(super) fn restart(&mut self, digest: i64) {
+        assert!(self.changes.is_empty(), "replay leaves nothing outstanding");
+        self.digest = digest;
+        self.undo_digest = digest;
+    }
+
     /// Digest after everything prepared; `None` when switched off.
     pub(super) fn digest(&self) -> Option<i64> {
         self.with_digest.then_some(self.digest)
-    }
-
-    /// Whether `path` is touched by an outstanding txn.
-    pub(super) fn is_touched(&self, path: &[u8]) -> bool {
-        self.changes.contains_key(path)
     }
 
     /// The state of `path` to come; `None` when there will be no such znode.
@@ -71,25 +78,15 @@ impl Outstanding {
             return change.exists.then(|| change.clone());
         }
         let now = tree.get(path)?;
-        let prefix = if self.with_digest { DigestPrefix::new(path, now.data()) } else { DigestPrefix::empty() };
+        let body_crc = self.body_crc(path, now.data());
         Some(Change {
             zxid: Zxid(now.mzxid()),
             exists: true,
-            fields: DigestFields {
-                czxid: now.czxid(),
-                mzxid: now.mzxid(),
-                pzxid: now.pzxid(),
-                ctime: now.ctime(),
-                mtime: now.mtime(),
-                version: now.version(),
-                cversion: now.raw_cversion(),
-                aversion: now.aversion(),
-                owner: now.stored_owner(),
-            },
+            fields: now.stored_stat(),
             child_count: now.child_count(),
             data_length: now.data().map_or(0, |data| data.len() as i64),
             acl: now.acl_list(),
-            prefix,
+            body_crc,
         })
     }
 
@@ -98,7 +95,7 @@ impl Outstanding {
         &self,
         path: &[u8],
         data: Option<&[u8]>,
-        fields: DigestFields,
+        fields: StoredStat,
         acl: Option<Arc<[Acl]>>,
     ) -> Change {
         Change {
@@ -108,16 +105,14 @@ impl Outstanding {
             child_count: 0,
             data_length: data.map_or(0, |data| data.len() as i64),
             acl,
-            prefix: if self.with_digest { DigestPrefix::new(path, data) } else { DigestPrefix::empty() },
+            body_crc: self.body_crc(path, data),
         }
     }
 
     /// Replaces the data in a change that [`Outstanding::get`] gave.
     pub(super) fn with_data(&self, mut change: Change, path: &[u8], data: Option<&[u8]>) -> Change {
         change.data_length = data.map_or(0, |data| data.len() as i64);
-        if self.with_digest {
-            change.prefix = DigestPrefix::new(path, data);
-        }
+        change.body_crc = self.body_crc(path, data);
         change
     }
 
@@ -125,12 +120,12 @@ impl Outstanding {
     /// znode is new.
     pub(super) fn put(&mut self, path: &[u8], before: Option<&Change>, mut after: Change, zxid: Zxid) {
         after.zxid = zxid;
-        if self.with_digest {
+        if self.with_digest && digest::counts(path) {
             if let Some(before) = before {
-                self.digest = self.digest.wrapping_sub(before.prefix.digest(path, &before.fields));
+                self.digest = self.digest.wrapping_sub(digest::stat_digest(before.body_crc, &before.fields));
             }
             if after.exists {
-                self.digest = self.digest.wrapping_add(after.prefix.digest(path, &after.fields));
+                self.digest = self.digest.wrapping_add(digest::stat_digest(after.body_crc, &after.fields));
             }
         }
         let path = if path.is_empty() { b"/" } else { path };

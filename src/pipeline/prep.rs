@@ -14,7 +14,7 @@ use super::outstanding::Change;
 use super::owner::{Kind, TTL_MS_MAX};
 use super::{Pipeline, quota};
 use crate::base::{SessionId, WallMillis, Xid, Zxid, path};
-use crate::tree::DigestFields;
+use crate::tree::StoredStat;
 use crate::wire::request::{Create, MultiOp, PathVersion, RawAcl, Request, SetAcl, SetData};
 use crate::wire::txn::{self, Lifetime, Txn, TxnHeader};
 use crate::wire::{Acl, ErrorCode, OpCode, perms};
@@ -162,7 +162,7 @@ impl Pipeline {
             _ => (Lifetime::Persistent, Kind::Persistent),
         };
         let parent_cversion = parent.fields.cversion.wrapping_add(1);
-        let fields = DigestFields {
+        let fields = StoredStat {
             czxid: context.zxid.0,
             mzxid: context.zxid.0,
             pzxid: context.zxid.0,
@@ -286,7 +286,7 @@ impl Pipeline {
         self.sessions.mark_closing(session);
         let pending = self.pending_ephemerals.remove(&session).unwrap_or_default();
         // Which of these are still there, and ours, is asked below; a path in both lists is gone the second time.
-        let committed = self.sessions.ephemerals_of(session);
+        let committed = self.sessions.image().ephemerals_of(session).cloned();
         let candidates: Vec<Arc<[u8]>> = committed.chain(pending.into_iter().map(|(_, path)| path)).collect();
         let mut paths = Vec::with_capacity(candidates.len());
         for path in candidates {
@@ -313,12 +313,13 @@ impl Pipeline {
     }
 
     fn check_session(&self, context: &Context<'_>, ephemeral: bool) -> Result<()> {
-        use crate::sessions::SessionState;
-        match self.sessions.state(context.asker.session) {
-            SessionState::Open => Ok(()),
-            SessionState::Closing => Err(ErrorCode::SessionExpired),
-            SessionState::Unknown if ephemeral => Err(ErrorCode::SessionExpired),
-            SessionState::Unknown => Err(ErrorCode::UnknownSession),
+        let session = context.asker.session;
+        if self.sessions.is_open(session) {
+            Ok(())
+        } else if ephemeral || self.sessions.contains(session) {
+            Err(ErrorCode::SessionExpired)
+        } else {
+            Err(ErrorCode::UnknownSession)
         }
     }
 
