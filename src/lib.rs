@@ -7,8 +7,12 @@ pub mod cli {
         std::process::ExitCode::SUCCESS
     }
 }
+pub mod pipeline;
 pub mod runtime;
 pub mod server;
+pub mod sessions;
 pub mod storage;
+pub mod tree;
+pub mod watches;
 pub mod wire;
 pub mod zab;

@@ -2,6 +2,7 @@
 //! The shared words of the whole crate: numbers that travel, each with a type of its own, and the limits
 //! with their names. This folder imports nothing of the crate.
 
+pub mod constant_time;
 pub mod histogram;
 mod ids;
 pub mod limits;

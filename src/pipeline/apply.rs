@@ -10,7 +10,8 @@ use std::sync::Arc;
 use smallvec::SmallVec;
 
 use super::owner::Kind;
-use super::{Pipeline, quota};
+use super::quota::{self, Charge, QuotaNode};
+use super::Pipeline;
 use crate::base::{Millis, SessionId, Xid, Zxid, path};
 use crate::sessions::Attachment;
 use crate::tree::NewZnode;
@@ -186,16 +187,16 @@ impl Pipeline {
                 };
                 self.tree.create(at.zxid, node).map_err(|_| self.create_refused(path))?;
                 self.created(path, kind);
-                self.account(path, data.map_or(0, |data| data.len() as i64), 1);
+                self.account(path, Charge::create(data.map_or(0, <[u8]>::len)));
                 self.note_quota_node_created(path);
                 self.push_event(at.zxid, ChangeKind::Created, path, events);
                 Ok(())
             }
             Txn::Delete { path, .. } => self.apply_delete(at, path, events),
             Txn::SetData { path, data, version, .. } => {
-                let before = self.tree.get(path).ok_or(ErrorCode::NoNode)?.data().map_or(0, |data| data.len() as i64);
+                let before = self.tree.get(path).ok_or(ErrorCode::NoNode)?.data().map_or(0, <[u8]>::len);
                 self.tree.set_data(at.zxid, path, *data, *version, at.time).map_err(|_| ErrorCode::NoNode)?;
-                self.account(path, data.map_or(0, |data| data.len() as i64) - before, 0);
+                self.account(path, Charge::set_data(before, data.map_or(0, <[u8]>::len)));
                 self.push_event(at.zxid, ChangeKind::DataChanged, path, events);
                 Ok(())
             }
@@ -218,7 +219,7 @@ impl Pipeline {
     fn apply_delete(&mut self, at: &At, path: &[u8], events: &mut Events) -> Result<(), ErrorCode> {
         let gone = self.tree.get(path).map(|node| {
             let kind = Kind::of(node.stored_owner(), self.settings.extended_types);
-            (kind, node.data().map_or(0, |data| data.len() as i64), node.acl_list())
+            (kind, node.data().map_or(0, <[u8]>::len), node.acl_list())
         });
         self.tree.delete(at.zxid, path).map_err(|_| ErrorCode::NoNode)?;
         let (kind, bytes, acl) = gone.ok_or(ErrorCode::NoNode)?;
@@ -230,7 +231,7 @@ impl Pipeline {
             Kind::Container | Kind::Ttl(_) => self.reaper.forget(path),
             Kind::Persistent => {}
         }
-        self.account(path, -bytes, -1);
+        self.account(path, Charge::delete(bytes));
         self.note_quota_node_deleted(path);
         let parent = path::parent(path).unwrap_or(b"/");
         events.push(ChangeEvent {
@@ -284,30 +285,28 @@ impl Pipeline {
     }
 
     /// Charges the deepest quota-managed ancestor (client-protocol §10.2): data of its stats node only.
-    fn account(&mut self, path: &[u8], bytes: i64, count: i64) {
-        if let Some(stats_path) = self.quota.charged(path) {
-            let now = self.tree.get(&stats_path).map(|node| node.data().map(Vec::from));
-            if let Some(data) = now {
-                let after = quota::after(data.as_deref(), bytes, count);
-                self.tree.set_stats_data(&stats_path, &after);
-            }
+    fn account(&mut self, path: &[u8], charge: Charge) {
+        let Some(managed) = self.quota.deepest(path) else { return };
+        let stats_path = quota::stats_path(managed);
+        let Some(stats) = self.tree.get(&stats_path) else { return };
+        if let Some(after) = quota::recharge(stats.data(), charge) {
+            self.tree.set_stats_data(&stats_path, &after);
         }
     }
 
     /// `zookeeper_limits` makes a subtree managed, `zookeeper_stats` has it counted at once.
     fn note_quota_node_created(&mut self, path: &[u8]) {
-        if let Some(managed) = quota::limits_of(path) {
-            self.quota.add(managed);
-        }
-        if let Some(managed) = quota::stats_of(path) {
-            let (bytes, count) = self.tree.subtree_totals(managed);
-            let text = quota::after(Some(b"count=0,bytes=0"), bytes, count);
-            self.tree.set_stats_data(path, &text);
+        match QuotaNode::at(path) {
+            Some(QuotaNode::Limits(managed)) => {
+                self.quota.insert(managed);
+            }
+            Some(QuotaNode::Stats(managed)) => self.recount(managed),
+            None => {}
         }
     }
 
     fn note_quota_node_deleted(&mut self, path: &[u8]) {
-        if let Some(managed) = quota::limits_of(path) {
+        if let Some(QuotaNode::Limits(managed)) = QuotaNode::at(path) {
             self.quota.remove(managed);
         }
     }

@@ -11,6 +11,8 @@
 
 pub mod acl;
 mod apply;
+pub mod digest;
+pub mod ip;
 mod outstanding;
 pub mod owner;
 mod prep;
@@ -26,10 +28,11 @@ pub use reaper::ReaperSettings;
 
 use crate::base::{Millis, SessionId, WallMillis, Zxid};
 use crate::sessions::SessionTable;
+use quota::QuotaNode;
 use crate::tree::TreeWriter;
 
 /// How many txns apart the digests kept for `hash` are (stock `DataTree.DIGEST_LOG_INTERVAL`).
-const DIGEST_INTERVAL: u64 = 128;
+const DIGEST_INTERVAL: i64 = 128;
 /// How many are kept (stock `DataTree.DIGEST_LOG_LIMIT`).
 const DIGESTS_KEPT: usize = 1024;
 
@@ -65,7 +68,6 @@ pub struct Pipeline {
     settings: Settings,
     applied: Zxid,
     digests: VecDeque<(Zxid, i64)>,
-    since_digest: u64,
 }
 
 impl Pipeline {
@@ -84,7 +86,6 @@ impl Pipeline {
             settings,
             applied,
             digests: VecDeque::new(),
-            since_digest: 0,
         };
         pipeline.index_tree();
         pipeline
@@ -97,7 +98,7 @@ impl Pipeline {
             if owner != 0 {
                 owned.push((Box::<[u8]>::from(path), owner));
             }
-            if let Some(managed) = quota::limits_of(path) {
+            if let Some(QuotaNode::Limits(managed)) = QuotaNode::at(path) {
                 limits.push(Box::<[u8]>::from(managed));
             }
         });
@@ -105,14 +106,18 @@ impl Pipeline {
             self.created(&path, owner::Kind::of(owner, self.settings.extended_types));
         }
         for managed in limits {
-            self.quota.add(&managed);
+            self.quota.insert(&managed);
             // After a load all stats are counted anew (client-protocol §10.2).
-            let stats_path = quota::stats_path(&managed);
-            if self.tree.get(&stats_path).is_some() {
-                let (bytes, count) = self.tree.subtree_totals(&managed);
-                let text = quota::after(Some(b"count=0,bytes=0"), bytes, count);
-                self.tree.set_stats_data(&stats_path, &text);
-            }
+            self.recount(&managed);
+        }
+    }
+
+    /// Counts a managed subtree and stores the result in its stats node, if it has one.
+    fn recount(&mut self, managed: &[u8]) {
+        let stats_path = quota::stats_path(managed);
+        if self.tree.get(&stats_path).is_some() {
+            let (bytes, count) = self.tree.subtree_totals(managed);
+            self.tree.set_stats_data(&stats_path, &quota::QuotaText::usage(count, bytes).format());
         }
     }
 
@@ -167,9 +172,7 @@ impl Pipeline {
     }
 
     fn note_digest(&mut self, zxid: Zxid) {
-        self.since_digest += 1;
-        if self.settings.digest && self.since_digest >= DIGEST_INTERVAL {
-            self.since_digest = 0;
+        if self.settings.digest && zxid.0 % DIGEST_INTERVAL == 0 {
             if self.digests.len() == DIGESTS_KEPT {
                 self.digests.pop_front();
             }

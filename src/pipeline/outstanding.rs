@@ -21,7 +21,7 @@ pub(super) struct Change {
     pub exists: bool,
     pub fields: StoredStat,
     pub child_count: i32,
-    pub data_length: i64,
+    pub data_length: usize,
     pub acl: Option<Arc<[Acl]>>,
     /// CRC of path and data, kept so that a parent's data are read once and not for every child.
     body_crc: u32,
@@ -84,7 +84,7 @@ impl Outstanding {
             exists: true,
             fields: now.stored_stat(),
             child_count: now.child_count(),
-            data_length: now.data().map_or(0, |data| data.len() as i64),
+            data_length: now.data().map_or(0, <[u8]>::len),
             acl: now.acl_list(),
             body_crc,
         })
@@ -103,7 +103,7 @@ impl Outstanding {
             exists: true,
             fields,
             child_count: 0,
-            data_length: data.map_or(0, |data| data.len() as i64),
+            data_length: data.map_or(0, <[u8]>::len),
             acl,
             body_crc: self.body_crc(path, data),
         }
@@ -111,7 +111,7 @@ impl Outstanding {
 
     /// Replaces the data in a change that [`Outstanding::get`] gave.
     pub(super) fn with_data(&self, mut change: Change, path: &[u8], data: Option<&[u8]>) -> Change {
-        change.data_length = data.map_or(0, |data| data.len() as i64);
+        change.data_length = data.map_or(0, <[u8]>::len);
         change.body_crc = self.body_crc(path, data);
         change
     }

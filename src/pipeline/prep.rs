@@ -12,7 +12,8 @@ use std::sync::Arc;
 use super::acl::{self, Identities};
 use super::outstanding::Change;
 use super::owner::{Kind, TTL_MS_MAX};
-use super::{Pipeline, quota};
+use super::Pipeline;
+use super::quota::{self, Charge};
 use crate::base::{SessionId, WallMillis, Xid, Zxid, path};
 use crate::tree::StoredStat;
 use crate::wire::request::{Create, MultiOp, PathVersion, RawAcl, Request, SetAcl, SetData};
@@ -143,7 +144,7 @@ impl Pipeline {
         } else {
             Cow::Borrowed(asked)
         };
-        if !path::is_valid(&path) || quota::is_forbidden_create(&path) {
+        if !path::is_valid(&path) || quota::is_hazardous_create(&path) {
             return Err(ErrorCode::BadArguments);
         }
         if self.outstanding.get(&self.tree, &path).is_some() {
@@ -152,8 +153,7 @@ impl Pipeline {
         if Kind::of(parent.fields.owner, self.settings.extended_types).is_ephemeral() {
             return Err(ErrorCode::NoChildrenForEphemerals);
         }
-        let bytes = create.data.map_or(0, |data| data.len() as i64);
-        self.check_quota(&path, bytes, 1)?;
+        self.check_quota(&path, Charge::create(create.data.map_or(0, <[u8]>::len)))?;
 
         let (lifetime, kind) = match op {
             OpCode::CreateContainer => (Lifetime::Container, Kind::Container),
@@ -173,7 +173,7 @@ impl Pipeline {
             aversion: 0,
             owner: kind.owner(),
         };
-        let node = self.outstanding.created(&path, create.data, fields, acl::shared(&acls));
+        let node = self.outstanding.created(&path, create.data, fields, shared(&acls));
         let mut parent_after = parent.clone();
         parent_after.child_count += 1;
         // The apply step moves the parent only upwards (`DataTree.createNode`); after 2^31 creations nothing moves.
@@ -195,9 +195,6 @@ impl Pipeline {
         self.check_session(context, false)?;
         let path = delete.path.ok_or(ErrorCode::MarshallingError)?;
         let parent_path = path::parent_for_delete(path).ok_or(ErrorCode::BadArguments)?;
-        if quota::is_forbidden_delete(path) {
-            return Err(ErrorCode::BadArguments);
-        }
         let parent = self.outstanding.get(&self.tree, parent_path).ok_or(ErrorCode::NoNode)?;
         self.check_acl(context, &parent, perms::DELETE)?;
         let node = self.outstanding.get(&self.tree, path).ok_or(ErrorCode::NoNode)?;
@@ -242,10 +239,7 @@ impl Pipeline {
         let path = set.path.filter(|path| path::is_valid(path)).ok_or(ErrorCode::BadArguments)?;
         let before = self.outstanding.get(&self.tree, path).ok_or(ErrorCode::NoNode)?;
         self.check_acl(context, &before, perms::WRITE)?;
-        let bytes = set.data.map_or(0, |data| data.len() as i64);
-        if bytes != before.data_length {
-            self.check_quota(path, bytes - before.data_length, 0)?;
-        }
+        self.check_quota(path, Charge::set_data(before.data_length, set.data.map_or(0, <[u8]>::len)))?;
         let version = next_version(set.version, before.fields.version)?;
         let mut after = self.outstanding.with_data(before.clone(), path, set.data);
         after.fields.version = version;
@@ -264,7 +258,7 @@ impl Pipeline {
         self.check_acl(context, &before, perms::ADMIN)?;
         let version = next_version(set.version, before.fields.aversion)?;
         let mut after = before.clone();
-        after.acl = acl::shared(&acls);
+        after.acl = shared(&acls);
         after.fields.aversion = version;
         self.outstanding.put(path, Some(&before), after, context.zxid);
         Ok(Txn::SetAcl { path, acl: acls, version })
@@ -324,8 +318,7 @@ impl Pipeline {
     }
 
     fn check_acl(&self, context: &Context<'_>, node: &Change, wanted: i32) -> Result<()> {
-        let acls = node.acl.as_deref().unwrap_or(&[]);
-        if acl::allows(acls, wanted, context.asker.identities, &self.settings.acl) {
+        if acl::check_or_open(node.acl.as_deref(), wanted, context.asker.identities, &self.settings.acl) {
             Ok(())
         } else {
             Err(ErrorCode::NoAuth)
@@ -336,11 +329,15 @@ impl Pipeline {
         acl::fix_up(acls, context.asker.identities, &self.settings.acl)
     }
 
-    fn check_quota(&self, path: &[u8], bytes: i64, count: i64) -> Result<()> {
+    fn check_quota(&self, path: &[u8], charge: Charge) -> Result<()> {
         if !self.settings.enforce_quota {
             return Ok(());
         }
-        self.quota.check(path, bytes, count, |path| self.tree.get(path).and_then(|node| node.data().map(Vec::from)))
+        let Some(managed) = self.quota.deepest(path) else { return Ok(()) };
+        let limits = self.tree.get(&quota::limits_path(managed));
+        let stats = self.tree.get(&quota::stats_path(managed));
+        let (limits, stats) = (limits.as_ref().and_then(|n| n.data()), stats.as_ref().and_then(|n| n.data()));
+        quota::check(limits, stats, charge, &mut |_| {})
     }
 }
 
@@ -350,6 +347,11 @@ fn sequential_path(asked: &[u8], counter: i32) -> Vec<u8> {
     path.extend_from_slice(asked);
     path.extend_from_slice(format!("{counter:010}").as_bytes());
     path
+}
+
+/// The list as a change keeps it: nothing for the open one.
+fn shared(acls: &[Acl]) -> Option<Arc<[Acl]>> {
+    if matches!(acls, [only] if only.perms == perms::ALL && only.is_world()) { None } else { Some(Arc::from(acls)) }
 }
 
 fn check_version(expected: i32, current: i32) -> Result<()> {

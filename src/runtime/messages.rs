@@ -85,7 +85,7 @@ pub struct WriteRequest {
     /// The request's body, which decodes.
     pub body: Box<[u8]>,
     /// Identities of the connection when the request was received.
-    pub identities: Arc<Identities>,
+    pub identities: Identities,
     /// When it was received.
     pub received: Millis,
 }

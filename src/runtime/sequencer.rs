@@ -36,7 +36,7 @@ use crate::pipeline::acl::Identities;
 use crate::pipeline::{Asker, Pipeline, ReplyBody, SessionChange};
 use crate::sessions::{Attachment, Refused, SessionIds, password};
 use crate::storage::wal::{WalWrite, WalWriter};
-use crate::watches::{ChangeEvent, Interest};
+use crate::watches::{ChangeEvent, InterestTable};
 use crate::wire::request::Request;
 use crate::wire::OpCode;
 use crate::zab::{Action, Event, Peer};
@@ -118,7 +118,7 @@ pub struct Start {
     /// The shards.
     pub shards: Vec<ShardLink>,
     /// Who waits for which path.
-    pub interest: Arc<Interest>,
+    pub interest: Arc<InterestTable>,
     /// The disk shard.
     pub disk: DiskLink,
     /// What the shards see of us.
@@ -168,7 +168,7 @@ pub struct Sequencer {
     log_file: Option<LogFile>,
     ring: Ring<Batch>,
     shards: Vec<ShardLink>,
-    interest: Arc<Interest>,
+    interest: Arc<InterestTable>,
     disk: DiskLink,
     shared: Arc<Shared>,
     session_ids: SessionIds,
@@ -185,7 +185,7 @@ pub struct Sequencer {
     write_began: Millis,
     snapshots: super::disk::SnapshotPolicy,
     flush_warning_ms: u64,
-    nobody: Arc<Identities>,
+    nobody: Identities,
 }
 
 impl Sequencer {
@@ -220,7 +220,7 @@ impl Sequencer {
             rung: 0,
             snapshots: start.snapshots,
             flush_warning_ms: start.flush_warning_ms,
-            nobody: Arc::new(Identities::default()),
+            nobody: Identities::none(),
         })
     }
 
@@ -590,7 +590,7 @@ impl Sequencer {
 
     /// To every shard with a watch that may match.
     fn push_event(&mut self, event: ChangeEvent) {
-        let mut shards = self.interest.interested(&event.path);
+        let mut shards = self.interest.interested(&event.path, event.kind);
         if shards == 0 {
             return;
         }

@@ -163,6 +163,8 @@ struct Link {
     waker: Option<Waker>,
     /// The socket took less than we had.
     blocked: bool,
+    /// Its task waits without reading, since the logic wanted none.
+    paused: bool,
 }
 
 /// A descriptor borrowed from a stream that its task owns.
@@ -326,7 +328,7 @@ impl<L: Logic> State<L> {
                 }
             }
             let wants = self.logic.wants(connection);
-            if (link.blocked || wants.close || wants.abort || wants.read)
+            if (link.blocked || wants.close || wants.abort || (link.paused && wants.read))
                 && let Some(waker) = link.waker.take()
             {
                 waker.wake();
@@ -350,7 +352,7 @@ async fn connection<L: Logic>(state: Rc<RefCell<State<L>>>, fd: OwnedFd, peer: S
     let Some(id) = accepted else { return sys::reset(fd) };
     let mut stream = sys::glommio_stream(fd);
     let raw = Rc::new(TcpFd(std::os::fd::AsRawFd::as_raw_fd(&stream)));
-    state.borrow_mut().links.insert(id, Link { fd: Some(raw), waker: None, blocked: false });
+    state.borrow_mut().links.insert(id, Link { fd: Some(raw), ..Link::default() });
     let mut input_open = true;
     loop {
         let next = wait(&state, &mut stream, id, input_open).await;
@@ -408,7 +410,8 @@ async fn wait<L: Logic>(
         if wants.abort || (wants.close && !link.blocked) || (!input_open && !link.blocked && !wants.read) {
             return Poll::Ready(Next::Close);
         }
-        if !wants.read || !input_open {
+        link.paused = !wants.read;
+        if link.paused || !input_open {
             return Poll::Pending;
         }
         match Pin::new(stream).poll_read(cx, scratch) {
