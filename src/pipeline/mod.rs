@@ -30,6 +30,7 @@ use crate::base::{Millis, SessionId, WallMillis, Zxid};
 use crate::sessions::SessionTable;
 use quota::QuotaNode;
 use crate::tree::TreeWriter;
+use crate::wire::jute::Writer;
 
 /// How many txns apart the digests kept for `hash` are (stock `DataTree.DIGEST_LOG_INTERVAL`).
 const DIGEST_INTERVAL: i64 = 128;
@@ -159,6 +160,18 @@ impl Pipeline {
     /// Frees what published txns replaced, as far as no reader can still see it. Bounded work.
     pub fn reclaim(&mut self) {
         self.tree.reclaim();
+    }
+
+    /// Appends the body of getEphemerals: the session's paths that begin with `prefix`, by characters, not components; a
+    /// blank prefix or `/` gives all (client-protocol §4.18).
+    pub fn ephemerals_below(&self, session: SessionId, prefix: &[u8], body: &mut ReplyBody) {
+        let all = prefix.iter().all(|&b| b <= b' ');
+        let paths = self.sessions.image().ephemerals_of(session).filter(|path| all || path.starts_with(prefix));
+        let paths: Vec<&Arc<[u8]>> = paths.collect();
+        body.int(i32::try_from(paths.len()).unwrap_or(i32::MAX));
+        for path in paths {
+            body.string(path);
+        }
     }
 
     /// Containers and TTL nodes to remove now; each goes through prep as a deleteContainer of no session.

@@ -31,6 +31,15 @@ pub enum Submission {
     Write(WriteRequest),
     /// Answer when everything submitted before it has been decided.
     Sync(Ticket),
+    /// Answer with the session's ephemerals whose path begins so, as of everything submitted before it.
+    Ephemerals {
+        /// Whom to answer.
+        ticket: Ticket,
+        /// The session.
+        session: SessionId,
+        /// Characters, not components; empty for all.
+        prefix: Box<[u8]>,
+    },
     /// A client's handshake.
     Attach(AttachRequest),
     /// The connection is gone; the session lives on until its time is over.

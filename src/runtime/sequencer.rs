@@ -143,6 +143,8 @@ enum Entry {
     Txn { zxid: Zxid, payload: Rc<[u8]>, origin: Option<Origin>, submitted: Millis },
     /// An answer that must not leave before the txns ahead of it.
     Barrier(ShardId, Outcome),
+    /// A look at a session's ephemerals, likewise.
+    Ephemerals { shard: ShardId, ticket: Ticket, session: SessionId, prefix: Box<[u8]> },
 }
 
 /// Who waits for a txn.
@@ -297,6 +299,10 @@ impl Sequencer {
             Submission::Sync(ticket) => {
                 let zxid = self.zab.last_logged();
                 self.behind_all(shard, Outcome::Reply { zxid, ticket, err: 0, body: ReplyBody::new() });
+            }
+            Submission::Ephemerals { ticket, session, prefix } => {
+                let entry = Entry::Ephemerals { shard, ticket, session, prefix };
+                if self.entries.is_empty() { self.answer_entry(entry) } else { self.entries.push_back(entry) }
             }
             Submission::Attach(attach) => self.attach(shard, attach, now),
             Submission::Detach { session, generation, last_heard, .. } => {
@@ -516,7 +522,7 @@ impl Sequencer {
         while applied < ROUND_MAX {
             match self.entries.front() {
                 Some(Entry::Txn { zxid, .. }) if *zxid <= self.committed => {}
-                Some(Entry::Barrier(..)) => {}
+                Some(Entry::Barrier(..) | Entry::Ephemerals { .. }) => {}
                 _ => break,
             }
             match self.entries.pop_front() {
@@ -525,7 +531,7 @@ impl Sequencer {
                     self.metrics.applied(now.since(submitted) * 1000);
                     applied += 1;
                 }
-                Some(Entry::Barrier(shard, outcome)) => self.push(shard, outcome),
+                Some(entry) => self.answer_entry(entry),
                 None => break,
             }
         }
@@ -540,11 +546,25 @@ impl Sequencer {
         matches!(self.entries.front(), Some(Entry::Txn { zxid, .. }) if *zxid <= self.committed)
     }
 
+    /// Answers what waited for the txns before it.
+    fn answer_entry(&mut self, entry: Entry) {
+        match entry {
+            Entry::Barrier(shard, outcome) => self.push(shard, outcome),
+            Entry::Ephemerals { shard, ticket, session, prefix } => {
+                let mut body = ReplyBody::new();
+                self.pipeline.ephemerals_below(session, &prefix, &mut body);
+                let zxid = self.pipeline.applied();
+                self.push(shard, Outcome::Reply { zxid, ticket, err: 0, body });
+            }
+            Entry::Txn { zxid, .. } => unreachable!("txn {zxid} is applied, not answered"),
+        }
+    }
+
     /// The last txn of the coming round.
     fn round_end(&self) -> Option<Zxid> {
         let txns = self.entries.iter().filter_map(|entry| match entry {
             Entry::Txn { zxid, .. } => Some(*zxid),
-            Entry::Barrier(..) => None,
+            Entry::Barrier(..) | Entry::Ephemerals { .. } => None,
         });
         txns.take_while(|zxid| *zxid <= self.committed).take(ROUND_MAX).last()
     }

@@ -75,6 +75,8 @@ pub trait Logic: 'static {
     fn output(&mut self, connection: ConnectionId) -> Option<&mut Output>;
     /// What to do with the connection now.
     fn wants(&self, connection: ConnectionId) -> Wants;
+    /// All output of the connection was sent, or some of what had been blocked.
+    fn on_sent(&mut self, connection: ConnectionId, now: Millis);
     /// The client's side of the connection is closed: nothing more will come. True when the connection is to stay
     /// until its output is sent.
     fn on_end_of_input(&mut self, connection: ConnectionId, now: Millis) -> bool;
@@ -303,12 +305,12 @@ impl<L: Logic> State<L> {
     /// Lets the logic take outcomes and sends what came of it. True when the shard must not sleep.
     fn turn(&mut self, now: Millis) -> bool {
         let must_stay = self.logic.on_turn(now);
-        self.flush();
+        self.flush(now);
         must_stay
     }
 
     /// Sends what the logic produced, and wakes the tasks of connections that need more than that.
-    fn flush(&mut self) {
+    fn flush(&mut self, now: Millis) {
         let mut dirty = std::mem::take(&mut self.dirty);
         self.logic.take_dirty(&mut dirty);
         for connection in dirty.drain(..) {
@@ -326,6 +328,7 @@ impl<L: Logic> State<L> {
                         }
                     }
                 }
+                self.logic.on_sent(connection, now);
             }
             let wants = self.logic.wants(connection);
             if (link.blocked || wants.close || wants.abort || (link.paused && wants.read))
@@ -355,7 +358,7 @@ async fn connection<L: Logic>(state: Rc<RefCell<State<L>>>, fd: OwnedFd, peer: S
     state.borrow_mut().links.insert(id, Link { fd: Some(raw), ..Link::default() });
     let mut input_open = true;
     loop {
-        let next = wait(&state, &mut stream, id, input_open).await;
+        let next = wait(&state, &mut stream, id, input_open, &clock).await;
         let now = clock.now();
         let mut state = state.borrow_mut();
         match next {
@@ -363,14 +366,14 @@ async fn connection<L: Logic>(state: Rc<RefCell<State<L>>>, fd: OwnedFd, peer: S
                 let scratch = std::mem::take(&mut state.scratch);
                 state.logic.on_bytes(id, &scratch[..bytes], now);
                 state.scratch = scratch;
-                state.flush();
+                state.flush(now);
             }
             Next::EndOfInput => {
                 input_open = false;
                 if !state.logic.on_end_of_input(id, now) {
                     break;
                 }
-                state.flush();
+                state.flush(now);
             }
             Next::Broken | Next::Close => break,
         }
@@ -378,8 +381,9 @@ async fn connection<L: Logic>(state: Rc<RefCell<State<L>>>, fd: OwnedFd, peer: S
     {
         let mut state = state.borrow_mut();
         state.links.remove(&id);
-        state.logic.on_closed(id, clock.now());
-        state.flush();
+        let now = clock.now();
+        state.logic.on_closed(id, now);
+        state.flush(now);
     }
     sys::shutdown(sys::borrow_fd(&stream));
 }
@@ -390,8 +394,10 @@ async fn wait<L: Logic>(
     stream: &mut TcpStream,
     id: ConnectionId,
     input_open: bool,
+    clock: &Clock,
 ) -> Next {
     poll_fn(|cx| {
+        let now = clock.now();
         let mut state = state.borrow_mut();
         let State { logic, links, scratch, .. } = &mut *state;
         let Some(link) = links.get_mut(&id) else { return Poll::Ready(Next::Close) };
@@ -404,7 +410,10 @@ async fn wait<L: Logic>(
                     Poll::Pending => break,
                 }
             }
-            link.blocked = !output.unsent().is_empty();
+            let was_blocked = std::mem::replace(&mut link.blocked, !output.unsent().is_empty());
+            if was_blocked && !link.blocked {
+                logic.on_sent(id, now);
+            }
         }
         let wants = logic.wants(id);
         if wants.abort || (wants.close && !link.blocked) || (!input_open && !link.blocked && !wants.read) {

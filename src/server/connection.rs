@@ -1,0 +1,228 @@
+#![forbid(unsafe_code)]
+//! One client's connection: bytes in, frames, the queue of requests that are not answered yet, bytes out.
+//!
+//! Lives on: its shard, and is a view of this core only. Invariants: replies leave in the order of the requests
+//! (auth and sasl excepted, client-protocol §3.6); a read is never answered before an earlier write of the same
+//! connection; `awaiting` counts the writes and syncs that the sequencer has.
+
+use std::collections::VecDeque;
+use std::net::SocketAddr;
+
+use crate::base::{ConnectionId, Generation, Millis, SessionId, WallMillis, Zxid, limits};
+use crate::pipeline::ReplyBody;
+use crate::pipeline::acl::Identities;
+use crate::runtime::metrics::ConnectionStats;
+use crate::runtime::shard::Output;
+use crate::server::words::Answer;
+use crate::wire::OpCode;
+
+/// Where a connection is in its life.
+///
+/// ```text
+/// Fresh ─ connect request ─► Attaching ─ attached ─► Open ─ close, expiry, loss ─► Closing
+///   │                            └── refused ──────────────────────────────────────►
+///   └─ four-letter word ─► Word ───────────────────────────────────────────────────►
+/// ```
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) enum Phase {
+    /// Nothing but the socket.
+    Fresh,
+    /// The sequencer has the handshake; nothing more is read.
+    Attaching {
+        /// Whether the response carries the readOnly byte.
+        read_only_byte: bool,
+    },
+    /// Serving a session.
+    Open(Attachment),
+    /// A word is being answered.
+    Word,
+    /// Nothing more is taken from the client.
+    Closing,
+}
+
+/// The session a connection serves.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) struct Attachment {
+    pub session: SessionId,
+    pub generation: Generation,
+    pub timeout_ms: u32,
+}
+
+/// A request that is not answered yet.
+#[derive(Debug)]
+pub(super) enum Pending {
+    /// At the sequencer; `done` once its outcome came.
+    Submitted(Submitted),
+    /// To be answered here, once everything before it is.
+    Held(Held),
+}
+
+/// A write or a sync at the sequencer.
+#[derive(Debug)]
+pub(super) struct Submitted {
+    pub sequence: u64,
+    pub xid: i32,
+    pub op: OpCode,
+    pub received: Millis,
+    /// A sync answers with its own path.
+    pub echo: Option<Box<[u8]>>,
+    pub done: Option<Done>,
+}
+
+/// How a write ended.
+#[derive(Debug)]
+pub(super) struct Done {
+    pub zxid: Zxid,
+    pub err: i32,
+    pub body: ReplyBody,
+}
+
+/// A request that waits for its turn: its header and body as they came.
+#[derive(Debug)]
+pub(super) struct Held {
+    pub xid: i32,
+    pub op: i32,
+    pub body: Box<[u8]>,
+    pub received: Millis,
+}
+
+/// One connection.
+pub(super) struct Connection {
+    pub id: ConnectionId,
+    pub peer: SocketAddr,
+    pub phase: Phase,
+    pub accepted: Millis,
+    pub established: WallMillis,
+    pub last_heard: Millis,
+    /// Bytes that came and were not taken yet: the start of a frame, or frames behind a full queue.
+    pub input: Vec<u8>,
+    pub output: Output,
+    /// Bytes of events in `output` since it was last empty.
+    pub event_bytes: usize,
+    pub pending: VecDeque<Pending>,
+    /// Of `pending`, those at the sequencer.
+    pub awaiting: usize,
+    pub next_sequence: u64,
+    pub identities: Identities,
+    pub stats: ConnectionStats,
+    /// The rest of a long answer to a word.
+    pub answer: Option<Answer>,
+    /// Close once all output is sent.
+    pub close: bool,
+    /// Close at once.
+    pub abort: bool,
+    /// Stands in the shard's list of those with something to send.
+    pub dirty: bool,
+    /// Parsing stopped before the end of `input`, for want of room or credit.
+    pub choked: bool,
+    /// The head of `pending` waits until `applied` has reached this.
+    pub waits_for: Option<Zxid>,
+}
+
+impl Connection {
+    pub(super) fn new(
+        id: ConnectionId,
+        peer: SocketAddr,
+        identities: Identities,
+        now: Millis,
+        wall: WallMillis,
+    ) -> Self {
+        Connection {
+            id,
+            peer,
+            phase: Phase::Fresh,
+            accepted: now,
+            established: wall,
+            last_heard: now,
+            input: Vec::new(),
+            output: Output::default(),
+            event_bytes: 0,
+            pending: VecDeque::new(),
+            awaiting: 0,
+            next_sequence: 0,
+            identities,
+            stats: ConnectionStats::default(),
+            answer: None,
+            close: false,
+            abort: false,
+            dirty: false,
+            choked: false,
+            waits_for: None,
+        }
+    }
+
+    /// The session, while it is served.
+    pub(super) fn attachment(&self) -> Option<Attachment> {
+        match self.phase {
+            Phase::Open(attachment) => Some(attachment),
+            _ => None,
+        }
+    }
+
+    /// Whether another request may be taken: replies are few enough and small enough (reliability M34).
+    pub(super) fn has_room(&self) -> bool {
+        self.pending.len() < limits::CONNECTION_REQUESTS_MAX
+            && self.output.unsent().len() < limits::OUTPUT_SOFT_BYTES
+    }
+
+    /// Whether the socket should be read.
+    pub(super) fn wants_input(&self) -> bool {
+        let talking = matches!(self.phase, Phase::Fresh | Phase::Open(_));
+        talking && !self.choked && !self.close && self.has_room()
+    }
+
+    /// Requests received and not answered.
+    pub(super) fn queued(&self) -> usize {
+        self.pending.len()
+    }
+
+    /// Nothing more is taken; the connection closes once its output is sent.
+    pub(super) fn finish(&mut self) {
+        self.phase = Phase::Closing;
+        self.close = true;
+        self.input = Vec::new();
+        self.pending.clear();
+    }
+}
+
+/// A frame at the front of `bytes`, or how it fails to be one.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) enum Framed<'a> {
+    /// A whole frame, and how many bytes it took with its length.
+    Frame(&'a [u8], usize),
+    /// More bytes are needed.
+    Partial,
+    /// The length is negative or beyond the limit: the connection is closed without a byte.
+    Oversize,
+}
+
+/// Looks for a frame (client-protocol §1.1, §1.3).
+pub(super) fn frame(bytes: &[u8], frame_bytes_max: usize) -> Framed<'_> {
+    let Some((length, rest)) = bytes.split_first_chunk::<4>() else { return Framed::Partial };
+    let length = match usize::try_from(i32::from_be_bytes(*length)) {
+        Ok(length) if length <= frame_bytes_max => length,
+        _ => return Framed::Oversize,
+    };
+    match rest.get(..length) {
+        Some(frame) => Framed::Frame(frame, 4 + length),
+        None => Framed::Partial,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_length_is_judged_before_its_bytes_are_there() {
+        let check = |bytes: &[u8], expected| assert_eq!(frame(bytes, 1_048_575), expected, "{bytes:?}");
+        check(&[], Framed::Partial);
+        check(&[0, 0, 0], Framed::Partial);
+        check(&[0, 0, 0, 0, 9], Framed::Frame(&[], 4));
+        check(&[0, 0, 0, 2, 7, 8, 9], Framed::Frame(&[7, 8], 6));
+        check(&[0, 0, 0, 2, 7], Framed::Partial);
+        check(&[0, 0x0f, 0xff, 0xff], Framed::Partial);
+        check(&[0, 0x10, 0, 0], Framed::Oversize);
+        check(&[0xff, 0xff, 0xff, 0xff], Framed::Oversize);
+    }
+}

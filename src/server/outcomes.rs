@@ -1,0 +1,119 @@
+#![forbid(unsafe_code)]
+//! What the sequencer sends back: replies, events, sessions that came and went.
+//!
+//! Lives on: each shard. Everything up to the zxid of the turn is queued on its connections here, before a read of
+//! the turn is answered (DESIGN §2 rule 3); later entries wait for their turn.
+
+use super::connection::{Done, Pending};
+use super::shard::Shard;
+use crate::base::{ConnectionId, Generation, Millis, Zxid, limits};
+use crate::pipeline::acl;
+use crate::runtime::messages::{Outcome, Ticket};
+use crate::watches::ChangeEvent;
+use crate::wire::reply::{self, EventType};
+use crate::wire::{jute, perms};
+
+impl Shard {
+    /// Takes every outcome up to `at`.
+    pub(super) fn take_outcomes(&mut self, at: Zxid, now: Millis) {
+        while self.outcomes.peek().is_some_and(|outcome| outcome.zxid() <= at) {
+            let Some(outcome) = self.outcomes.pop() else { return };
+            match outcome {
+                Outcome::Reply { zxid, ticket, err, body } => self.decided(ticket, Done { zxid, err, body }, now),
+                Outcome::Event(event) => self.event(&event),
+                Outcome::Moved { ticket, .. } => {
+                    self.credit();
+                    self.abort(ticket.connection);
+                }
+                Outcome::Attached { connection, session, generation, timeout_ms, .. } => {
+                    self.attached(connection, session, generation, timeout_ms, now);
+                }
+                Outcome::Refused { connection, .. } => self.refused(connection),
+                Outcome::Close { connection, generation, .. } => self.close(connection, generation),
+                Outcome::Gather { id, part, .. } => self.contribute(id, part, now),
+                Outcome::Gathered { id, connection, .. } => self.answer_word(id, connection, now),
+            }
+        }
+    }
+
+    /// A write's fate. Its reply leaves at once if nothing stands before it.
+    fn decided(&mut self, ticket: Ticket, done: Done, now: Millis) {
+        self.credit();
+        let id = ticket.connection;
+        let Some(connection) = self.connections.get_mut(&id) else { return };
+        // Outcomes come in the order of submission, as a rule for the first that waits.
+        let submitted = connection.pending.iter_mut().find_map(|pending| match pending {
+            Pending::Submitted(submitted) if submitted.sequence == ticket.sequence => Some(submitted),
+            _ => None,
+        });
+        let Some(submitted) = submitted else { return };
+        submitted.done = Some(done);
+        connection.awaiting -= 1;
+        while let Some(connection) = self.connections.get(&id)
+            && matches!(connection.pending.front(), Some(Pending::Submitted(head)) if head.done.is_some())
+        {
+            self.reply_submitted(id, now);
+        }
+        if let Some(connection) = self.connections.get(&id)
+            && (connection.choked || matches!(connection.pending.front(), Some(Pending::Held(_))))
+        {
+            self.movable.push(id);
+        }
+    }
+
+    /// A change: one event for each connection that waits for it and may read the znode (client-protocol §6.3).
+    fn event(&mut self, event: &ChangeEvent) {
+        let mut reached: Vec<(ConnectionId, EventType)> = Vec::new();
+        self.watches.fire(event, &mut |connection, kind| reached.push((connection, kind)));
+        let mut frames: [Option<Vec<u8>>; 4] = [None, None, None, None];
+        let mut fired = [0usize; 4];
+        for (id, kind) in reached {
+            let Some(connection) = self.connections.get_mut(&id) else { continue };
+            if !acl::check_or_open(event.acl_of(kind), perms::READ, &connection.identities, &self.settings.policy) {
+                continue;
+            }
+            // The event is written once, however many wait for it.
+            let slot = kind as usize - 1;
+            let frame = frames[slot].get_or_insert_with(|| {
+                let mut frame = Vec::new();
+                reply::notification(&mut frame, event.zxid.0, kind, &jute::echo_bytes(event.path_of(kind)));
+                frame
+            });
+            fired[slot] += 1;
+            connection.output.buffer().extend_from_slice(frame);
+            connection.event_bytes += frame.len();
+            connection.stats.packet_sent();
+            self.metrics.event_sent(frame.len());
+            if connection.event_bytes > limits::OUTPUT_EVENTS_HARD_BYTES {
+                tracing::warn!(
+                    peer = %connection.peer,
+                    unread_bytes = connection.event_bytes,
+                    "closing a connection that does not read its watch events"
+                );
+                connection.abort = true;
+            }
+            self.mark(id);
+        }
+        const KINDS: [EventType; 4] = [
+            EventType::NodeCreated,
+            EventType::NodeDeleted,
+            EventType::NodeDataChanged,
+            EventType::NodeChildrenChanged,
+        ];
+        for (kind, watchers) in KINDS.into_iter().zip(fired) {
+            if watchers > 0 {
+                self.metrics.watches_fired(kind, watchers);
+            }
+        }
+    }
+
+    /// The session went to another connection or ended. A connection whose own closeSession was answered closes by
+    /// itself.
+    fn close(&mut self, id: ConnectionId, generation: Generation) {
+        let Some(connection) = self.connections.get_mut(&id) else { return };
+        let older = connection.attachment().is_none_or(|attachment| attachment.generation < generation);
+        if older && !connection.close {
+            self.abort(id);
+        }
+    }
+}

@@ -1,0 +1,883 @@
+#![forbid(unsafe_code)]
+//! The logic of a shard: connections, their requests and their watches, as a synchronous state machine that the
+//! runtime drives.
+//!
+//! Lives on: each shard. A turn pins the tree, takes the outcomes up to the zxid it reads at (`outcomes.rs`), and
+//! only then answers reads, so that an event always leaves before the data it announces (DESIGN §2 rule 3).
+//!
+//! Not here: sockets (runtime), what a read answers (`reads.rs`), the handshake (`handshake.rs`), words (`gather.rs`).
+
+use std::collections::HashMap;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use super::connection::{Attachment, Connection, Done, Framed, Held, Pending, Phase, Submitted, frame};
+use super::reads::{self, Reader, Refused};
+use super::registry::Registry;
+use super::settings::Settings;
+use super::words;
+use crate::base::{ConnectionId, Millis, SessionId, ShardId, Xid, Zxid, limits};
+use crate::pipeline::acl::{self, Identities, ip};
+use crate::runtime::Clock;
+use crate::runtime::messages::{Outcome, Submission, Ticket, WriteRequest};
+use crate::runtime::metrics::ShardMetrics;
+use crate::runtime::ring::{Consumer, Producer};
+use crate::runtime::sequencer::Shared;
+use crate::runtime::shard::{Logic, Output, Wants};
+use crate::sessions::ExpiryQueue;
+use crate::tree::{Descendants, Progress as Counting, TreeReader, View};
+use crate::watches::{Hold, NodeZxids, Rearm, SetWatchesRun, Watch, WatchTable, WatchType};
+use crate::wire::jute::{Writer, echo_bytes};
+use crate::wire::reply::{self, XID_PING};
+use crate::wire::request::{Request, RequestHeader, SetWatches};
+use crate::wire::{DecodeError, ErrorCode, OpCode, perms};
+
+/// What a shard is made of.
+pub struct ShardParts {
+    /// Which one.
+    pub id: ShardId,
+    /// What it goes by.
+    pub settings: Arc<Settings>,
+    /// The tree.
+    pub tree: TreeReader,
+    /// Who waits for what, here.
+    pub watches: WatchTable,
+    /// From the sequencer.
+    pub outcomes: Consumer<Outcome>,
+    /// To the sequencer.
+    pub submissions: Producer<Submission>,
+    /// Its bell.
+    pub shared: Arc<Shared>,
+    /// What all shards look up.
+    pub registry: Arc<Registry>,
+    /// Connections of each shard.
+    pub loads: Arc<Vec<AtomicUsize>>,
+    /// Time.
+    pub clock: Clock,
+}
+
+/// One shard's state.
+pub struct Shard {
+    pub(super) id: ShardId,
+    pub(super) settings: Arc<Settings>,
+    tree: std::rc::Rc<TreeReader>,
+    pub(super) watches: WatchTable,
+    pub(super) outcomes: Consumer<Outcome>,
+    submissions: Producer<Submission>,
+    pub(super) shared: Arc<Shared>,
+    pub(super) registry: Arc<Registry>,
+    loads: Arc<Vec<AtomicUsize>>,
+    pub(super) clock: Clock,
+    pub(super) connections: HashMap<ConnectionId, Connection, ahash::RandomState>,
+    next_connection: u64,
+    /// Sessions by the time they expire.
+    pub(super) expiry: ExpiryQueue<ConnectionId>,
+    /// Connections without a session by the time they are closed.
+    fresh: ExpiryQueue<ConnectionId>,
+    pub(super) metrics: ShardMetrics,
+    /// Writes the sequencer may still be given.
+    credits: usize,
+    /// Connections whose next write waits for a credit.
+    starved: Vec<ConnectionId>,
+    /// Connections whose head read waits until `applied` has come further; their watch's interest is armed.
+    waiting: Vec<(ConnectionId, Vec<Hold>)>,
+    /// Connections whose queue of reads may move on.
+    pub(super) movable: Vec<ConnectionId>,
+    dirty: Vec<ConnectionId>,
+    /// Silent for their whole timeout when last looked at, and when they had been heard then.
+    suspects: Vec<(ConnectionId, Millis)>,
+    stopping: bool,
+    scratch: Vec<u8>,
+}
+
+/// What came of a request that is answered here.
+enum Answered {
+    /// The reply is in the output.
+    Yes,
+    /// Not before `applied` has come so far.
+    NotBefore(Zxid, Vec<Hold>),
+}
+
+impl Shard {
+    /// A shard without connections.
+    pub fn new(parts: ShardParts) -> Shard {
+        let tick = u64::from(parts.settings.tick_ms);
+        let sessionless = u64::from(parts.settings.sessionless_timeout_ms.max(1));
+        Shard {
+            id: parts.id,
+            tree: std::rc::Rc::new(parts.tree),
+            watches: parts.watches,
+            outcomes: parts.outcomes,
+            submissions: parts.submissions,
+            shared: parts.shared,
+            registry: parts.registry,
+            loads: parts.loads,
+            clock: parts.clock,
+            // Looked up by ids of our own making.
+            connections: HashMap::with_hasher(ahash::RandomState::with_seeds(17, 18, 19, 20)),
+            next_connection: 0,
+            expiry: ExpiryQueue::new(tick),
+            fresh: ExpiryQueue::new(sessionless),
+            metrics: ShardMetrics::default(),
+            credits: limits::SHARD_CREDITS,
+            starved: Vec::new(),
+            waiting: Vec::new(),
+            movable: Vec::new(),
+            dirty: Vec::new(),
+            suspects: Vec::new(),
+            stopping: false,
+            scratch: Vec::new(),
+            settings: parts.settings,
+        }
+    }
+
+    /// Something of the connection's output or wishes changed.
+    pub(super) fn touch_output(dirty: &mut Vec<ConnectionId>, connection: &mut Connection) {
+        if !connection.dirty {
+            connection.dirty = true;
+            dirty.push(connection.id);
+        }
+    }
+
+    pub(super) fn mark(&mut self, id: ConnectionId) {
+        if let Some(connection) = self.connections.get_mut(&id) {
+            Self::touch_output(&mut self.dirty, connection);
+        }
+    }
+
+    pub(super) fn submit(&mut self, submission: Submission) {
+        self.submissions.push(submission);
+        self.shared.wake_sequencer();
+    }
+
+    /// Closes without a further byte.
+    pub(super) fn abort(&mut self, id: ConnectionId) {
+        if let Some(connection) = self.connections.get_mut(&id) {
+            connection.abort = true;
+            Self::touch_output(&mut self.dirty, connection);
+        }
+    }
+
+    /// Sends what is queued, then closes.
+    pub(super) fn finish(&mut self, id: ConnectionId) {
+        if let Some(connection) = self.connections.get_mut(&id) {
+            connection.finish();
+            Self::touch_output(&mut self.dirty, connection);
+        }
+    }
+
+    /// Runs `f` with this turn's view, after everything it may show has been announced.
+    fn with_view<R>(&mut self, now: Millis, f: impl FnOnce(&mut Self, &View<'_>) -> R) -> R {
+        let tree = self.tree.clone();
+        let view = tree.pin();
+        self.take_outcomes(view.at(), now);
+        let result = f(self, &view);
+        self.move_on(&view, now);
+        result
+    }
+
+    /// Goes on with the connections whose reads were held back, and with those that had no room or no credit.
+    fn move_on(&mut self, view: &View<'_>, now: Millis) {
+        while let Some(id) = self.movable.pop() {
+            self.drain(id, view, now);
+            self.take_frames(id, view, now);
+        }
+        if self.credits > 0 && !self.starved.is_empty() {
+            for id in std::mem::take(&mut self.starved) {
+                self.take_frames(id, view, now);
+            }
+        }
+    }
+
+    /// Takes whole frames from the connection's input as long as there is room for their requests.
+    fn take_frames(&mut self, id: ConnectionId, view: &View<'_>, now: Millis) {
+        let Some(connection) = self.connections.get_mut(&id) else { return };
+        if connection.input.is_empty() {
+            connection.choked = false;
+            return;
+        }
+        let input = std::mem::take(&mut connection.input);
+        let taken = self.take_frames_from(id, &input, view, now);
+        if let Some(connection) = self.connections.get_mut(&id)
+            && !matches!(connection.phase, Phase::Closing)
+        {
+            connection.input = input;
+            connection.input.drain(..taken);
+            if connection.input.is_empty() {
+                connection.input = Vec::new();
+            }
+        }
+    }
+
+    /// The same over `bytes`; gives how many were taken.
+    fn take_frames_from(&mut self, id: ConnectionId, bytes: &[u8], view: &View<'_>, now: Millis) -> usize {
+        let mut taken = 0;
+        loop {
+            let Some(connection) = self.connections.get_mut(&id) else { return taken };
+            let was_choked = std::mem::replace(&mut connection.choked, false);
+            match connection.phase {
+                Phase::Fresh | Phase::Open(_) => {}
+                // What comes behind a handshake waits for its end.
+                Phase::Attaching { .. } => {
+                    connection.choked = true;
+                    return taken;
+                }
+                Phase::Word | Phase::Closing => return bytes.len(),
+            }
+            if self.stopping || !connection.has_room() {
+                connection.choked = true;
+                return taken;
+            }
+            let rest = &bytes[taken..];
+            if connection.phase == Phase::Fresh
+                && let Some(first) = rest.first_chunk::<4>()
+                && let Some(opening) = words::recognise(*first)
+            {
+                let Some(used) = self.word(id, opening, rest, now) else { return taken };
+                taken += used;
+                continue;
+            }
+            match frame(rest, self.settings.frame_bytes_max) {
+                Framed::Frame(frame, used) => {
+                    if !self.frame(id, frame, view, now) {
+                        // No credit: the frame stays where it is.
+                        self.starved.push(id);
+                        if let Some(connection) = self.connections.get_mut(&id) {
+                            connection.choked = true;
+                        }
+                        return taken;
+                    }
+                    taken += used;
+                }
+                Framed::Partial => {
+                    if was_choked {
+                        Self::touch_output(&mut self.dirty, connection);
+                    }
+                    return taken;
+                }
+                Framed::Oversize => {
+                    tracing::debug!(peer = %connection.peer, "closing: frame length out of bounds");
+                    self.metrics.connection_dropped();
+                    self.abort(id);
+                    return bytes.len();
+                }
+            }
+        }
+    }
+
+    /// One frame; false when it needs a credit and there is none.
+    fn frame(&mut self, id: ConnectionId, frame: &[u8], view: &View<'_>, now: Millis) -> bool {
+        let Some(connection) = self.connections.get_mut(&id) else { return true };
+        match connection.phase {
+            Phase::Fresh => {
+                self.metrics.packet_received(frame.len() + 4);
+                connection.stats.packet_received();
+                self.handshake(id, frame, view);
+                true
+            }
+            Phase::Open(_) => {
+                let Ok((header, body)) = RequestHeader::split(frame) else {
+                    // Too short for a header (client-protocol §1.4).
+                    self.abort(id);
+                    return true;
+                };
+                self.request(id, header, body, view, now)
+            }
+            _ => true,
+        }
+    }
+
+    /// One request, in the order of client-protocol §3.4.
+    fn request(&mut self, id: ConnectionId, header: RequestHeader, body: &[u8], view: &View<'_>, now: Millis) -> bool {
+        let Some(connection) = self.connections.get_mut(&id) else { return true };
+        let op = OpCode::from_i32(header.op);
+        let decodable = match op {
+            Some(op @ (OpCode::CreateSession | OpCode::DeleteContainer)) => {
+                // Accepted by stock from anybody, without session or ACL checks (client-protocol §A): refused here.
+                tracing::debug!(peer = %connection.peer, ?op, "refusing an internal operation from a client");
+                false
+            }
+            Some(op) if op.is_write() => Request::decode(op, body).is_ok(),
+            _ => false,
+        };
+        let admitted = acl::is_admitted(&connection.identities, &self.settings.policy);
+        let submits = admitted && (decodable || matches!(op, Some(OpCode::Sync | OpCode::GetEphemerals)));
+        if submits && self.credits == 0 {
+            return false;
+        }
+        self.metrics.packet_received(body.len() + 12);
+        connection.stats.packet_received();
+        match op {
+            Some(OpCode::Auth) => {
+                self.auth(id, header.xid, body);
+                return true;
+            }
+            Some(OpCode::Sasl) => {
+                self.sasl(id, header.xid, body);
+                return true;
+            }
+            _ => {}
+        }
+        if !admitted {
+            reply::header_only(
+                connection.output.buffer(),
+                header.xid,
+                0,
+                Some(ErrorCode::SessionClosedRequireSaslAuth),
+            );
+            connection.stats.packet_sent();
+            self.metrics.reply_sent(20);
+            self.finish(id);
+            return true;
+        }
+        if let (true, Some(op)) = (submits, op) {
+            return self.submit_request(id, header, op, body, now);
+        }
+        let held = Held { xid: header.xid, op: header.op, body: Box::default(), received: now };
+        if connection.pending.is_empty() {
+            match self.answer(id, &held, body, view, now) {
+                Answered::Yes => return true,
+                Answered::NotBefore(zxid, holds) => self.wait_for(id, zxid, holds),
+            }
+        }
+        if let Some(connection) = self.connections.get_mut(&id)
+            && connection.phase != Phase::Closing
+        {
+            connection.pending.push_back(Pending::Held(Held { body: body.into(), ..held }));
+        }
+        true
+    }
+
+    /// Hands a write, a sync or a look at the session's ephemerals to the sequencer.
+    fn submit_request(
+        &mut self,
+        id: ConnectionId,
+        header: RequestHeader,
+        op: OpCode,
+        body: &[u8],
+        now: Millis,
+    ) -> bool {
+        let Some(connection) = self.connections.get_mut(&id) else { return true };
+        let Some(attachment) = connection.attachment() else { return true };
+        let ticket = Ticket { connection: id, sequence: connection.next_sequence };
+        let mut echo = None;
+        let submission = match op {
+            OpCode::Sync => match Request::decode(op, body) {
+                Ok(Request::Sync(path)) => {
+                    echo = Some(path.unwrap_or_default().into());
+                    Submission::Sync(ticket)
+                }
+                _ => return self.hold_undecodable(id, header, now),
+            },
+            OpCode::GetEphemerals => match Request::decode(op, body) {
+                Ok(Request::GetEphemerals(prefix)) => Submission::Ephemerals {
+                    ticket,
+                    session: attachment.session,
+                    prefix: prefix.unwrap_or_default().into(),
+                },
+                _ => return self.hold_undecodable(id, header, now),
+            },
+            op => Submission::Write(WriteRequest {
+                ticket,
+                session: attachment.session,
+                generation: attachment.generation,
+                cxid: Xid(header.xid),
+                op,
+                body: body.into(),
+                identities: connection.identities.clone(),
+                received: now,
+            }),
+        };
+        connection.next_sequence += 1;
+        connection.awaiting += 1;
+        connection.pending.push_back(Pending::Submitted(Submitted {
+            sequence: ticket.sequence,
+            xid: header.xid,
+            op,
+            received: now,
+            echo,
+            done: None,
+        }));
+        self.credits -= 1;
+        self.submit(submission);
+        true
+    }
+
+    /// A sync whose body does not decode is answered in its turn.
+    fn hold_undecodable(&mut self, id: ConnectionId, header: RequestHeader, now: Millis) -> bool {
+        if let Some(connection) = self.connections.get_mut(&id) {
+            let held = Held { xid: header.xid, op: header.op, body: Box::default(), received: now };
+            connection.pending.push_back(Pending::Held(held));
+            self.movable.push(id);
+        }
+        true
+    }
+
+    /// Answers what stands at the head of the queue, as far as it goes.
+    fn drain(&mut self, id: ConnectionId, view: &View<'_>, now: Millis) {
+        loop {
+            let Some(connection) = self.connections.get_mut(&id) else { return };
+            if connection.waits_for.is_some_and(|zxid| view.at() < zxid) {
+                return;
+            }
+            match connection.pending.front() {
+                Some(Pending::Submitted(submitted)) if submitted.done.is_some() => self.reply_submitted(id, now),
+                Some(Pending::Held(_)) => {
+                    let Some(Pending::Held(held)) = connection.pending.pop_front() else { return };
+                    match self.answer(id, &held, &held.body, view, now) {
+                        Answered::Yes => {}
+                        Answered::NotBefore(zxid, holds) => {
+                            self.wait_for(id, zxid, holds);
+                            if let Some(connection) = self.connections.get_mut(&id) {
+                                connection.pending.push_front(Pending::Held(held));
+                            }
+                            return;
+                        }
+                    }
+                }
+                _ => return,
+            }
+        }
+    }
+
+    fn wait_for(&mut self, id: ConnectionId, zxid: Zxid, holds: Vec<Hold>) {
+        if let Some(connection) = self.connections.get_mut(&id) {
+            connection.waits_for = Some(zxid);
+        }
+        self.waiting.push((id, holds));
+    }
+
+    /// Writes the reply of the decided write at the head of the queue.
+    pub(super) fn reply_submitted(&mut self, id: ConnectionId, now: Millis) {
+        let Some(connection) = self.connections.get_mut(&id) else { return };
+        let Some(Pending::Submitted(submitted)) = connection.pending.pop_front() else { return };
+        let Submitted { xid, op, received, echo, done: Some(done), .. } = submitted else { return };
+        let Done { zxid, err, body } = done;
+        let out = connection.output.buffer();
+        let before = out.len();
+        let end = reply::begin(out, xid, zxid.0, err);
+        if err == 0 {
+            out.extend_from_slice(&body);
+            if let Some(path) = echo {
+                reads::echo(&path, out);
+            }
+        }
+        end.finish(out);
+        let bytes = out.len() - before;
+        let us = now.since(received) * 1000;
+        connection.stats.packet_sent();
+        connection.stats.answered(op, xid, zxid, now, us);
+        self.metrics.reply_sent(bytes);
+        self.metrics.request_done(op, us);
+        if op == OpCode::CloseSession {
+            connection.finish();
+        }
+        Self::touch_output(&mut self.dirty, connection);
+    }
+
+    /// Answers a request that needs no sequencer, if this turn's zxid is late enough for the watches it sets.
+    fn answer(&mut self, id: ConnectionId, held: &Held, body: &[u8], view: &View<'_>, now: Millis) -> Answered {
+        let at = view.at();
+        let Some(op) = OpCode::from_i32(held.op).filter(|op| is_request(*op)) else {
+            self.reply_error(id, held, -1, ErrorCode::Unimplemented);
+            self.finish(id);
+            return Answered::Yes;
+        };
+        let request = match Request::decode(op, body) {
+            Ok(request) => request,
+            Err(error) => {
+                self.note_undecodable(id, op, error);
+                self.reply_error(id, held, at.0, ErrorCode::MarshallingError);
+                return Answered::Yes;
+            }
+        };
+        let holds = match self.arm(id, &request, view) {
+            Ok(holds) => holds,
+            Err((zxid, holds)) => return Answered::NotBefore(zxid, holds),
+        };
+        let mut out = std::mem::take(&mut self.scratch);
+        let result = self.answer_into(id, &request, view, &mut out);
+        for hold in holds {
+            self.watches.disarm(hold);
+        }
+        let xid = if op == OpCode::Ping { XID_PING } else { held.xid };
+        match result {
+            Ok(()) => self.reply(id, xid, at, op, held.received, &out, now),
+            Err(Refused::Code(code)) => {
+                self.reply_error(id, &Held { xid, body: Box::default(), ..*held }, at.0, code);
+            }
+            Err(Refused::TooManyWatches) => {
+                tracing::warn!("closing a connection with more than {} watches", limits::SESSION_WATCHES_MAX);
+                self.abort(id);
+            }
+        }
+        out.clear();
+        // A long listing's buffer is not kept.
+        self.scratch = if out.capacity() > 1 << 20 { Vec::new() } else { out };
+        Answered::Yes
+    }
+
+    /// Arms the interest that the request's watches need, or takes what an earlier try armed.
+    fn arm(
+        &mut self,
+        id: ConnectionId,
+        request: &Request<'_>,
+        view: &View<'_>,
+    ) -> Result<Vec<Hold>, (Zxid, Vec<Hold>)> {
+        if let Some(at) = self.waiting.iter().position(|(waiting, _)| *waiting == id) {
+            let (_, holds) = self.waiting.swap_remove(at);
+            if let Some(connection) = self.connections.get_mut(&id) {
+                connection.waits_for = None;
+            }
+            return Ok(holds);
+        }
+        let mut holds = Vec::new();
+        let tree = &self.tree;
+        let watches = &mut self.watches;
+        match request {
+            Request::SetWatches(set) => {
+                let lists = set.lists.iter().zip(crate::watches::SetWatchesList::ALL);
+                for (paths, list) in lists {
+                    for path in paths.iter().flatten().flatten() {
+                        holds.push(watches.arm(path, list.watch(), || tree.begun()));
+                    }
+                }
+            }
+            Request::AddWatch(add) => {
+                if let (Some(path), Some(watch)) = (add.path, Watch::of_mode(add.kind)) {
+                    holds.push(watches.arm(path, watch, || tree.begun()));
+                }
+            }
+            request => {
+                if let Some((path, watch)) = reads::watch_of(request) {
+                    holds.push(watches.arm(path, watch, || tree.begun()));
+                }
+            }
+        }
+        match holds.iter().map(|hold| hold.ready_at).max() {
+            Some(ready_at) if ready_at > view.at() => Err((ready_at, holds)),
+            _ => Ok(holds),
+        }
+    }
+
+    fn answer_into(
+        &mut self,
+        id: ConnectionId,
+        request: &Request<'_>,
+        view: &View<'_>,
+        out: &mut Vec<u8>,
+    ) -> Result<(), Refused> {
+        match request {
+            Request::Ping => Ok(()),
+            Request::SetWatches(set) => self.set_watches(id, set, view),
+            Request::AddWatch(add) => {
+                let watch = Watch::of_mode(add.kind).ok_or(ErrorCode::MarshallingError)?;
+                let path = add.path.ok_or(ErrorCode::MarshallingError)?;
+                self.watches.add(path, id, watch, view.at()).map_err(|_| Refused::TooManyWatches)?;
+                out.int(0);
+                Ok(())
+            }
+            Request::CheckWatches(check) => {
+                let kind = WatchType::from_i32(check.kind).ok_or(ErrorCode::MarshallingError)?;
+                let found = check.path.is_some_and(|path| self.watches.check(path, id, kind));
+                if found { Ok(()) } else { Err(ErrorCode::NoWatcher.into()) }
+            }
+            Request::RemoveWatches(remove) => {
+                let kind = WatchType::from_i32(remove.kind).ok_or(ErrorCode::MarshallingError)?;
+                let found = remove.path.is_some_and(|path| self.watches.remove(path, id, kind));
+                if found { Ok(()) } else { Err(ErrorCode::NoWatcher.into()) }
+            }
+            Request::GetAllChildrenNumber(path) => self.count_descendants(id, *path, view, out),
+            request => {
+                let Some(connection) = self.connections.get(&id) else { return Ok(()) };
+                let mut reader = Reader {
+                    view,
+                    identities: &connection.identities,
+                    policy: &self.settings.policy,
+                    watches: &mut self.watches,
+                    connection: id,
+                };
+                reader.answer(request, out)
+            }
+        }
+    }
+
+    /// client-protocol §4.18.
+    fn count_descendants(
+        &mut self,
+        id: ConnectionId,
+        path: Option<&[u8]>,
+        view: &View<'_>,
+        out: &mut Vec<u8>,
+    ) -> Result<(), Refused> {
+        let znode = view.find(path.ok_or(ErrorCode::MarshallingError)?).ok_or(ErrorCode::NoNode)?;
+        let Some(connection) = self.connections.get(&id) else { return Ok(()) };
+        if !acl::check(znode.acl(), perms::READ, &connection.identities, &self.settings.policy) {
+            return Err(ErrorCode::NoAuth.into());
+        }
+        let mut descendants = Descendants::of(&znode);
+        while descendants.next_slice(view, usize::MAX) == Counting::More {}
+        out.int(i32::try_from(descendants.count()).unwrap_or(i32::MAX));
+        Ok(())
+    }
+
+    /// client-protocol §6.5: an event now, or a watch; events leave before the reply, with zxid -1.
+    fn set_watches(&mut self, id: ConnectionId, set: &SetWatches<'_>, view: &View<'_>) -> Result<(), Refused> {
+        let Some(connection) = self.connections.get_mut(&id) else { return Ok(()) };
+        let watches = &mut self.watches;
+        let metrics = &mut self.metrics;
+        let at = view.at();
+        let node = |path: &[u8]| {
+            let znode = view.find(path)?;
+            Some(NodeZxids { mzxid: znode.mzxid().0, pzxid: znode.pzxid().0 })
+        };
+        let act = |path: &[u8], rearm: Rearm| match rearm {
+            Rearm::Register(watch) => watches.add(path, id, watch, at).map_err(|_| Refused::TooManyWatches),
+            Rearm::Fire(event) => {
+                let before = connection.output.buffer().len();
+                reply::notification(connection.output.buffer(), -1, event, &echo_bytes(path));
+                metrics.event_sent(connection.output.buffer().len() - before);
+                connection.stats.packet_sent();
+                Ok(())
+            }
+        };
+        SetWatchesRun::default().advance(set, usize::MAX, node, act).map(|_| ())
+    }
+
+    fn reply(
+        &mut self,
+        id: ConnectionId,
+        xid: i32,
+        zxid: Zxid,
+        op: OpCode,
+        received: Millis,
+        body: &[u8],
+        now: Millis,
+    ) {
+        let Some(connection) = self.connections.get_mut(&id) else { return };
+        let out = connection.output.buffer();
+        let end = reply::begin(out, xid, zxid.0, 0);
+        out.extend_from_slice(body);
+        end.finish(out);
+        let us = now.since(received) * 1000;
+        connection.stats.packet_sent();
+        connection.stats.answered(op, xid, zxid, now, us);
+        self.metrics.reply_sent(body.len() + 20);
+        self.metrics.request_done(op, us);
+        Self::touch_output(&mut self.dirty, connection);
+    }
+
+    fn reply_error(&mut self, id: ConnectionId, held: &Held, zxid: i64, code: ErrorCode) {
+        let Some(connection) = self.connections.get_mut(&id) else { return };
+        reply::header_only(connection.output.buffer(), held.xid, zxid, Some(code));
+        connection.stats.packet_sent();
+        self.metrics.reply_sent(20);
+        if let Some(op) = OpCode::from_i32(held.op) {
+            self.metrics.request_done(op, 0);
+        }
+        Self::touch_output(&mut self.dirty, connection);
+    }
+
+    fn note_undecodable(&self, id: ConnectionId, op: OpCode, error: DecodeError) {
+        if let Some(connection) = self.connections.get(&id) {
+            tracing::debug!(peer = %connection.peer, ?op, %error, "request body does not decode");
+        }
+    }
+
+    /// A credit came back.
+    pub(super) fn credit(&mut self) {
+        self.credits += 1;
+    }
+
+    /// Whether every connection's writes were answered.
+    fn is_idle(&self) -> bool {
+        self.credits == limits::SHARD_CREDITS
+    }
+}
+
+/// Whether clients may send it at all (client-protocol §4.1); check is part of a multi only.
+fn is_request(op: OpCode) -> bool {
+    !matches!(op, OpCode::Check | OpCode::Error | OpCode::CreateSession | OpCode::DeleteContainer)
+}
+
+impl Logic for Shard {
+    fn on_accept(&mut self, peer: SocketAddr, now: Millis) -> Option<ConnectionId> {
+        if self.stopping {
+            self.registry.left(peer);
+            self.loads[usize::from(self.id.0)].fetch_sub(1, Ordering::Relaxed);
+            return None;
+        }
+        let id = ConnectionId(self.next_connection);
+        self.next_connection += 1;
+        let identities = Identities::of_peer(&ip::host_address(peer));
+        let connection = Connection::new(id, peer, identities, now, self.clock.wall());
+        self.connections.insert(id, connection);
+        self.fresh.touch(id, now, u64::from(self.settings.sessionless_timeout_ms));
+        Some(id)
+    }
+
+    fn on_bytes(&mut self, id: ConnectionId, bytes: &[u8], now: Millis) {
+        self.with_view(now, |shard, view| {
+            let Some(connection) = shard.connections.get_mut(&id) else { return };
+            connection.last_heard = now;
+            if let Some(attachment) = connection.attachment() {
+                shard.expiry.touch(id, now, u64::from(attachment.timeout_ms));
+            }
+            if connection.input.is_empty() && !connection.choked {
+                let taken = shard.take_frames_from(id, bytes, view, now);
+                if let Some(connection) = shard.connections.get_mut(&id)
+                    && taken < bytes.len()
+                    && connection.phase != Phase::Closing
+                {
+                    connection.input.extend_from_slice(&bytes[taken..]);
+                }
+            } else {
+                connection.input.extend_from_slice(bytes);
+                if !connection.choked {
+                    shard.take_frames(id, view, now);
+                }
+            }
+        });
+    }
+
+    fn on_closed(&mut self, id: ConnectionId, now: Millis) {
+        let Some(connection) = self.connections.remove(&id) else { return };
+        self.watches.remove_connection(id);
+        while let Some(at) = self.waiting.iter().position(|(waiting, _)| *waiting == id) {
+            for hold in self.waiting.swap_remove(at).1 {
+                self.watches.disarm(hold);
+            }
+        }
+        self.expiry.remove(id);
+        self.fresh.remove(id);
+        if let Some(attachment) = connection.attachment() {
+            self.registry.detached(attachment.session, self.id, id);
+            self.submit(Submission::Detach {
+                session: attachment.session,
+                generation: attachment.generation,
+                last_heard: connection.last_heard,
+                timeout_ms: attachment.timeout_ms,
+            });
+        }
+        self.registry.left(connection.peer);
+        // Relaxed: a rough balance is enough.
+        self.loads[usize::from(self.id.0)].fetch_sub(1, Ordering::Relaxed);
+        self.metrics.socket_closed(now.since(now));
+    }
+
+    fn on_turn(&mut self, now: Millis) -> bool {
+        if self.outcomes.peek().is_some() || !self.waiting.is_empty() || !self.movable.is_empty() {
+            self.with_view(now, |shard, view| {
+                for (id, _) in &shard.waiting {
+                    let ready = shard.connections.get(id).and_then(|c| c.waits_for);
+                    if ready.is_none_or(|zxid| zxid <= view.at()) {
+                        shard.movable.push(*id);
+                    }
+                }
+            });
+        }
+        !self.waiting.is_empty()
+    }
+
+    fn on_tick(&mut self, now: Millis) {
+        self.expire(now);
+        for id in self.fresh.poll(now) {
+            if let Some(connection) = self.connections.get(&id)
+                && matches!(connection.phase, Phase::Fresh)
+            {
+                self.metrics.sessionless_expired();
+                self.abort(id);
+            }
+        }
+    }
+
+    fn take_dirty(&mut self, into: &mut Vec<ConnectionId>) {
+        for id in self.dirty.drain(..) {
+            if let Some(connection) = self.connections.get_mut(&id) {
+                connection.dirty = false;
+                into.push(id);
+            }
+        }
+    }
+
+    fn output(&mut self, id: ConnectionId) -> Option<&mut Output> {
+        self.connections.get_mut(&id).map(|connection| &mut connection.output)
+    }
+
+    fn wants(&self, id: ConnectionId) -> Wants {
+        match self.connections.get(&id) {
+            Some(connection) => Wants {
+                read: connection.wants_input() && !self.stopping,
+                close: connection.close && connection.answer.is_none(),
+                abort: connection.abort,
+            },
+            None => Wants { abort: true, ..Wants::default() },
+        }
+    }
+
+    fn on_sent(&mut self, id: ConnectionId, now: Millis) {
+        self.output_sent(id, now);
+    }
+
+    fn on_end_of_input(&mut self, id: ConnectionId, _now: Millis) -> bool {
+        // `echo ruok | nc` closes its side before the answer is there.
+        self.connections.get(&id).is_some_and(|connection| matches!(connection.phase, Phase::Word))
+    }
+
+    fn on_stopping(&mut self, _now: Millis) -> bool {
+        self.stopping = true;
+        self.is_idle()
+    }
+}
+
+impl Shard {
+    /// Sessions whose client was silent for their whole timeout. A first finding only raises suspicion: the socket is
+    /// read once more, by the next tick of the driver, before the session is given up (DESIGN §2 rule 8).
+    fn expire(&mut self, now: Millis) {
+        for (id, heard) in std::mem::take(&mut self.suspects) {
+            let Some(connection) = self.connections.get(&id) else { continue };
+            let Some(attachment) = connection.attachment().filter(|_| connection.last_heard == heard) else {
+                continue;
+            };
+            tracing::info!(
+                session = %attachment.session,
+                timeout_ms = attachment.timeout_ms,
+                "session expired: its client was silent"
+            );
+            let Attachment { session, generation, timeout_ms } = attachment;
+            self.submit(Submission::Expire { session, generation });
+            // Asked again should the session still be here by then.
+            self.expiry.touch(id, now, u64::from(timeout_ms));
+        }
+        for id in self.expiry.poll(now) {
+            if let Some(connection) = self.connections.get(&id) {
+                self.suspects.push((id, connection.last_heard));
+            }
+        }
+    }
+
+    /// Output went out: there may be room for requests, and for the rest of a long answer.
+    fn output_sent(&mut self, id: ConnectionId, _now: Millis) {
+        let Some(connection) = self.connections.get_mut(&id) else { return };
+        if connection.output.unsent().is_empty() {
+            connection.event_bytes = 0;
+            if let Some(answer) = &mut connection.answer
+                && !answer.next_slice(connection.output.buffer())
+            {
+                connection.answer = None;
+            }
+            if !connection.output.unsent().is_empty() {
+                Self::touch_output(&mut self.dirty, connection);
+            }
+        }
+        if connection.choked && connection.has_room() && !self.movable.contains(&id) {
+            self.movable.push(id);
+        }
+    }
+
+    /// Who is attached where, for a handshake that succeeded after its connection died.
+    pub(super) fn give_back(&mut self, session: SessionId, generation: crate::base::Generation, timeout_ms: u32, now: Millis) {
+        self.submit(Submission::Detach { session, generation, last_heard: now, timeout_ms });
+    }
+}
