@@ -93,10 +93,10 @@ pub fn check(inputs: &Inputs) -> Result<Checked, ConfigError> {
 
 /// Server lines of the one file that may hold them, and whether they make an ensemble.
 fn check_membership(reader: &mut Reader, inputs: &Inputs) -> Result<Vec<(Member, Origin)>, ConfigError> {
-    if let Some(value) = reader.text("electionAlg") {
-        if reader.number("electionAlg", 3, i64::MIN..=i64::MAX)? != 3 {
-            return Err(ConfigError::new(value.origin, Cause::ElectionAlgorithm));
-        }
+    if let Some(value) = reader.text("electionAlg")
+        && reader.number("electionAlg", 3, i64::MIN..=i64::MAX)? != 3
+    {
+        return Err(ConfigError::new(value.origin, Cause::ElectionAlgorithm));
     }
     if let Some(value) = reader.text("peerType") {
         if !["participant", "observer"].contains(&value.text.to_lowercase().as_str()) {
@@ -149,10 +149,8 @@ fn check_membership(reader: &mut Reader, inputs: &Inputs) -> Result<Vec<(Member,
         members.push((member, item.origin.clone()));
     }
     members.sort_by_key(|(member, _)| member.id);
-    if let Some(text) = &inputs.my_id {
-        if decimal(text).is_none() {
-            return Err(ConfigError::nowhere(Cause::MyIdNotNumber(shown(text))));
-        }
+    if let Some(text) = inputs.my_id.as_ref().filter(|text| decimal(text).is_none()) {
+        return Err(ConfigError::nowhere(Cause::MyIdNotNumber(shown(text))));
     }
 
     let voters = members.iter().filter(|(member, _)| member.role == MemberRole::Participant).count();
@@ -582,10 +580,10 @@ fn check_tls(reader: &mut Reader, net: &Net) -> Result<(), ConfigError> {
         Some(value) => ("secureClientPort", value.origin),
         None => return Ok(()),
     };
-    if let Some(value) = reader.text("ssl.authProvider").filter(|value| value.text != "x509") {
-        if reader.text(&format!("authProvider.{}", value.text)).is_none() {
-            return Err(ConfigError::new(value.origin, Cause::NoSslAuthProvider(shown(&value.text))));
-        }
+    if let Some(value) = reader.text("ssl.authProvider").filter(|value| value.text != "x509")
+        && reader.text(&format!("authProvider.{}", value.text)).is_none()
+    {
+        return Err(ConfigError::new(value.origin, Cause::NoSslAuthProvider(shown(&value.text))));
     }
     if net.client.is_none() {
         return Err(ConfigError::new(origin, Cause::DemandsMissing { key: key.to_owned(), what: "TLS" }));

@@ -15,6 +15,8 @@ mod properties;
 mod raw;
 mod reader;
 mod settings;
+#[cfg(test)]
+mod tests;
 
 pub use check::{Checked, Inputs, check};
 pub use checked::{

@@ -4,7 +4,7 @@
 //!
 //! What Java does and a reader might not expect: a pair is split at the first unescaped `=`, `:` or blank; a comment
 //! line cannot be continued, and a continuation line cannot be a comment; an unknown escape stands for its character;
-//! a backslash at the very end of the file is dropped; `\uXXXX` are UTF-16 units, so that two of them can make one
+//! a backslash at the very end of the file is dropped (a lone one makes an empty pair in Java, and none here); `\uXXXX` are UTF-16 units, so that two of them can make one
 //! character. All of it is held against the JDK's own answers in the tests. The crate `java-properties` was tried and
 //! drops a last line that ends in a backslash, and refuses surrogate pairs.
 //!
@@ -56,22 +56,20 @@ fn logical_lines(text: &[char]) -> Vec<(u32, Vec<char>)> {
     let mut lines = Vec::new();
     let mut logical: Vec<char> = Vec::new();
     let mut begun_on = 0;
-    let mut continued = false;
     for (natural, number) in natural_lines(text).into_iter().zip(1..) {
         let content = natural.iter().position(|&c| !is_blank(c)).map_or(&[][..], |at| &natural[at..]);
-        if !continued {
+        // Whether it is a comment is asked wherever nothing was gathered yet, also after a lone backslash.
+        if logical.is_empty() {
             if content.is_empty() || matches!(content[0], '#' | '!') {
                 continue;
             }
             begun_on = number;
         }
         logical.extend_from_slice(content);
-        continued = content.iter().rev().take_while(|&&c| c == '\\').count() % 2 == 1;
+        let continued = content.iter().rev().take_while(|&&c| c == '\\').count() % 2 == 1;
         if continued {
             logical.pop();
-        }
-        // A line of nothing but its continuation is forgotten when a blank one follows it.
-        if !continued && !logical.is_empty() {
+        } else {
             lines.push((begun_on, std::mem::take(&mut logical)));
         }
     }
@@ -187,8 +185,8 @@ mod tests {
         check(b"a=1\\\\\nb=2", &[("a", "1\\", 1), ("b", "2", 2)]);
         check(b"a=1\\", &[("a", "1", 1)]);
         check(b"\\\n\nb=2", &[("b", "2", 3)]);
-        check(b"\\\nb=2", &[("b", "2", 1)]);
-        check(b"\\\n#b=2", &[("#b", "2", 1)]);
+        check(b"\\\nb=2", &[("b", "2", 2)]);
+        check(b"\\\n#b=2\nc=3", &[("c", "3", 3)]);
     }
 
     #[test]
