@@ -3,6 +3,7 @@
 //! is said about keys that do nothing.
 
 use std::collections::BTreeMap;
+use std::fmt;
 
 use super::error::{Cause, ConfigError, shown};
 use super::keys::{self, Role, Shape, Via};
@@ -15,6 +16,15 @@ pub enum NoticeLevel {
     Info,
     /// Something is not as written.
     Warn,
+}
+
+impl fmt::Display for NoticeLevel {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            NoticeLevel::Info => "INFO",
+            NoticeLevel::Warn => "WARN",
+        })
+    }
 }
 
 /// A line for the start-up log.
