@@ -19,6 +19,7 @@ pub mod aligned;
 mod archive;
 pub mod epoch;
 pub mod names;
+pub mod recovery;
 pub mod snapshot;
 pub mod wal;
 
