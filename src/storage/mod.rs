@@ -18,9 +18,14 @@ pub mod action;
 pub mod aligned;
 mod archive;
 pub mod epoch;
+mod fuzz;
+pub mod inspect;
 pub mod names;
+pub mod recovery;
 pub mod snapshot;
 pub mod wal;
+
+pub use fuzz::{fuzz_epoch, fuzz_snapshot, fuzz_wal};
 
 use crate::base::ServerId;
 

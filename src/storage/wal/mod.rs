@@ -16,6 +16,6 @@ pub use recover::{Hole, Log, LogFault, Tail, join};
 pub use scan::{BatchSpan, Fault, Scanned, SegmentScan, TornBatch, scan};
 pub use segment::PreparedSegment;
 pub use writer::{
-    ActiveSegment, ClosedSegment, Flushed, SEGMENT_BYTES_MIN, WalError, WalLimits, WalPosition, WalWrite,
-    WalWriter,
+    ActiveSegment, ClosedSegment, Flushed, SEGMENT_BYTES_MAX, SEGMENT_BYTES_MIN, WalError, WalLimits,
+    WalPosition, WalWrite, WalWriter,
 };

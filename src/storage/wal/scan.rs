@@ -11,7 +11,7 @@ use super::format::{
     BatchHeader, BatchKind, HeaderError, Place, Records, SegmentHeader, SegmentId, decode_by_own_word,
     looks_like_batch,
 };
-use super::writer::SEGMENT_BYTES_MIN;
+use super::writer::{SEGMENT_BYTES_MAX, SEGMENT_BYTES_MIN};
 use crate::base::Zxid;
 use crate::storage::ClusterId;
 use crate::storage::aligned::BLOCK_BYTES;
@@ -118,7 +118,9 @@ pub fn scan(cluster: ClusterId, named: SegmentId, bytes: &[u8]) -> Scanned {
     if header.segment != named {
         return Scanned::Misnamed(header.segment);
     }
-    if header.bytes < SEGMENT_BYTES_MIN || !header.bytes.is_multiple_of(BLOCK_BYTES as u64) {
+    if !(SEGMENT_BYTES_MIN..=SEGMENT_BYTES_MAX).contains(&header.bytes)
+        || !header.bytes.is_multiple_of(BLOCK_BYTES as u64)
+    {
         return scan_headless(cluster, named, bytes, HeaderError::Damaged);
     }
     let body = &bytes[..bytes.len().min(usize::try_from(header.bytes).unwrap_or(usize::MAX))];

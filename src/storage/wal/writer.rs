@@ -32,6 +32,9 @@ const FRONT_BYTES: usize = BLOCK_BYTES;
 /// Smallest segment: header, a batch of one block, a seal, and one block more.
 pub const SEGMENT_BYTES_MIN: u64 = 4 * BLOCK_BYTES as u64;
 
+/// Largest segment, so that no file name makes recovery read more at once.
+pub const SEGMENT_BYTES_MAX: u64 = 1 << 30;
+
 /// Buffers kept for reuse: one collecting, one in flight, one to spare.
 const SPARE_BUFFERS: usize = 3;
 
@@ -58,11 +61,11 @@ impl Default for WalLimits {
 
 impl WalLimits {
     /// The limits for segments of about `segment_bytes` (stock's `preAllocSize`, which is in KiB) that take every
-    /// payload up to `payload_bytes_max`.
+    /// payload up to `payload_bytes_max`, as far as [`SEGMENT_BYTES_MAX`] allows.
     pub fn for_segments_of(segment_bytes: u64, payload_bytes_max: usize) -> WalLimits {
         let one_record =
             padded(BATCH_HEADER_BYTES + RECORD_HEADER_BYTES + payload_bytes_max) + 2 * BLOCK_BYTES;
-        let wanted = segment_bytes.max(one_record as u64).max(SEGMENT_BYTES_MIN);
+        let wanted = segment_bytes.max(one_record as u64).clamp(SEGMENT_BYTES_MIN, SEGMENT_BYTES_MAX);
         WalLimits { segment_bytes: wanted.next_multiple_of(BLOCK_BYTES as u64), ..WalLimits::default() }
     }
 
@@ -225,6 +228,7 @@ impl WalWriter {
     /// A log that goes on at `position`.
     pub fn new(identity: Identity, limits: WalLimits, position: WalPosition) -> WalWriter {
         assert!(limits.segment_bytes >= SEGMENT_BYTES_MIN, "segments of {} bytes", limits.segment_bytes);
+        assert!(limits.segment_bytes <= SEGMENT_BYTES_MAX, "segments of {} bytes", limits.segment_bytes);
         assert_eq!(limits.segment_bytes % BLOCK_BYTES as u64, 0, "segments are whole blocks");
         assert!(limits.batch_txns_max > 0);
         WalWriter {
@@ -416,6 +420,11 @@ impl WalWriter {
     /// The segment being written, if any.
     pub fn active(&self) -> Option<&ActiveSegment> {
         self.active.as_ref()
+    }
+
+    /// The segment prepared for when the active one is full, if it is there.
+    pub fn prepared(&self) -> Option<&PreparedSegment> {
+        self.prepared.front()
     }
 
     /// Bytes of all segments that hold records: closed ones count as full.
