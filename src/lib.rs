@@ -3,6 +3,7 @@
 pub mod base;
 pub mod pipeline;
 pub mod sessions;
+pub mod watches;
 pub mod wire;
 pub mod cli {
     #![allow(missing_docs)]
