@@ -1,6 +1,7 @@
 //! ringkeeper: a coordination server that ZooKeeper's clients cannot tell from ZooKeeper 3.9.5.
 
 pub mod base;
+pub mod tree;
 pub mod wire;
 pub mod cli {
     #![allow(missing_docs)]
