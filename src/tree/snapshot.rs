@@ -1,0 +1,246 @@
+#![forbid(unsafe_code)]
+//! The exact image of a tree at one zxid Z, taken while writes go on.
+//!
+//! The walker goes through the index by hash prefix, a slice at a time, on a thread of its own; the writer goes on
+//! changing znodes, whose versions at Z it would retire before the walker comes by. Each node carries the number of the
+//! last snapshot that has it, and **whoever is first to swap the new number in images the node**:
+//!
+//! - the walker, on meeting the node: it then reads the version ≤ Z. It was pinned before the swap; had the writer
+//!   replaced that version before, the writer would have swapped first; hence the version is retired after the pin and
+//!   lives until the slice ends.
+//! - the writer, before its first change of the node: the current version is the one at Z, and a copy of it goes into
+//!   a queue to the walker, which gives it out with the next slice.
+//!
+//! Znodes made after Z are born with the number. So each znode of Z comes exactly once, however segments are split and
+//! nodes removed meanwhile; the walk is over when as many came as the tree had at Z.
+//!
+//! Memory: copies of the znodes changed since Z and not walked yet, at most the tree once; [`SnapshotWalker::queued`].
+//!
+//! Lives on: [`Feed`] on the sequencer, [`SnapshotWalker`] on the disk shard.
+
+use std::sync::Arc;
+use std::sync::atomic::Ordering::Relaxed;
+use std::sync::atomic::{AtomicBool, AtomicUsize};
+use std::sync::mpsc::{Receiver, Sender, TryRecvError, channel};
+
+use super::digest::StoredStat;
+use super::index::Position;
+use super::node::{self, Node};
+use super::reader::{Progress, Shared};
+use super::reclaim::{At, Witness};
+use super::world::World;
+use crate::base::Zxid;
+use crate::wire::Acl;
+
+/// A znode as a snapshot has it.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct NodeImage<'a> {
+    /// `/` for the root.
+    pub path: &'a [u8],
+    /// Null differs from empty.
+    pub data: Option<&'a [u8]>,
+    /// By value: numbers of lists are local.
+    pub acl: &'a [Acl],
+    /// As stored.
+    pub stat: StoredStat,
+}
+
+struct OwnedImage {
+    path: Box<[u8]>,
+    data: Option<Box<[u8]>>,
+    acl: Box<[Acl]>,
+    stat: StoredStat,
+}
+
+impl OwnedImage {
+    fn bytes(&self) -> usize {
+        size_of::<OwnedImage>() + self.path.len() + self.data.as_ref().map_or(0, |data| data.len())
+    }
+}
+
+#[derive(Default)]
+struct Queue {
+    images: AtomicUsize,
+    bytes: AtomicUsize,
+    /// The walker needs nothing more.
+    over: AtomicBool,
+}
+
+/// The writer's end.
+pub(super) struct Feed {
+    mark: u32,
+    images: Sender<OwnedImage>,
+    queue: Arc<Queue>,
+}
+
+/// The walker's end.
+pub struct SnapshotWalker {
+    shared: Arc<Shared>,
+    world: Arc<World>,
+    at: Zxid,
+    digest: i64,
+    mark: u32,
+    position: Position,
+    walked: bool,
+    given: u64,
+    expected: u64,
+    images: Receiver<OwnedImage>,
+    queue: Arc<Queue>,
+    scratch: Vec<u8>,
+}
+
+/// Both ends, for an image of `world` as it is.
+pub(super) fn begin(
+    shared: Arc<Shared>,
+    world: Arc<World>,
+    mark: u32,
+    digest: i64,
+) -> (Feed, SnapshotWalker) {
+    let (sender, receiver) = channel();
+    let queue = Arc::new(Queue::default());
+    let feed = Feed { mark, images: sender, queue: Arc::clone(&queue) };
+    let (at, expected) = (world.applied(), world.znodes());
+    let walker = SnapshotWalker {
+        shared,
+        world,
+        at,
+        digest,
+        mark,
+        position: Position::default(),
+        walked: false,
+        given: 0,
+        expected,
+        images: receiver,
+        queue,
+        scratch: Vec::new(),
+    };
+    (feed, walker)
+}
+
+impl Feed {
+    /// Before the first change of `node`. Returns false when nobody walks any more.
+    pub(super) fn hand_over(
+        &self,
+        world: &World,
+        node: At<'_, Node>,
+        path: &[u8],
+        witness: Witness<'_>,
+    ) -> bool {
+        // Relaxed: a late look costs one needless copy.
+        if self.queue.over.load(Relaxed) {
+            return false;
+        }
+        if node.swap_meta(self.mark) == self.mark {
+            return true;
+        }
+        let Some(data) = node.head().data.load(witness).filter(|data| !data.is_dead()) else { return true };
+        let image = OwnedImage {
+            path: if path.is_empty() { b"/"[..].into() } else { path.into() },
+            data: data.data().map(Box::from),
+            acl: world.lists.get(data.acl(), witness).into(),
+            stat: data.stored_stat(node.head().dir.load(witness)),
+        };
+        // Relaxed: sums for a report; the channel orders the images themselves.
+        self.queue.images.fetch_add(1, Relaxed);
+        self.queue.bytes.fetch_add(image.bytes(), Relaxed);
+        self.images.send(image).is_ok()
+    }
+}
+
+impl SnapshotWalker {
+    /// The zxid of the image.
+    pub fn at(&self) -> Zxid {
+        self.at
+    }
+
+    /// Digest of the tree at that zxid, to be stored with the image.
+    pub fn digest(&self) -> i64 {
+        self.digest
+    }
+
+    /// Znodes of the image, each once.
+    pub fn znodes(&self) -> u64 {
+        self.expected
+    }
+
+    /// Copies handed over and not given out yet: how many, and their bytes.
+    pub fn queued(&self) -> (usize, usize) {
+        (self.queue.images.load(Relaxed), self.queue.bytes.load(Relaxed))
+    }
+
+    /// Gives about `max` further znodes to `sink`, in no order: a parent may come after its children. `More` with none
+    /// given is possible, while the writer is about to hand one over. Pins only inside the call.
+    pub fn next_slice(&mut self, max: usize, sink: &mut dyn FnMut(NodeImage<'_>)) -> Progress {
+        let mut left = max.max(1);
+        let mut writer_left = false;
+        while left > 0 {
+            match self.images.try_recv() {
+                Ok(image) => {
+                    // Relaxed: as in `hand_over`.
+                    self.queue.images.fetch_sub(1, Relaxed);
+                    self.queue.bytes.fetch_sub(image.bytes(), Relaxed);
+                    left -= 1;
+                    self.given += 1;
+                    sink(NodeImage {
+                        path: &image.path,
+                        data: image.data.as_deref(),
+                        acl: &image.acl,
+                        stat: image.stat,
+                    });
+                }
+                Err(TryRecvError::Empty) => break,
+                Err(TryRecvError::Disconnected) => {
+                    writer_left = true;
+                    break;
+                }
+            }
+        }
+        if left > 0 && !self.walked && !self.walk(left, sink) {
+            return Progress::Aborted;
+        }
+        assert!(self.given <= self.expected, "a znode was imaged twice");
+        if self.given == self.expected {
+            // From here on every node has the number: the writer has nothing to hand over.
+            self.queue.over.store(true, Relaxed);
+            return Progress::Done;
+        }
+        // Without its writer's copies the image cannot become whole, unless the walk alone completes it.
+        if writer_left && self.walked { Progress::Aborted } else { Progress::More }
+    }
+
+    /// Visits segments until `left` znodes were given. False if the state was replaced.
+    fn walk(&mut self, left: usize, sink: &mut dyn FnMut(NodeImage<'_>)) -> bool {
+        let pinned = self.shared.root.pin();
+        if !std::ptr::eq(pinned.state(), Arc::as_ptr(&self.world)) {
+            return false;
+        }
+        let (world, witness) = (pinned.state(), pinned.witness());
+        let mut given = 0;
+        while !self.walked && given < left {
+            let more = world.index.visit(&mut self.position, witness, |node| {
+                if node.swap_meta(self.mark) == self.mark {
+                    return;
+                }
+                let data = node.head().data.load_at(witness, self.at).filter(|data| !data.is_dead());
+                let Some(data) = data else { return };
+                node::path_into(node, witness, &mut self.scratch);
+                given += 1;
+                sink(NodeImage {
+                    path: &self.scratch,
+                    data: data.data(),
+                    acl: world.lists.get(data.acl(), witness),
+                    stat: data.stored_stat(node.head().dir.load_at(witness, self.at)),
+                });
+            });
+            self.walked = !more;
+        }
+        self.given += given as u64;
+        true
+    }
+}
+
+impl Drop for SnapshotWalker {
+    fn drop(&mut self) {
+        self.queue.over.store(true, Relaxed); // The writer may look late.
+    }
+}
