@@ -9,17 +9,16 @@ use std::sync::Arc;
 
 use smallvec::SmallVec;
 
-use super::owner::Kind;
 use super::quota::{self, Charge, QuotaNode};
 use super::Pipeline;
 use crate::base::{Millis, SessionId, Xid, Zxid, path};
 use crate::sessions::Attachment;
-use crate::tree::NewZnode;
+use crate::tree::{NewZnode, OwnerKind as Kind, Znode};
 use crate::watches::{ChangeEvent, ChangeKind};
 use crate::wire::jute::Writer;
 use crate::wire::reply;
 use crate::wire::txn::{Decoded, Lifetime, Txn};
-use crate::wire::{DecodeError, ErrorCode, OpCode};
+use crate::wire::{Acl, DecodeError, ErrorCode, OpCode};
 
 /// Body of a reply: most are a path, a Stat, or a path and a Stat.
 pub type ReplyBody = SmallVec<[u8; 72]>;
@@ -170,10 +169,10 @@ impl Pipeline {
     /// A single change, or one of a multi.
     fn apply_one(&mut self, at: &At, txn: &Txn<'_>, events: &mut Events) -> Result<(), ErrorCode> {
         match txn {
-            Txn::Create { path, data, acl, lifetime, parent_cversion, .. } => {
+            Txn::Create { op, path, data, acl, lifetime, parent_cversion } => {
                 let kind = match lifetime {
-                    Lifetime::Persistent => Kind::Persistent,
-                    Lifetime::Ephemeral => Kind::Ephemeral(at.session.0),
+                    Lifetime::Persistent => Kind::None,
+                    Lifetime::Ephemeral => Kind::Session(at.session.0),
                     Lifetime::Container => Kind::Container,
                     Lifetime::Ttl(ttl) => Kind::Ttl(*ttl),
                 };
@@ -181,11 +180,12 @@ impl Pipeline {
                     path,
                     data: *data,
                     acl,
-                    stored_owner: kind.owner(),
+                    stored_owner: kind.stored(),
                     time: at.time,
                     parent_cversion: *parent_cversion,
+                    raise_parent_if_exists: *op == OpCode::Create,
                 };
-                self.tree.create(at.zxid, node).map_err(|_| self.create_refused(path))?;
+                self.tree.create(at.zxid, &node).map_err(|_| self.create_refused(path))?;
                 self.created(path, kind);
                 self.account(path, Charge::create(data.map_or(0, <[u8]>::len)));
                 self.note_quota_node_created(path);
@@ -201,7 +201,7 @@ impl Pipeline {
                 Ok(())
             }
             Txn::SetAcl { path, acl, version } => {
-                self.tree.set_acl(at.zxid, path, acl, *version).map_err(|_| ErrorCode::NoNode)
+                self.tree.set_acl(at.zxid, path, acl, *version).map(|_| ()).map_err(|_| ErrorCode::NoNode)
             }
             // What a check found was decided in prep; inside the others it cannot be.
             Txn::Check { .. } => Ok(()),
@@ -219,17 +219,17 @@ impl Pipeline {
     fn apply_delete(&mut self, at: &At, path: &[u8], events: &mut Events) -> Result<(), ErrorCode> {
         let gone = self.tree.get(path).map(|node| {
             let kind = Kind::of(node.stored_owner(), self.settings.extended_types);
-            (kind, node.data().map_or(0, <[u8]>::len), node.acl_list())
+            (kind, node.data().map_or(0, <[u8]>::len), shared_acl(&node))
         });
         self.tree.delete(at.zxid, path).map_err(|_| ErrorCode::NoNode)?;
         let (kind, bytes, acl) = gone.ok_or(ErrorCode::NoNode)?;
         let shared: Arc<[u8]> = Arc::from(path);
         match kind {
-            Kind::Ephemeral(owner) => {
+            Kind::Session(owner) => {
                 self.sessions.remove_ephemeral(SessionId(owner), &shared);
             }
             Kind::Container | Kind::Ttl(_) => self.reaper.forget(path),
-            Kind::Persistent => {}
+            Kind::None => {}
         }
         self.account(path, Charge::delete(bytes));
         self.note_quota_node_deleted(path);
@@ -239,7 +239,7 @@ impl Pipeline {
             kind: ChangeKind::Deleted,
             path: shared,
             acl,
-            parent_acl: self.tree.get(parent).and_then(|node| node.acl_list()),
+            parent_acl: self.tree.get(parent).and_then(|node| shared_acl(&node)),
         });
         Ok(())
     }
@@ -247,9 +247,9 @@ impl Pipeline {
     fn push_event(&self, zxid: Zxid, kind: ChangeKind, path: &[u8], events: &mut Events) {
         let parent_acl = match kind {
             ChangeKind::DataChanged => None,
-            _ => self.tree.get(path::parent(path).unwrap_or(b"/")).and_then(|node| node.acl_list()),
+            _ => self.tree.get(path::parent(path).unwrap_or(b"/")).and_then(|node| shared_acl(&node)),
         };
-        let acl = self.tree.get(path).and_then(|node| node.acl_list());
+        let acl = self.tree.get(path).and_then(|node| shared_acl(&node));
         events.push(ChangeEvent { zxid, kind, path: Arc::from(path), acl, parent_acl });
     }
 
@@ -276,11 +276,11 @@ impl Pipeline {
     /// The owner's index, the cleaner's lists.
     pub(super) fn created(&mut self, path: &[u8], kind: Kind) {
         match kind {
-            Kind::Ephemeral(owner) => {
+            Kind::Session(owner) => {
                 self.sessions.add_ephemeral(SessionId(owner), Arc::from(path));
             }
             Kind::Container | Kind::Ttl(_) => self.reaper.remember(path),
-            Kind::Persistent => {}
+            Kind::None => {}
         }
     }
 
@@ -290,7 +290,7 @@ impl Pipeline {
         let stats_path = quota::stats_path(managed);
         let Some(stats) = self.tree.get(&stats_path) else { return };
         if let Some(after) = quota::recharge(stats.data(), charge) {
-            self.tree.set_stats_data(&stats_path, &after);
+            let _ = self.tree.set_stats_data(&stats_path, &after);
         }
     }
 
@@ -321,6 +321,11 @@ impl Pipeline {
             }
         }
     }
+}
+
+/// The ACL as events carry it: nothing for the open one.
+fn shared_acl(node: &Znode<'_>) -> Option<Arc<[Acl]>> {
+    if node.has_open_acl() { None } else { Some(Arc::from(node.acl())) }
 }
 
 type Events = SmallVec<[ChangeEvent; 1]>;

@@ -14,7 +14,6 @@ mod apply;
 pub mod digest;
 pub mod ip;
 mod outstanding;
-pub mod owner;
 mod prep;
 pub mod quota;
 mod reaper;
@@ -29,7 +28,7 @@ pub use reaper::ReaperSettings;
 use crate::base::{Millis, SessionId, WallMillis, Zxid};
 use crate::sessions::SessionTable;
 use quota::QuotaNode;
-use crate::tree::TreeWriter;
+use crate::tree::{OwnerKind, TreeWriter};
 use crate::wire::jute::Writer;
 
 /// How many txns apart the digests kept for `hash` are (stock `DataTree.DIGEST_LOG_INTERVAL`).
@@ -56,8 +55,26 @@ pub struct Settings {
     pub reaper: ReaperSettings,
 }
 
+/// What a load met that must be found again: collected while the images pass by.
+#[derive(Debug, Default)]
+pub struct Loaded {
+    owned: Vec<(Box<[u8]>, i64)>,
+    managed: Vec<Box<[u8]>>,
+}
+
+impl Loaded {
+    /// A znode of the image, with its owner as stored.
+    pub fn node(&mut self, path: &[u8], owner: i64) {
+        if owner != 0 {
+            self.owned.push((path.into(), owner));
+        }
+        if let Some(QuotaNode::Limits(managed)) = QuotaNode::at(path) {
+            self.managed.push(managed.into());
+        }
+    }
+}
+
 /// The state machine between a request and its reply.
-#[derive(Debug)]
 pub struct Pipeline {
     tree: TreeWriter,
     sessions: SessionTable,
@@ -68,13 +85,20 @@ pub struct Pipeline {
     reaper: reaper::Reaper,
     settings: Settings,
     applied: Zxid,
+    /// Retired versions are left to be freed.
+    backlog: bool,
     digests: VecDeque<(Zxid, i64)>,
 }
 
 impl Pipeline {
-    /// Takes a loaded tree and session table over, which both stand at `applied`. Indexes what the tree holds:
-    /// ephemerals by owner, containers, quotas.
-    pub fn new(tree: TreeWriter, sessions: SessionTable, applied: Zxid, settings: Settings) -> Pipeline {
+    /// Takes a loaded tree and session table over, which both stand at `applied`; `loaded` is what was met on the way.
+    pub fn new(
+        tree: TreeWriter,
+        sessions: SessionTable,
+        loaded: Loaded,
+        applied: Zxid,
+        settings: Settings,
+    ) -> Pipeline {
         let outstanding = outstanding::Outstanding::new(tree.digest(), settings.digest);
         let mut pipeline = Pipeline {
             tree,
@@ -86,40 +110,41 @@ impl Pipeline {
             reaper: reaper::Reaper::new(),
             settings,
             applied,
+            backlog: false,
             digests: VecDeque::new(),
         };
-        pipeline.index_tree();
-        pipeline
-    }
-
-    fn index_tree(&mut self) {
-        let mut owned = Vec::new();
-        let mut limits = Vec::new();
-        self.tree.for_each(&mut |path, owner| {
-            if owner != 0 {
-                owned.push((Box::<[u8]>::from(path), owner));
-            }
-            if let Some(QuotaNode::Limits(managed)) = QuotaNode::at(path) {
-                limits.push(Box::<[u8]>::from(managed));
-            }
-        });
-        for (path, owner) in owned {
-            self.created(&path, owner::Kind::of(owner, self.settings.extended_types));
+        for (path, owner) in loaded.owned {
+            pipeline.created(&path, OwnerKind::of(owner, pipeline.settings.extended_types));
         }
-        for managed in limits {
-            self.quota.insert(&managed);
+        for managed in loaded.managed {
+            pipeline.quota.insert(&managed);
             // After a load all stats are counted anew (client-protocol §10.2).
-            self.recount(&managed);
+            pipeline.recount(&managed);
         }
+        pipeline
     }
 
     /// Counts a managed subtree and stores the result in its stats node, if it has one.
     fn recount(&mut self, managed: &[u8]) {
         let stats_path = quota::stats_path(managed);
         if self.tree.get(&stats_path).is_some() {
-            let (bytes, count) = self.tree.subtree_totals(managed);
-            self.tree.set_stats_data(&stats_path, &quota::QuotaText::usage(count, bytes).format());
+            let (bytes, count) = self.subtree_totals(managed);
+            // The node was just seen.
+            let _ = self.tree.set_stats_data(&stats_path, &quota::QuotaText::usage(count, bytes).format());
         }
+    }
+
+    /// Data bytes and znodes of a subtree, its root included.
+    fn subtree_totals(&self, root: &[u8]) -> (i64, i64) {
+        let (mut bytes, mut count) = (0, 0);
+        let mut paths = vec![root.to_vec()];
+        while let Some(path) = paths.pop() {
+            let Some(znode) = self.tree.get(&path) else { continue };
+            bytes += znode.data().map_or(0, |data| data.len() as i64);
+            count += 1;
+            paths.extend(znode.children().map(|name| [&path, &b"/"[..], name].concat()));
+        }
+        (bytes, count)
     }
 
     /// The log has been replayed into the tree: prep goes on from there.
@@ -159,7 +184,12 @@ impl Pipeline {
 
     /// Frees what published txns replaced, as far as no reader can still see it. Bounded work.
     pub fn reclaim(&mut self) {
-        self.tree.reclaim();
+        self.backlog = self.tree.reclaim();
+    }
+
+    /// Whether [`Pipeline::reclaim`] has more to do soon.
+    pub fn has_backlog(&self) -> bool {
+        self.backlog
     }
 
     /// Appends the body of getEphemerals: the session's paths that begin with `prefix`, by characters, not components; a

@@ -78,14 +78,14 @@ impl Outstanding {
             return change.exists.then(|| change.clone());
         }
         let now = tree.get(path)?;
-        let body_crc = self.body_crc(path, now.data());
+        let body_crc = if self.with_digest { now.body_crc(path) } else { 0 };
         Some(Change {
-            zxid: Zxid(now.mzxid()),
+            zxid: now.mzxid(),
             exists: true,
             fields: now.stored_stat(),
-            child_count: now.child_count(),
+            child_count: i32::try_from(now.child_count()).unwrap_or(i32::MAX),
             data_length: now.data().map_or(0, <[u8]>::len),
-            acl: now.acl_list(),
+            acl: if now.has_open_acl() { None } else { Some(Arc::from(now.acl())) },
             body_crc,
         })
     }

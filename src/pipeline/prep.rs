@@ -11,11 +11,10 @@ use std::sync::Arc;
 
 use super::acl::{self, Identities};
 use super::outstanding::Change;
-use super::owner::{Kind, TTL_MS_MAX};
 use super::Pipeline;
 use super::quota::{self, Charge};
 use crate::base::{SessionId, WallMillis, Xid, Zxid, path};
-use crate::tree::StoredStat;
+use crate::tree::{OwnerKind as Kind, StoredStat};
 use crate::wire::request::{Create, MultiOp, PathVersion, RawAcl, Request, SetAcl, SetData};
 use crate::wire::txn::{self, Lifetime, Txn, TxnHeader};
 use crate::wire::{Acl, ErrorCode, OpCode, perms};
@@ -38,6 +37,9 @@ struct Context<'a> {
     time: i64,
     asker: Asker<'a>,
 }
+
+/// Largest time to live, ms: 40 bits (stock `EphemeralType.TTL`).
+const TTL_MS_MAX: i64 = (1 << 40) - 1;
 
 type Result<T> = std::result::Result<T, ErrorCode>;
 
@@ -150,7 +152,7 @@ impl Pipeline {
         if self.outstanding.get(&self.tree, &path).is_some() {
             return Err(ErrorCode::NodeExists);
         }
-        if Kind::of(parent.fields.owner, self.settings.extended_types).is_ephemeral() {
+        if self.is_ephemeral(parent.fields.owner) {
             return Err(ErrorCode::NoChildrenForEphemerals);
         }
         self.check_quota(&path, Charge::create(create.data.map_or(0, <[u8]>::len)))?;
@@ -158,8 +160,8 @@ impl Pipeline {
         let (lifetime, kind) = match op {
             OpCode::CreateContainer => (Lifetime::Container, Kind::Container),
             OpCode::CreateTtl => (Lifetime::Ttl(ttl), Kind::Ttl(ttl)),
-            _ if mode.ephemeral => (Lifetime::Ephemeral, Kind::Ephemeral(context.asker.session.0)),
-            _ => (Lifetime::Persistent, Kind::Persistent),
+            _ if mode.ephemeral => (Lifetime::Ephemeral, Kind::Session(context.asker.session.0)),
+            _ => (Lifetime::Persistent, Kind::None),
         };
         let parent_cversion = parent.fields.cversion.wrapping_add(1);
         let fields = StoredStat {
@@ -171,7 +173,7 @@ impl Pipeline {
             version: 0,
             cversion: 0,
             aversion: 0,
-            owner: kind.owner(),
+            owner: kind.stored(),
         };
         let node = self.outstanding.created(&path, create.data, fields, shared(&acls));
         let mut parent_after = parent.clone();
@@ -213,7 +215,7 @@ impl Pipeline {
         let parent_path = path::parent_for_delete(path).ok_or(ErrorCode::BadArguments)?;
         let node = self.outstanding.get(&self.tree, path).ok_or(ErrorCode::NoNode)?;
         let parent = self.outstanding.get(&self.tree, parent_path).ok_or(ErrorCode::NoNode)?;
-        if Kind::of(node.fields.owner, self.settings.extended_types).is_ephemeral() {
+        if self.is_ephemeral(node.fields.owner) {
             return Err(ErrorCode::BadVersion);
         }
         if node.child_count > 0 {
@@ -285,7 +287,7 @@ impl Pipeline {
         let mut paths = Vec::with_capacity(candidates.len());
         for path in candidates {
             let Some(node) = self.outstanding.get(&self.tree, &path) else { continue };
-            if Kind::of(node.fields.owner, self.settings.extended_types) != Kind::Ephemeral(session.0) {
+            if Kind::of(node.fields.owner, self.settings.extended_types) != Kind::Session(session.0) {
                 continue;
             }
             let parent_path = path::parent(&path).expect("a stored path is absolute");
@@ -294,6 +296,10 @@ impl Pipeline {
             paths.push(Cow::Owned(path.to_vec()));
         }
         Txn::CloseSession(self.settings.close_session_txn.then_some(paths))
+    }
+
+    fn is_ephemeral(&self, owner: i64) -> bool {
+        matches!(Kind::of(owner, self.settings.extended_types), Kind::Session(_))
     }
 
     /// Nothing of the txn being prepared stays outstanding.

@@ -8,9 +8,8 @@
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
-use super::owner::Kind;
 use crate::base::{Millis, WallMillis};
-use crate::tree::TreeWriter;
+use crate::tree::{OwnerKind as Kind, TreeWriter};
 
 /// A wall-clock lead over the monotonic clock below this is ordinary slewing, ms.
 const STEP_MS: i64 = 1_000;
@@ -69,7 +68,7 @@ impl Reaper {
         let per_look = (settings.max_per_minute * settings.check_interval_ms / 60_000).max(1);
         let due = self.candidates.iter().filter(|path| {
             let Some(node) = tree.get(path) else { return false };
-            let age = wall_without_steps - node.mtime();
+            let age = wall_without_steps - node.stored_stat().mtime;
             node.child_count() == 0
                 && match Kind::of(node.stored_owner(), settings.extended_types) {
                     Kind::Container if node.raw_cversion() > 0 => true,

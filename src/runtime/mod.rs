@@ -1,11 +1,22 @@
-<<<<<<< HEAD
+//! The only folder that knows threads, clocks, rings, files and glommio. It owns the cores and calls into the layers
+//! above through closures and traits, never by name.
+//!
+//! - `sequencer.rs`: the core that orders; `shard.rs`: the driver of a core that serves clients; `disk.rs`: the thread
+//!   of low priority that writes snapshots and prepares the log; `files.rs`: what they and recovery do to files.
+//! - `ring.rs`: the queue between two cores; `messages.rs`: what travels through it; `sys.rs`: raw system interfaces.
+//! - `placement.rs`: which thread runs where; `metrics/`: what each core counts; `fatal.rs`: how the process ends itself.
 
-//! The only folder that knows threads, rings and glommio.
-pub mod ring;
-pub mod sys;
-=======
-#![forbid(unsafe_code)]
-//! The shell around the pure folders: threads, rings, files.
-
+pub mod disk;
+pub mod fatal;
 pub mod files;
->>>>>>> storage
+pub mod messages;
+pub mod metrics;
+pub mod placement;
+pub mod ring;
+pub mod sequencer;
+pub mod shard;
+pub mod sys;
+
+mod clock;
+
+pub use clock::Clock;

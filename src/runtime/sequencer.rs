@@ -24,13 +24,13 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::Duration;
 
-use super::disk::{DiskLink, Job, Report};
+use super::disk::{DiskLink, Done, Job, LogFile, SnapshotJob, SnapshotPolicy};
 use super::fatal::{Fatal, fatal};
 use super::messages::{AttachRequest, Gather, Outcome, SequencerPart, Submission, Ticket, WriteRequest};
 use super::metrics::SequencerMetrics;
 use super::ring::{Consumer, Parked, Producer};
 use super::sys::{Bell, Buffer, Durability, Ring};
-use super::{Clock, LogFile};
+use super::Clock;
 use crate::base::{Generation, Millis, SessionId, ShardId, Xid, Zxid};
 use crate::pipeline::acl::Identities;
 use crate::pipeline::{Asker, Pipeline, ReplyBody, SessionChange};
@@ -132,7 +132,7 @@ pub struct Start {
     /// Both clocks.
     pub clock: Clock,
     /// Snapshots are due after so many txns; drawn anew after each.
-    pub snapshots: super::disk::SnapshotPolicy,
+    pub snapshots: SnapshotPolicy,
     /// A flush slower than this is logged, ms.
     pub flush_warning_ms: u64,
 }
@@ -185,7 +185,7 @@ pub struct Sequencer {
     rung: u64,
     last_batch: Millis,
     write_began: Millis,
-    snapshots: super::disk::SnapshotPolicy,
+    snapshots: SnapshotPolicy,
     flush_warning_ms: u64,
     nobody: Identities,
 }
@@ -656,15 +656,15 @@ impl Sequencer {
         while let Some(report) = self.disk.take() {
             busy = true;
             match report {
-                Report::Segment(prepared) => self.wal.add_segment(prepared),
-                Report::Snapshot { keep_log_from } => {
-                    self.snapshots.finished();
-                    let free = self.wal.retire_before(keep_log_from);
+                Done::Segment(prepared) => self.wal.add_segment(prepared),
+                Done::Snapshot { log_up_to, bytes } => {
+                    self.snapshots.finished(Some(bytes));
+                    let free = self.wal.retire_before(log_up_to.next());
                     if !free.is_empty() {
                         self.disk.send(Job::FreeSegments(free));
                     }
                 }
-                Report::SnapshotFailed => self.snapshots.finished(),
+                Done::SnapshotFailed => self.snapshots.finished(None),
             }
         }
         busy
@@ -673,11 +673,11 @@ impl Sequencer {
     fn snapshot_if_due(&mut self) {
         if self.snapshots.due() {
             self.snapshots.started();
-            let digest = self.pipeline.tree().digest();
-            let zxid = self.pipeline.applied();
             let sessions = self.pipeline.sessions_ref().image().clone();
-            let walker = self.pipeline.tree().begin_snapshot();
-            self.disk.send(Job::Snapshot(Box::new(super::disk::SnapshotJob { zxid, digest, sessions, walker })));
+            let tree = self.pipeline.tree();
+            let (acls, walker) = (tree.acl_lists(), tree.begin_snapshot());
+            let taken = self.clock.wall();
+            self.disk.send(Job::Snapshot(Box::new(SnapshotJob { walker, acls, sessions, taken })));
         }
     }
 

@@ -423,7 +423,7 @@ async fn wait<L: Logic>(
         if link.paused || !input_open {
             return Poll::Pending;
         }
-        match Pin::new(stream).poll_read(cx, scratch) {
+        match Pin::new(&mut *stream).poll_read(cx, scratch) {
             Poll::Ready(Ok(0)) => Poll::Ready(Next::EndOfInput),
             Poll::Ready(Ok(bytes)) => Poll::Ready(Next::Read(bytes)),
             Poll::Ready(Err(_)) => Poll::Ready(Next::Broken),
@@ -435,7 +435,12 @@ async fn wait<L: Logic>(
 
 /// Takes connections and hands each to the shard with the fewest.
 async fn accept_loop(mut accept: AcceptStart, shared: Arc<Shared>) {
+    let duplicate = accept.listener.try_clone();
     let listener = sys::glommio_listener(accept.listener);
+    // The runtime's listener hides its descriptor; this is the same socket.
+    let Ok(raw) = duplicate else {
+        super::fatal::fatal(super::fatal::Fatal::Invariant, "no descriptor left for the listener")
+    };
     loop {
         let first = listener.shared_accept().await;
         // Acquire: see `run`.
@@ -458,7 +463,7 @@ async fn accept_loop(mut accept: AcceptStart, shared: Arc<Shared>) {
             }
         }
         // Whatever waits behind it, without a trip through the reactor each.
-        while let Ok((fd, peer)) = sys::accept(sys::borrow_fd(&listener)) {
+        while let Ok((fd, peer)) = sys::accept(std::os::fd::AsFd::as_fd(&raw)) {
             hand_over(&mut accept.shards, &accept.loads, &mut accept.admit, accept.keep_alive, fd, peer);
         }
     }

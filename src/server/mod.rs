@@ -1,5 +1,20 @@
 #![forbid(unsafe_code)]
-//! What the outside sees of a server: the four-letter words and the counts behind them.
+//! What the outside sees of a server: connections and their requests, the four-letter words.
+//!
+//! - `start.rs`: from a configuration to a running server, and back down.
+//! - `shard.rs`: the logic of a core that serves clients; `connection.rs` one client's state, `handshake.rs`, `reads.rs`,
+//!   `outcomes.rs` (what the sequencer sends back), `gather.rs` (words that need every core).
+//! - `words/`: the texts of the four-letter words, as pure functions. `registry.rs`: what several cores look up rarely.
+//!
+//! Not here: threads and sockets (runtime), what a write does (pipeline).
 
-pub mod metrics;
+mod connection;
+mod gather;
+mod handshake;
+mod outcomes;
+mod reads;
+pub mod registry;
+pub mod settings;
+pub mod shard;
+pub mod start;
 pub mod words;

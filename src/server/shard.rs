@@ -685,6 +685,16 @@ impl Shard {
         }
     }
 
+    /// The newest txn readers see.
+    pub(super) fn applied(&self) -> Zxid {
+        self.tree.applied()
+    }
+
+    /// Sums over the tree.
+    pub(super) fn tree_stats(&self) -> crate::tree::TreeStats {
+        self.tree.stats()
+    }
+
     /// A credit came back.
     pub(super) fn credit(&mut self) {
         self.credits += 1;

@@ -130,6 +130,11 @@ impl Interner {
         lists.slot(number).store(token, None)
     }
 
+    /// Every list beside the open one, in no order.
+    pub(super) fn lists(&self) -> impl Iterator<Item = &Arc<[Acl]>> {
+        self.numbers.keys()
+    }
+
     /// Distinct lists beside the open one, and how many records name them.
     pub(super) fn totals(&self) -> (usize, u64) {
         (self.numbers.len(), self.counts.iter().sum())

@@ -229,6 +229,11 @@ impl TreeWriter {
         self.state.ground.world.stats()
     }
 
+    /// Every ACL list that a record names, beside the open one: what a snapshot writes before its znodes.
+    pub fn acl_lists(&self) -> Vec<Arc<[Acl]>> {
+        self.state.ledger.interner.lists().cloned().collect()
+    }
+
     /// Distinct ACL lists beside the open one, and records that name them.
     pub fn acl_totals(&self) -> (usize, u64) {
         self.state.ledger.interner.totals()

@@ -16,7 +16,7 @@
 //! one in `tests/golden/words`.
 //!
 //! Not here: sockets, deadlines (the connection caps an answer by time, not by size), and who counts
-//! ([`crate::server::metrics`]).
+//! ([`crate::runtime::metrics`]).
 
 mod answer;
 mod digest_log;

@@ -9,7 +9,7 @@
 use super::answer::{Answer, Piece};
 use super::java::decimal;
 use super::status::ServerView;
-use crate::server::metrics::{Distribution, Metrics, Namespaces, Summary, Timing};
+use crate::runtime::metrics::{Distribution, Metrics, Namespaces, Summary, Timing};
 use crate::wire::OpCode;
 use std::fmt::{Display, Write};
 use std::iter::once;

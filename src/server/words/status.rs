@@ -6,7 +6,7 @@ use super::java;
 use super::monitor::average_ms;
 use super::version::Version;
 use crate::base::{SessionId, WallMillis, Zxid};
-use crate::server::metrics::Timing;
+use crate::runtime::metrics::Timing;
 use std::iter::once;
 use std::net::SocketAddr;
 

@@ -4,7 +4,7 @@
 
 use super::*;
 use crate::base::{SessionId, WallMillis, Zxid};
-use crate::server::metrics::{Metrics, Timing};
+use crate::runtime::metrics::{Metrics, Timing};
 use crate::wire::OpCode;
 use regex::Regex;
 use std::collections::{BTreeMap, BTreeSet};

@@ -1,0 +1,409 @@
+#![forbid(unsafe_code)]
+//! The disk shard: prepares log segments ahead of their use, writes snapshots, removes what is no longer needed.
+//!
+//! Lives on: a plain thread of low priority. All its work is sequential and may block, so an executor would add
+//! nothing (glommio's stream writer for files is banned in DESIGN §1, and every step must be performed in order and
+//! stop at the first that fails). The sequencer never waits for it: jobs go out through an unbounded channel that
+//! holds a handful at most (one segment, one snapshot, what became free), reports come back through a queue.
+
+use std::collections::{HashMap, VecDeque};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::sync::Arc;
+use std::sync::mpsc;
+
+use super::files::{DataDirs, WriteMethod, verify_snapshot};
+use super::ring::{Consumer, Producer};
+use super::sequencer::Shared;
+use super::sys;
+use crate::base::{WallMillis, Zxid};
+use crate::sessions::SessionImage;
+use crate::storage::snapshot::{
+    NodeView, Publication, Purge, SinceSnapshot, SnapshotEncoder, SnapshotFile, SnapshotMeta, purge, snapshot_due,
+};
+use crate::storage::wal::{PreparedSegment, SegmentId};
+use crate::storage::action::FileAction;
+use crate::storage::{Identity, names};
+use crate::tree::{Progress, SnapshotWalker};
+use crate::wire::{Acl, txn};
+
+/// Znodes taken from the walker before what they filled is written.
+const SLICE_NODES: usize = 512;
+
+/// Segments kept for reuse beside the one in use: more than the log needs between two snapshots is given back.
+const FREE_SEGMENTS_MAX: usize = 4;
+
+/// What the sequencer asks for.
+pub enum Job {
+    /// Make this segment and open it.
+    PrepareSegment(SegmentId),
+    /// These segments hold nothing that is needed.
+    FreeSegments(Vec<SegmentId>),
+    /// Write this state.
+    Snapshot(Box<SnapshotJob>),
+}
+
+/// A state at one zxid, while writes go on.
+pub struct SnapshotJob {
+    /// The znodes, and the zxid.
+    pub walker: SnapshotWalker,
+    /// Every ACL list they name.
+    pub acls: Vec<Arc<[Acl]>>,
+    /// Sessions as of that zxid.
+    pub sessions: SessionImage,
+    /// When, by the wall clock.
+    pub taken: WallMillis,
+}
+
+/// What the disk shard answers.
+pub enum Report {
+    /// The segment is durable under its name.
+    Segment(PreparedSegment, OwnedFd),
+    /// A snapshot is durable and verified; the log is needed from here on.
+    Snapshot {
+        /// Records up to this zxid are in enough snapshots.
+        log_up_to: Zxid,
+        /// Size of the snapshot, bytes.
+        bytes: u64,
+    },
+    /// It could not be written; serving goes on (reliability S43).
+    SnapshotFailed,
+}
+
+/// An open segment of the log.
+#[derive(Debug)]
+pub struct LogFile {
+    /// Which.
+    pub segment: SegmentId,
+    /// Opened as the write method wants it.
+    pub fd: OwnedFd,
+}
+
+impl LogFile {
+    /// The descriptor to write to.
+    pub fn as_fd(&self) -> BorrowedFd<'_> {
+        self.fd.as_fd()
+    }
+}
+
+/// The sequencer's end.
+pub struct DiskLink {
+    jobs: mpsc::Sender<Job>,
+    reports: Consumer<Report>,
+    files: HashMap<SegmentId, OwnedFd>,
+}
+
+/// What the sequencer has to do after a report.
+pub enum Done {
+    /// Add the segment to the log.
+    Segment(PreparedSegment),
+    /// The snapshot is over; free the log up to here.
+    Snapshot {
+        /// As in [`Report::Snapshot`].
+        log_up_to: Zxid,
+        /// Size of the snapshot, bytes.
+        bytes: u64,
+    },
+    /// The snapshot is over, without one.
+    SnapshotFailed,
+}
+
+impl DiskLink {
+    /// Asks for a job.
+    pub fn send(&self, job: Job) {
+        // The disk shard ends only with the process.
+        let _ = self.jobs.send(job);
+    }
+
+    /// Whether a report waits.
+    pub fn has_report(&mut self) -> bool {
+        self.reports.peek().is_some()
+    }
+
+    /// Takes a report; a segment's descriptor stays here until [`DiskLink::take_file`].
+    pub fn take(&mut self) -> Option<Done> {
+        Some(match self.reports.pop()? {
+            Report::Segment(prepared, fd) => {
+                self.files.insert(prepared.segment, fd);
+                Done::Segment(prepared)
+            }
+            Report::Snapshot { log_up_to, bytes } => Done::Snapshot { log_up_to, bytes },
+            Report::SnapshotFailed => Done::SnapshotFailed,
+        })
+    }
+
+    /// The descriptor of a prepared segment, when the log begins to write it.
+    pub fn take_file(&mut self, segment: SegmentId) -> LogFile {
+        let fd = self.files.remove(&segment).expect("a segment is written only after it was prepared");
+        LogFile { segment, fd }
+    }
+}
+
+/// When snapshots are taken.
+#[derive(Debug)]
+pub struct SnapshotPolicy {
+    since: SinceSnapshot,
+    snap_count: u32,
+    roll: u32,
+    running: bool,
+    /// A small generator for the jitter; its seed is given.
+    state: u64,
+}
+
+impl SnapshotPolicy {
+    /// Nothing logged since a snapshot of `snapshot_bytes`, but `since_txns` that were replayed.
+    pub fn new(snap_count: u32, seed: u64, since: SinceSnapshot) -> SnapshotPolicy {
+        let mut policy = SnapshotPolicy { since, snap_count, roll: 0, running: false, state: seed | 1 };
+        policy.draw();
+        policy
+    }
+
+    fn draw(&mut self) {
+        // xorshift64: the jitter only has to differ between servers.
+        self.state ^= self.state << 13;
+        self.state ^= self.state >> 7;
+        self.state ^= self.state << 17;
+        self.roll = (self.state >> 32) as u32;
+    }
+
+    /// A txn of so many bytes was applied.
+    pub fn applied(&mut self, bytes: usize) {
+        self.since.txns += 1;
+        self.since.log_bytes += bytes as u64;
+    }
+
+    /// Whether one should start now.
+    pub fn due(&self) -> bool {
+        !self.running && snapshot_due(&self.since, self.snap_count, self.roll)
+    }
+
+    /// One has started.
+    pub fn started(&mut self) {
+        self.running = true;
+        self.since.txns = 0;
+        self.since.log_bytes = 0;
+        self.draw();
+    }
+
+    /// It is over; its size, if there is one.
+    pub fn finished(&mut self, bytes: Option<u64>) {
+        self.running = false;
+        if let Some(bytes) = bytes {
+            self.since.snapshot_bytes = bytes;
+        }
+    }
+}
+
+/// What the disk shard starts with.
+pub struct DiskStart {
+    /// The folders, locked.
+    pub dirs: Arc<DataDirs>,
+    /// Whose data these are.
+    pub identity: Identity,
+    /// How log segments are opened.
+    pub method: WriteMethod,
+    /// Size of a segment, bytes.
+    pub segment_bytes: u64,
+    /// Snapshots kept.
+    pub retain: usize,
+    /// Random: generations of segments.
+    pub seed: u64,
+    /// Snapshots on disk that were verified by recovery.
+    pub verified: Vec<Zxid>,
+    /// Called about once a second while a snapshot is written: znodes written, znodes in all.
+    pub progress: Box<dyn FnMut(u64, u64) + Send>,
+}
+
+/// Starts the thread and gives the sequencer's end.
+///
+/// # Errors
+/// When the system has no thread to give.
+pub fn spawn(start: DiskStart, shared: Arc<Shared>) -> std::io::Result<DiskLink> {
+    let (jobs, inbox) = mpsc::channel();
+    let (reports, reports_end) = super::ring::queue();
+    let mut disk = DiskShard { start, reports, shared, free: VecDeque::new(), generation: 0 };
+    std::thread::Builder::new().name("disk-shard".into()).spawn(move || {
+        sys::lower_priority();
+        while let Ok(job) = inbox.recv() {
+            disk.perform(job);
+        }
+    })?;
+    Ok(DiskLink { jobs, reports: reports_end, files: HashMap::new() })
+}
+
+struct DiskShard {
+    start: DiskStart,
+    reports: Producer<Report>,
+    shared: Arc<Shared>,
+    /// Segments to be used again.
+    free: VecDeque<SegmentId>,
+    generation: u64,
+}
+
+impl DiskShard {
+    fn perform(&mut self, job: Job) {
+        let report = match job {
+            Job::PrepareSegment(segment) => match self.prepare(segment) {
+                Ok((prepared, fd)) => Report::Segment(prepared, fd),
+                Err(error) => super::fatal::fatal(
+                    super::fatal::Fatal::Storage,
+                    &format!(
+                        "cannot prepare log segment {segment} in {}: {error}; free space or repair the disk, then restart. Nothing acknowledged is lost",
+                        self.start.dirs.log().path().display()
+                    ),
+                ),
+            },
+            Job::FreeSegments(segments) => return self.free(segments),
+            Job::Snapshot(job) => self.snapshot(*job),
+        };
+        self.reports.push(report);
+        self.shared.wake_sequencer();
+    }
+
+    fn prepare(&mut self, segment: SegmentId) -> std::io::Result<(PreparedSegment, OwnedFd)> {
+        self.generation += 1;
+        // The seed is random for each start; the segment's number makes each generation its own.
+        let generation = self.start.seed ^ (segment.0 << 20) ^ self.generation;
+        let prepared = PreparedSegment { segment, generation, bytes: self.start.segment_bytes };
+        let log = self.start.dirs.log();
+        let steps = match self.free.pop_front() {
+            Some(old) => prepared.recycle(self.start.identity, &names::segment(old)),
+            None => prepared.create(self.start.identity),
+        };
+        log.perform(&steps)?;
+        let fd = log.open_segment(segment, self.start.method)?;
+        Ok((prepared, fd))
+    }
+
+    fn free(&mut self, segments: Vec<SegmentId>) {
+        for segment in segments {
+            if self.free.len() < FREE_SEGMENTS_MAX {
+                self.free.push_back(segment);
+                continue;
+            }
+            let steps = [FileAction::Unlink { name: names::segment(segment) }, FileAction::SyncDirectory];
+            if let Err(error) = self.start.dirs.log().perform(&steps) {
+                tracing::warn!(%segment, %error, "cannot remove a log segment that is no longer needed");
+            }
+        }
+    }
+
+    fn snapshot(&mut self, job: SnapshotJob) -> Report {
+        let zxid = job.walker.at();
+        let began = std::time::Instant::now();
+        let publication = Publication::new(zxid);
+        match self.write_snapshot(job, &publication) {
+            Ok(Some(bytes)) => {
+                tracing::info!(%zxid, bytes, took_ms = began.elapsed().as_millis() as u64, "snapshot written");
+                match verify_snapshot(self.start.dirs.data(), self.start.identity.cluster, zxid) {
+                    Ok(_) => self.start.verified.push(zxid),
+                    Err(error) => {
+                        tracing::error!(%zxid, %error, "the snapshot just written does not read back; it is kept apart from those that do");
+                        return Report::SnapshotFailed;
+                    }
+                }
+                let log_up_to = self.purge();
+                Report::Snapshot { log_up_to, bytes }
+            }
+            Ok(None) => Report::SnapshotFailed,
+            Err(error) => {
+                tracing::error!(
+                    %zxid, %error,
+                    folder = %self.start.dirs.data().path().display(),
+                    "snapshot abandoned; serving goes on, the log grows until one succeeds. Is the disk full?"
+                );
+                if let Err(error) = self.start.dirs.data().perform(&publication.abandon()) {
+                    tracing::warn!(%error, "cannot remove the part of the abandoned snapshot");
+                }
+                Report::SnapshotFailed
+            }
+        }
+    }
+
+    /// Bytes written; `None` when the state was replaced meanwhile.
+    fn write_snapshot(&mut self, job: SnapshotJob, publication: &Publication) -> std::io::Result<Option<u64>> {
+        let SnapshotJob { mut walker, acls, sessions, taken } = job;
+        let (zxid, digest, total) = (walker.at(), walker.digest(), walker.znodes());
+        let data = self.start.dirs.data();
+        let mut performer = data.performer();
+        performer.perform(&publication.create())?;
+        let mut encoder = SnapshotEncoder::new(SnapshotMeta {
+            identity: self.start.identity,
+            zxid,
+            digest: digest as u64,
+            digest_version: txn::DIGEST_VERSION as u32,
+            taken,
+        });
+        let mut numbers: HashMap<Arc<[Acl]>, u32> = HashMap::new();
+        for list in std::iter::once(Arc::from(crate::tree::acl_open())).chain(acls) {
+            let number = u32::try_from(numbers.len()).expect("fewer ACL lists than memory holds");
+            encoder.acl(number, &list);
+            numbers.insert(list, number);
+        }
+        for (session, timeout_ms) in sessions.sessions() {
+            encoder.session(session, timeout_ms);
+        }
+        let (mut written, mut told) = (0u64, std::time::Instant::now());
+        loop {
+            let progress = walker.next_slice(SLICE_NODES, &mut |node| {
+                written += 1;
+                let acl = *numbers.get(node.acl).expect("every list was written before the znodes");
+                encoder.node(&NodeView {
+                    path: node.path,
+                    data: node.data,
+                    acl,
+                    czxid: node.stat.czxid,
+                    mzxid: node.stat.mzxid,
+                    pzxid: node.stat.pzxid,
+                    ctime: node.stat.ctime,
+                    mtime: node.stat.mtime,
+                    version: node.stat.version,
+                    cversion: node.stat.cversion,
+                    aversion: node.stat.aversion,
+                    owner: node.stat.owner,
+                });
+            });
+            while let Some(chunk) = encoder.take_chunk() {
+                performer.perform(&publication.write(chunk))?;
+            }
+            if told.elapsed().as_secs() >= 1 {
+                told = std::time::Instant::now();
+                (self.start.progress)(written, total);
+            }
+            match progress {
+                Progress::More => std::thread::yield_now(),
+                Progress::Done => break,
+                Progress::Aborted => {
+                    performer.perform(&publication.abandon()[0])?;
+                    return Ok(None);
+                }
+            }
+        }
+        let mut bytes = encoder.bytes();
+        for chunk in encoder.finish() {
+            bytes = bytes.max(chunk.offset + chunk.bytes.len() as u64);
+            performer.perform(&publication.write(chunk))?;
+        }
+        for step in publication.publish() {
+            performer.perform(&step)?;
+        }
+        Ok(Some(bytes))
+    }
+
+    /// Removes snapshots beyond those to keep; gives how far the log may go.
+    fn purge(&mut self) -> Zxid {
+        let files: Vec<SnapshotFile> =
+            self.start.verified.iter().map(|&zxid| SnapshotFile { zxid, verified: true }).collect();
+        let Purge { snapshots, log_up_to } = purge(&files, self.start.retain);
+        for zxid in snapshots {
+            let steps = [FileAction::Unlink { name: names::snapshot(zxid) }, FileAction::SyncDirectory];
+            match self.start.dirs.data().perform(&steps) {
+                Ok(()) => {
+                    tracing::info!(%zxid, "old snapshot removed");
+                    self.start.verified.retain(|kept| *kept != zxid);
+                }
+                Err(error) => tracing::warn!(%zxid, %error, "cannot remove an old snapshot"),
+            }
+        }
+        log_up_to
+    }
+}

@@ -1,0 +1,646 @@
+#![forbid(unsafe_code)]
+//! From a checked configuration to a running server, and back down.
+//!
+//! Order: probe what the host allows; open and lock the folders; recover; start the disk shard, the sequencer, the
+//! shards; bind the port last, so that it is there only when it can be answered (issue 3, habit "a port that is bound
+//! only when the server can answer").
+
+use std::net::{IpAddr, Ipv6Addr, SocketAddr};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::time::{Duration, Instant};
+
+use super::registry::{AcceptLimits, Registry};
+use super::settings::Settings;
+use super::shard::{Shard, ShardParts};
+use super::words::{BuildDateStyle, ConfView, EnvView, Version, Whitelist};
+use crate::base::{Millis, ServerId, ShardId, Zxid, limits};
+use crate::config::{Config, Pin};
+use crate::pipeline::acl::{DigestPolicy, Policy};
+use crate::pipeline::digest::DigestAlgorithm;
+use crate::pipeline::{Loaded, Pipeline, ReaperSettings};
+use crate::runtime::disk::{DiskStart, LogFile, SnapshotPolicy};
+use crate::runtime::files::{self, DataDirs, OpenError, RecoverSettings, SelfTest, WriteMethod};
+use crate::runtime::placement::{self, Pinning, Placement};
+use crate::runtime::ring::{self, Parked};
+use crate::runtime::sequencer::{Doorbell, Sequencer, ShardLink, Shared, Start};
+use crate::runtime::shard::{AcceptStart, ShardStart};
+use crate::runtime::sys::{self, Bell, Durability, ProbeError};
+use crate::runtime::{Clock, disk, shard};
+use crate::sessions::{SessionIds, SessionImage, SessionTable};
+use crate::storage::recovery::{Progress, Recovered, Stage};
+use crate::storage::snapshot::SinceSnapshot;
+use crate::storage::wal::{WalLimits, WalWriter};
+use crate::storage::{ClusterId, Identity};
+use crate::tree::{NodeImage, StoredStat, TreeReader};
+use crate::watches::{INTEREST_SLOTS, InterestCounts, InterestTable, PathHasher, WatchTable};
+use crate::wire::Acl;
+
+/// Why there is no server.
+#[derive(Debug, thiserror::Error)]
+pub enum StartError {
+    /// The host does not let us have io_uring, or too little memory to lock.
+    #[error(transparent)]
+    Host(#[from] ProbeError),
+    /// The folders cannot be used.
+    #[error(transparent)]
+    Folders(#[from] OpenError),
+    /// What is in them cannot be used.
+    #[error("{0}")]
+    Recovery(String),
+    /// The port cannot be had.
+    #[error("cannot listen on {address}: {source}; is another server running there?")]
+    Bind {
+        /// Where.
+        address: SocketAddr,
+        /// What the system said.
+        source: std::io::Error,
+    },
+    /// A thread or its ring cannot be had.
+    #[error("cannot start a thread of the server: {0}")]
+    Thread(String),
+    /// A system call that never fails did.
+    #[error("{what}: {source}")]
+    System {
+        /// Doing what.
+        what: &'static str,
+        /// What the system said.
+        source: std::io::Error,
+    },
+}
+
+/// Told of steps that take long: label, done, total. Called again and again.
+pub type OnProgress<'a> = dyn FnMut(&'static str, u64, u64) + 'a;
+
+/// What a start says about itself.
+#[derive(Clone, Debug)]
+pub struct Facts {
+    /// Where clients connect; `None` without a client port.
+    pub address: Option<SocketAddr>,
+    /// Snapshot folder, log folder.
+    pub folders: (PathBuf, PathBuf),
+    /// Zxid of the snapshot recovery began with.
+    pub snapshot: Option<Zxid>,
+    /// Txns replayed behind it.
+    pub replayed: u64,
+    /// The last zxid.
+    pub last: Zxid,
+    /// Znodes now.
+    pub znodes: u64,
+    /// What recovery took.
+    pub took: Duration,
+    /// What it had to mend or leave aside.
+    pub repaired: Option<String>,
+    /// Where threads run.
+    pub placement: Placement,
+    /// How the log is written, and what one flush takes.
+    pub method: &'static str,
+    /// On which file system.
+    pub file_system: String,
+    /// Measured.
+    pub flush: Duration,
+}
+
+/// A server that runs.
+pub struct Running {
+    /// For the banner.
+    pub facts: Facts,
+    shared: Arc<Shared>,
+    sequencer: std::thread::JoinHandle<()>,
+}
+
+impl Running {
+    /// Takes no new requests, finishes what is under way, makes it durable. Gives whether all was finished within
+    /// `limit`; what is left then was not acknowledged.
+    pub fn stop(self, limit: Duration) -> bool {
+        let began = Instant::now();
+        // Release: pairs with the loads of shards and sequencer.
+        self.shared.stopping.store(true, Ordering::Release);
+        self.shared.bell.ring();
+        while !self.sequencer.is_finished() {
+            if began.elapsed() >= limit {
+                return false;
+            }
+            // The thread unparks us in its last act; the time-out is for the limit.
+            std::thread::park_timeout(Duration::from_millis(10));
+        }
+        self.sequencer.join().is_ok()
+    }
+
+    /// A number that grows while the sequencer lives (for a watchdog).
+    pub fn turns(&self) -> usize {
+        self.shared.turns.load(Ordering::Relaxed)
+    }
+}
+
+/// Starts a server and returns once it can be reached.
+///
+/// # Errors
+/// Nothing was changed on disk unless recovery had succeeded.
+pub fn start(config: &Config, version: Version, on_progress: &mut OnProgress<'_>) -> Result<Running, StartError> {
+    let placement = Placement::decide(
+        config.own.threads.map(usize::from),
+        match config.own.pin {
+            Pin::Auto => Pinning::Auto,
+            Pin::Yes => Pinning::Always,
+            Pin::No => Pinning::Never,
+        },
+    );
+    sys::probe(placement.shards.len() as u64 + 1)?;
+    sys::raise_descriptor_limit();
+    let began = Instant::now();
+    let dirs = Arc::new(DataDirs::open(&config.folders.data, &config.folders.log)?);
+    let clock = Clock::start();
+    let random = |what| sys::random().map_err(|source| StartError::System { what, source });
+    let self_test = files::self_test(dirs.log())
+        .map_err(|source| StartError::System { what: "testing the log folder", source })?;
+    let state = recover(config, &dirs, &clock, random("drawing random numbers")?, on_progress)?;
+
+    let shared = Arc::new(Shared {
+        parked: Parked::new(),
+        bell: Bell::new().map_err(|source| StartError::System { what: "making an eventfd", source })?,
+        stopping: AtomicBool::new(false),
+        shards_done: AtomicUsize::new(0),
+        turns: AtomicUsize::new(0),
+    });
+    let mut facts = Facts {
+        address: None,
+        folders: (dirs.data().path().to_owned(), dirs.log().path().to_owned()),
+        snapshot: state.snapshot,
+        replayed: state.replayed,
+        last: state.pipeline.applied(),
+        znodes: state.reader.stats().znode_count,
+        took: began.elapsed(),
+        repaired: state.repaired.clone(),
+        placement: placement.clone(),
+        method: method_name(self_test.method),
+        file_system: sys::file_system(dirs.log().path()),
+        flush: self_test.latency,
+    };
+    let disk = disk::spawn(
+        DiskStart {
+            dirs: dirs.clone(),
+            identity: state.identity,
+            method: self_test.method,
+            segment_bytes: state.wal.segment_bytes(),
+            retain: config.folders.snapshots_retained as usize,
+            seed: random("drawing random numbers")?[0],
+            verified: state.snapshot.into_iter().collect(),
+            progress: Box::new(|done, total| tracing::info!(done, total, "writing a snapshot")),
+        },
+        shared.clone(),
+    );
+    let disk = disk.map_err(|error| StartError::Thread(error.to_string()))?;
+    let listener = bind(config)?;
+    facts.address = listener.as_ref().map(|(_, address)| *address);
+    let settings = Arc::new(settings(config, version, &facts, &placement));
+    let sequencer = launch(config, state, settings, &shared, disk, &dirs, &self_test, &placement, clock, listener)?;
+    Ok(Running { facts, shared, sequencer })
+}
+
+/// The state that recovery made, ready to go on.
+struct State {
+    pipeline: Pipeline,
+    reader: TreeReader,
+    wal: WalWriter,
+    identity: Identity,
+    snapshot: Option<Zxid>,
+    snapshot_bytes: u64,
+    replayed: u64,
+    repaired: Option<String>,
+}
+
+fn recover(
+    config: &Config,
+    dirs: &DataDirs,
+    clock: &Clock,
+    random: [u64; 4],
+    on_progress: &mut OnProgress<'_>,
+) -> Result<State, StartError> {
+    let payload_bytes_max = 2 * config.requests.frame_bytes_max as usize + 4096;
+    let wal_limits = WalLimits::for_segments_of(config.storage.segment_bytes, payload_bytes_max);
+    let mut cluster = [0u8; 16];
+    cluster[..8].copy_from_slice(&random[0].to_le_bytes());
+    cluster[8..].copy_from_slice(&random[1].to_le_bytes());
+    let mut distrusted = Vec::new();
+    loop {
+        let settings = RecoverSettings {
+            server: ServerId(1),
+            new_cluster: ClusterId(cluster),
+            new_generation: random[2],
+            limits: wal_limits,
+            distrusted: &distrusted,
+        };
+        let mut progress = |progress: Progress| {
+            let label = match progress.stage {
+                Stage::Snapshot => "loading the snapshot",
+                Stage::Log => "reading the log",
+                Stage::Replay => "replaying the log",
+            };
+            on_progress(label, progress.done, progress.total);
+        };
+        let recovered = files::recover(dirs, &settings, &mut progress)
+            .map_err(|error| StartError::Recovery(error.to_string()))?;
+        match build(config, dirs, clock, random[3], recovered, on_progress)? {
+            Ok(state) => return Ok(state),
+            Err(zxid) => {
+                tracing::error!(%zxid, "the snapshot's znodes do not have its digest; trying an older one");
+                distrusted.push(zxid);
+            }
+        }
+    }
+}
+
+/// Builds the tree and replays the log into it. The inner error is a snapshot whose digest is not its content's.
+fn build(
+    config: &Config,
+    dirs: &DataDirs,
+    clock: &Clock,
+    seed: u64,
+    recovered: Recovered,
+    on_progress: &mut OnProgress<'_>,
+) -> Result<Result<State, Zxid>, StartError> {
+    let failed = |error: String| StartError::Recovery(error);
+    let (mut tree, reader) = crate::tree::new(seed);
+    tree.set_extended_types(config.tree.extended_types);
+    let mut sessions = SessionImage::default();
+    let mut loaded = Loaded::default();
+    let mut base = Zxid::ZERO;
+    let mut snapshot_bytes = 0;
+    if let Some(snapshot) = recovered.snapshot {
+        base = snapshot.index.meta.zxid;
+        snapshot_bytes = recovered.report.snapshot.map_or(0, |(_, bytes)| bytes);
+        let total = snapshot.index.totals.nodes;
+        let mut acls: Vec<(u32, Vec<Acl>)> = Vec::new();
+        let mut done = 0;
+        let mut loader = tree.load(base);
+        for part in snapshot.parts {
+            acls.extend(part.acls());
+            acls.sort_unstable_by_key(|(number, _)| *number);
+            for (session, timeout_ms) in part.sessions() {
+                sessions.insert(session, timeout_ms);
+            }
+            for node in part.nodes() {
+                let acl = acls
+                    .binary_search_by_key(&node.acl, |(number, _)| *number)
+                    .map_err(|_| failed(format!("snapshot {base} names ACL list {} and lacks it", node.acl)))?;
+                loaded.node(node.path, node.owner);
+                let image = NodeImage {
+                    path: node.path,
+                    data: node.data,
+                    acl: &acls[acl].1,
+                    stat: StoredStat {
+                        czxid: node.czxid,
+                        mzxid: node.mzxid,
+                        pzxid: node.pzxid,
+                        ctime: node.ctime,
+                        mtime: node.mtime,
+                        version: node.version,
+                        cversion: node.cversion,
+                        aversion: node.aversion,
+                        owner: node.owner,
+                    },
+                };
+                loader.load_node(&image).map_err(|error| failed(format!("snapshot {base}: {error}")))?;
+                done += 1;
+                if done % 65_536 == 0 {
+                    on_progress("building the tree", done, total);
+                }
+            }
+        }
+        loader.finish().map_err(|error| failed(format!("snapshot {base}: {error}")))?;
+        if tree.digest() != snapshot.index.meta.digest as i64 {
+            return Ok(Err(base));
+        }
+    }
+    let now = clock.now();
+    let table = SessionTable::from_image(sessions, u64::from(config.tick_ms), now);
+    let mut pipeline = Pipeline::new(tree, table, loaded, base, pipeline_settings(config));
+    let mut replayed = 0;
+    let mut broken = None;
+    let mut apply = |zxid: Zxid, payload: &[u8]| {
+        if broken.is_some() {
+            return;
+        }
+        replayed += 1;
+        broken = replay_one(&mut pipeline, zxid, payload, now).err();
+    };
+    let mut progress = |progress: Progress| on_progress("replaying the log", progress.done, progress.total);
+    let replay = recovered.replay.run(dirs.log(), &mut apply, &mut progress);
+    replay.map_err(|error| failed(error.to_string()))?;
+    if let Some(error) = broken {
+        return Err(failed(format!("the log does not fit the state it is replayed into: {error}")));
+    }
+    pipeline.replayed();
+    pipeline.sessions().reload(now);
+    let report = &recovered.report;
+    let mut repaired = Vec::new();
+    if let Some(torn) = &report.torn {
+        repaired.push(format!("{torn:?}"));
+    }
+    repaired.extend(report.skipped.iter().map(|(name, fault)| format!("{name} was not loaded: {fault}")));
+    repaired.extend(report.unexplained.iter().map(|name| format!("{name} is not ours and was left alone")));
+    Ok(Ok(State {
+        pipeline,
+        reader,
+        wal: recovered.wal,
+        identity: recovered.epoch.identity,
+        snapshot: (base > Zxid::ZERO).then_some(base),
+        snapshot_bytes,
+        replayed,
+        repaired: (!repaired.is_empty()).then(|| repaired.join("; ")),
+    }))
+}
+
+fn replay_one(pipeline: &mut Pipeline, zxid: Zxid, payload: &[u8], now: Millis) -> Result<(), String> {
+    let decoded = Pipeline::decode(payload).map_err(|error| format!("txn {zxid}: {error}"))?;
+    pipeline.begin(zxid);
+    pipeline.apply(&decoded, now).map_err(|error| error.to_string())?;
+    pipeline.publish();
+    pipeline.reclaim();
+    Ok(())
+}
+
+#[allow(clippy::too_many_arguments)] // Each is made once, here and nowhere else; a struct would only rename them.
+fn launch(
+    config: &Config,
+    state: State,
+    settings: Arc<Settings>,
+    shared: &Arc<Shared>,
+    disk: disk::DiskLink,
+    dirs: &Arc<DataDirs>,
+    self_test: &SelfTest,
+    placement: &Placement,
+    clock: Clock,
+    listener: Option<(std::os::fd::OwnedFd, SocketAddr)>,
+) -> Result<std::thread::JoinHandle<()>, StartError> {
+    let count = placement.shards.len();
+    let registry = Arc::new(Registry::new());
+    let loads: Arc<Vec<AtomicUsize>> = Arc::new((0..count).map(|_| AtomicUsize::new(0)).collect());
+    let random = sys::random().map_err(|source| StartError::System { what: "drawing random numbers", source })?;
+    let interest = Arc::new(InterestTable::new(INTEREST_SLOTS, PathHasher::new(random[0])));
+    let mut links = Vec::new();
+    let mut handover_ends = Vec::new();
+    let mut shard_starts = Vec::new();
+    for index in 0..count {
+        let (submissions_in, submissions) = ring::queue();
+        let (outcomes_in, outcomes) = ring::queue();
+        let (handovers_in, handovers) = ring::queue();
+        let parked = Arc::new(Parked::new());
+        let doorbell = Doorbell::default();
+        links.push(ShardLink {
+            submissions,
+            outcomes: outcomes_in,
+            parked: parked.clone(),
+            doorbell: doorbell.clone(),
+        });
+        handover_ends.push((handovers_in, parked.clone(), doorbell.clone()));
+        let id = ShardId(index as u8);
+        let parts = ShardParts {
+            id,
+            settings: settings.clone(),
+            tree: state.reader.clone(),
+            watches: WatchTable::new(InterestCounts::new(interest.clone(), id)),
+            outcomes,
+            submissions: submissions_in,
+            shared: shared.clone(),
+            registry: registry.clone(),
+            loads: loads.clone(),
+            clock: clock.clone(),
+        };
+        let start = ShardStart {
+            index,
+            core: placement.shards[index],
+            handovers,
+            parked,
+            doorbell,
+            shared: shared.clone(),
+            clock: clock.clone(),
+        };
+        shard_starts.push((start, parts));
+    }
+    let sequencer = spawn_sequencer(config, state, links, interest, disk, dirs, self_test, placement, &clock, shared)?;
+    let mut accept = listener.map(|(listener, _)| {
+        let limits = AcceptLimits {
+            per_address: config.net.connections_per_address_max,
+            in_all: config.net.connections_max,
+        };
+        let registry = registry.clone();
+        AcceptStart {
+            listener,
+            shards: handover_ends,
+            loads: loads.clone(),
+            admit: Box::new(move |peer| registry.admit(peer, limits)),
+            keep_alive: config.net.tcp_keep_alive,
+        }
+    });
+    for (start, parts) in shard_starts.into_iter().rev() {
+        // The first shard accepts, and starts last: when it takes a connection all others are there.
+        let accept = if start.index == 0 { accept.take() } else { None };
+        shard::spawn(start, accept, move || Shard::new(parts)).map_err(StartError::Thread)?;
+    }
+    Ok(sequencer)
+}
+
+#[allow(clippy::too_many_arguments)] // As above.
+fn spawn_sequencer(
+    config: &Config,
+    state: State,
+    links: Vec<ShardLink>,
+    interest: Arc<InterestTable>,
+    disk: disk::DiskLink,
+    dirs: &Arc<DataDirs>,
+    self_test: &SelfTest,
+    placement: &Placement,
+    clock: &Clock,
+    shared: &Arc<Shared>,
+) -> Result<std::thread::JoinHandle<()>, StartError> {
+    let random = sys::random().map_err(|source| StartError::System { what: "drawing random numbers", source })?;
+    let log_file = match state.wal.active() {
+        Some(active) => {
+            let fd = dirs.log().open_segment(active.segment, self_test.method);
+            let fd = fd.map_err(|source| StartError::System { what: "opening the log", source })?;
+            Some(LogFile { segment: active.segment, fd })
+        }
+        None => None,
+    };
+    let since =
+        SinceSnapshot { txns: state.replayed, log_bytes: state.wal.log_bytes(), snapshot_bytes: state.snapshot_bytes };
+    let start = Start {
+        pipeline: state.pipeline,
+        wal: state.wal,
+        log_file,
+        shards: links,
+        interest,
+        disk,
+        shared: shared.clone(),
+        session_ids: SessionIds::new(ServerId(1), clock.wall()),
+        durability: if config.storage.force_sync && self_test.method != WriteMethod::BufferedFdatasync {
+            Durability::Dsync
+        } else {
+            Durability::None
+        },
+        flush_apart: config.storage.force_sync && self_test.method == WriteMethod::BufferedFdatasync,
+        clock: clock.clone(),
+        snapshots: SnapshotPolicy::new(config.storage.snap_count, random[1], since),
+        flush_warning_ms: u64::from(config.storage.flush_warning_ms),
+    };
+    let core = placement.sequencer;
+    let waiter = std::thread::current();
+    let (started, wait) = std::sync::mpsc::channel();
+    let handle = std::thread::Builder::new().name("sequencer".into()).spawn(move || {
+        placement::pin(core);
+        // Part of the state is not `Send` once it runs (payloads are counted without atomics): it is put together here.
+        match Sequencer::new(start) {
+            Ok(sequencer) => {
+                let _ = started.send(Ok(()));
+                sequencer.run();
+                waiter.unpark();
+            }
+            Err(error) => {
+                let _ = started.send(Err(error));
+            }
+        }
+    });
+    let handle = handle.map_err(|error| StartError::Thread(error.to_string()))?;
+    match wait.recv() {
+        Ok(Ok(())) => Ok(handle),
+        Ok(Err(error)) => Err(StartError::Thread(format!("the sequencer has no ring: {error}"))),
+        Err(_) => Err(StartError::Thread("the sequencer ended before it started".into())),
+    }
+}
+
+fn bind(config: &Config) -> Result<Option<(std::os::fd::OwnedFd, SocketAddr)>, StartError> {
+    let Some(client) = &config.net.client else {
+        tracing::warn!("no clientPort: nobody can be served");
+        return Ok(None);
+    };
+    let address = match client.socket_address() {
+        Some(address) => address,
+        None => {
+            // A name: resolved here, once, before anything is served.
+            let host = client.host.to_string();
+            let found = std::net::ToSocketAddrs::to_socket_addrs(&(host.as_str(), client.port));
+            let found = found.ok().and_then(|mut addresses| addresses.next());
+            found.ok_or_else(|| StartError::Recovery(format!("clientPortAddress {host} does not resolve")))?
+        }
+    };
+    let backlog = match config.net.listen_backlog {
+        backlog if backlog > 0 => backlog,
+        _ => 4096,
+    };
+    let mut bound = (address, sys::listen(address, backlog));
+    // A host without IPv6 still has the wildcard.
+    if bound.1.is_err() && address.ip() == IpAddr::V6(Ipv6Addr::UNSPECIFIED) {
+        let v4 = SocketAddr::from(([0, 0, 0, 0], address.port()));
+        bound = (v4, sys::listen(v4, backlog));
+    }
+    let fd = bound.1.map_err(|source| StartError::Bind { address: bound.0, source })?;
+    let address = sys::local_address(std::os::fd::AsFd::as_fd(&fd))
+        .map_err(|source| StartError::System { what: "asking for the listener's address", source })?;
+    Ok(Some((fd, address)))
+}
+
+fn policy(config: &Config) -> Policy {
+    Policy {
+        skip_acl: config.auth.skip_acl,
+        digest: config.auth.digest_enabled.then(|| DigestPolicy {
+            algorithm: DigestAlgorithm::of_java_name(config.auth.digest_algorithm.java_name()).unwrap_or_default(),
+            super_digest: config.auth.super_digest.as_ref().map(|secret| secret.reveal().as_bytes().into()),
+        }),
+        enforced: config
+            .auth
+            .enforced_schemes
+            .as_ref()
+            .map(|schemes| schemes.iter().map(|scheme| scheme.as_bytes().into()).collect()),
+    }
+}
+
+fn pipeline_settings(config: &Config) -> crate::pipeline::Settings {
+    crate::pipeline::Settings {
+        extended_types: config.tree.extended_types,
+        reconfig_enabled: false,
+        close_session_txn: config.tree.close_session_txn,
+        enforce_quota: config.tree.enforce_quota,
+        digest: config.tree.digest,
+        acl: policy(config),
+        reaper: ReaperSettings {
+            check_interval_ms: u64::from(config.tree.container_check_interval_ms),
+            max_per_minute: u64::from(config.tree.container_removals_per_minute),
+            max_never_used_ms: config.tree.container_never_used_ms.map_or(0, |ms| ms as i64),
+            extended_types: config.tree.extended_types,
+        },
+    }
+}
+
+fn settings(config: &Config, version: Version, facts: &Facts, placement: &Placement) -> Settings {
+    let words: Vec<&str> = config.words.listed.iter().map(|word| &**word).collect();
+    let listed = if config.words.all { "*".to_owned() } else { words.join(",") };
+    let (user_name, user_home) = sys::user();
+    let (os_name, os_version, os_arch) = sys::host();
+    Settings {
+        tick_ms: config.tick_ms,
+        timeout_ms_min: config.sessions.timeout_ms_min,
+        timeout_ms_max: config.sessions.timeout_ms_max,
+        frame_bytes_max: config.requests.frame_bytes_max as usize,
+        sessionless_timeout_ms: config.net.sessionless_timeout_ms,
+        policy: policy(config),
+        whitelist: Whitelist::parse(Some(&listed), config.words.read_only_mode),
+        conf: ConfView {
+            client_port: facts.address.map_or(-1, |address| i32::from(address.port())),
+            secure_client_port: -1,
+            data_dir: path_bytes(&facts.folders.0),
+            data_dir_bytes: 0,
+            data_log_dir: path_bytes(&facts.folders.1),
+            data_log_bytes: 0,
+            tick_time_ms: config.tick_ms,
+            max_client_cnxns: config.net.connections_per_address_max.unwrap_or(0),
+            min_session_timeout_ms: config.sessions.timeout_ms_min,
+            max_session_timeout_ms: config.sessions.timeout_ms_max,
+            client_port_listen_backlog: config.net.listen_backlog,
+            server_id: 0,
+        },
+        env: EnvView {
+            version: version.clone(),
+            ringkeeper: env!("CARGO_PKG_VERSION"),
+            host_name: sys::host_name(),
+            tmpdir: std::env::temp_dir().display().to_string(),
+            os_name,
+            os_arch,
+            os_version,
+            user_name,
+            user_home,
+            user_dir: std::env::current_dir().map(|dir| dir.display().to_string()).unwrap_or_default(),
+            memory_free_mb: 0,
+            memory_max_mb: 0,
+            memory_total_mb: 0,
+        },
+        version,
+        folders: facts.folders.clone(),
+        shards: placement.shards.len(),
+    }
+}
+
+fn path_bytes(path: &Path) -> Vec<u8> {
+    use std::os::unix::ffi::OsStrExt;
+    std::fs::canonicalize(path).unwrap_or_else(|_| path.to_owned()).as_os_str().as_bytes().to_vec()
+}
+
+fn method_name(method: WriteMethod) -> &'static str {
+    match method {
+        WriteMethod::DirectDsync => "O_DIRECT and RWF_DSYNC",
+        WriteMethod::BufferedDsync => "RWF_DSYNC through the page cache",
+        WriteMethod::BufferedFdatasync => "fdatasync after each batch",
+    }
+}
+
+/// The style of build dates that the configuration asks for.
+pub fn date_style(config: &Config) -> BuildDateStyle {
+    match config.own.build_date_style {
+        crate::config::DateStyle::Us => BuildDateStyle::Us,
+        _ => BuildDateStyle::Iso,
+    }
+}
+
+const _: () = assert!(limits::SHARDS_MAX <= u8::MAX as usize);
