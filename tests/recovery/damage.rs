@@ -1,12 +1,13 @@
 //! Rot, misdirected and lost writes, and files that nobody explains (F4, F7, F8; S33, S37; M63, L15).
 
 use ringkeeper::base::Zxid;
+use ringkeeper::storage::aligned::AlignedBuf;
 use ringkeeper::storage::names;
-use ringkeeper::storage::recovery::RecoverError;
+use ringkeeper::storage::recovery::{FileEntry, RecoverError, Source, recover};
 use ringkeeper::storage::wal::{LogFault, SegmentId};
 
-use crate::disk::Disk;
-use crate::server::Server;
+use crate::disk::{Disk, View};
+use crate::server::{Server, settings, state_of};
 
 /// A sealed log of three segments and more, each batch of one record.
 fn sealed_log() -> (Disk, Server) {
@@ -162,4 +163,45 @@ fn files_that_nothing_explains_are_reported_and_left_alone_l15() {
     }
     assert_eq!(Server::must_start(&disk, 3).state, after.state);
     assert_eq!(disk.contents("wal-00000000000000ff.seg"), segment);
+}
+
+/// A disk on which one block of one file cannot be read.
+struct BadBlock<'a> {
+    view: View<'a>,
+    file: String,
+    block: u64,
+}
+
+impl Source for BadBlock<'_> {
+    fn list(&self) -> Result<Vec<FileEntry>, String> {
+        self.view.list()
+    }
+
+    fn read(&self, name: &str, offset: u64, bytes: usize) -> Result<AlignedBuf, String> {
+        let bad = self.block * 4096..(self.block + 1) * 4096;
+        if name == self.file && offset < bad.end && bad.start < offset + bytes as u64 {
+            return Err("Input/output error".to_owned());
+        }
+        self.view.read(name, offset, bytes)
+    }
+}
+
+#[test]
+fn a_block_that_cannot_be_read_costs_what_is_on_it_and_nothing_else_f8() {
+    let (disk, server) = sealed_log();
+    let mut refused = 0;
+    for file in disk.files_like("wal-") {
+        for block in 0..8 {
+            let source = BadBlock { view: disk.view(), file: file.clone(), block };
+            match recover(&source, &source, &settings(2), &mut |_| {}) {
+                Ok(recovered) => {
+                    assert_eq!(state_of(&disk, recovered).0, server.state, "{file}, block {block}")
+                }
+                Err(RecoverError::Log { fault: LogFault::Damaged(_), .. }) => refused += 1,
+                Err(error) => panic!("{file}, block {block}: {error}"),
+            }
+        }
+    }
+    // Fourteen batches of a block each, three headers; the seal and what is behind it count for nothing.
+    assert!(refused >= 14, "{refused}");
 }
