@@ -525,3 +525,178 @@ pub fn run_on_threads(jobs: usize, job: &(dyn Fn(usize) + Sync), done: &mut dyn 
         finishes.iter().for_each(done);
     });
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::base::{SessionId, WallMillis, Zxid};
+    use crate::storage::snapshot::{NodeView, Publication, SnapshotEncoder, SnapshotMeta};
+    use crate::storage::wal::WalWriter;
+
+    const CLUSTER: ClusterId = ClusterId([5; 16]);
+
+    fn settings() -> RecoverSettings<'static> {
+        RecoverSettings {
+            server: ServerId(1),
+            new_cluster: CLUSTER,
+            new_generation: 11,
+            limits: WalLimits::for_segments_of(1 << 20, 100_000),
+            distrusted: &[],
+        }
+    }
+
+    fn start(dirs: &DataDirs) -> (Vec<(Zxid, Vec<u8>)>, usize, WalWriter) {
+        let recovered = recover(dirs, &settings(), &mut |_| {}).unwrap();
+        let nodes = recovered.snapshot.iter().flat_map(|snapshot| &snapshot.parts);
+        let nodes = nodes.map(|part| part.nodes().count()).sum();
+        let mut records = Vec::new();
+        let mut apply = |zxid: Zxid, payload: &[u8]| records.push((zxid, payload.to_vec()));
+        recovered.replay.run(dirs.log(), &mut apply, &mut |_| {}).unwrap();
+        (records, nodes, recovered.wal)
+    }
+
+    fn write(dirs: &DataDirs, wal: &mut WalWriter, method: WriteMethod, payload: &[u8]) {
+        wal.append(wal.last().next(), payload);
+        let write = wal.next_write(Zxid::ZERO).expect("recovery prepared a segment");
+        let file = dirs.log().open_segment(write.segment, method).unwrap();
+        let written = method.write_wal(&file, &write).unwrap();
+        wal.completed(write, written).unwrap();
+    }
+
+    #[test]
+    fn what_was_written_comes_back_from_one_directory_or_two() {
+        for two in [false, true] {
+            let temporary = tempfile::tempdir().unwrap();
+            let data = temporary.path().join("data");
+            let log = if two { temporary.path().join("log") } else { data.clone() };
+            let open = || DataDirs::open(&data, &log).unwrap();
+
+            let dirs = open();
+            let method = self_test(dirs.log()).unwrap().method;
+            let (records, nodes, mut wal) = start(&dirs);
+            assert_eq!((records.len(), nodes), (0, 0));
+            write(&dirs, &mut wal, method, b"one");
+            write(&dirs, &mut wal, WriteMethod::BufferedFdatasync, b"two");
+            drop(dirs);
+
+            let dirs = open();
+            let (records, _, wal) = start(&dirs);
+            assert_eq!(records, [(Zxid(1), b"one".to_vec()), (Zxid(2), b"two".to_vec())]);
+
+            publish_snapshot(&dirs, wal.last());
+            let index = verify_snapshot(dirs.data(), CLUSTER, Zxid(2)).unwrap();
+            assert_eq!(index.totals.sessions, 1);
+            drop(dirs);
+            let (records, nodes, wal) = start(&open());
+            assert_eq!((records.len(), nodes, wal.last()), (0, 1, Zxid(2)));
+        }
+    }
+
+    fn publish_snapshot(dirs: &DataDirs, zxid: Zxid) {
+        let identity = crate::storage::Identity { cluster: CLUSTER, server: ServerId(1) };
+        let taken = WallMillis(0);
+        let mut encoder =
+            SnapshotEncoder::new(SnapshotMeta { identity, zxid, digest: 0, digest_version: 2, taken });
+        encoder.session(SessionId(1), 30_000);
+        encoder.node(&NodeView {
+            path: b"/",
+            data: None,
+            acl: 0,
+            czxid: 0,
+            mzxid: 0,
+            pzxid: 0,
+            ctime: 0,
+            mtime: 0,
+            version: 0,
+            cversion: 0,
+            aversion: 0,
+            owner: 0,
+        });
+        let publication = Publication::new(zxid);
+        let mut performer = dirs.data().performer();
+        performer.perform(&publication.create()).unwrap();
+        for chunk in encoder.finish() {
+            performer.perform(&publication.write(chunk)).unwrap();
+        }
+        publication.publish().iter().for_each(|action| performer.perform(action).unwrap());
+    }
+
+    #[test]
+    fn the_self_test_leaves_nothing_behind_and_measures() {
+        let temporary = tempfile::tempdir().unwrap();
+        let dirs = DataDirs::open(temporary.path(), temporary.path()).unwrap();
+        let found = self_test(dirs.log()).unwrap();
+        assert!(found.latency > Duration::ZERO);
+        assert_eq!(found.refused.len(), found.method as usize, "methods before the chosen one were refused");
+        let names: Vec<String> = dirs.log().list().unwrap().into_iter().map(|file| file.name).collect();
+        assert_eq!(names, [names::LOCK]);
+    }
+
+    #[test]
+    fn a_second_process_is_refused_until_the_first_is_gone() {
+        let temporary = tempfile::tempdir().unwrap();
+        let open = || DataDirs::open(&temporary.path().join("d"), &temporary.path().join("l"));
+        let first = open().unwrap();
+        assert!(matches!(open(), Err(OpenError::InUse(_))));
+        drop(first);
+        assert!(open().is_ok());
+    }
+
+    #[test]
+    fn stocks_files_are_refused_and_nothing_is_made_beside_them() {
+        let temporary = tempfile::tempdir().unwrap();
+        let stock = temporary.path().join("version-2");
+        std::fs::create_dir(&stock).unwrap();
+        assert!(
+            DataDirs::open(temporary.path(), temporary.path()).is_ok(),
+            "an empty one is nothing to refuse"
+        );
+        std::fs::remove_dir_all(temporary.path().join(names::DIRECTORY)).unwrap();
+        std::fs::write(stock.join("log.1"), b"stock's").unwrap();
+        let error = DataDirs::open(temporary.path(), temporary.path()).unwrap_err();
+        assert!(matches!(&error, OpenError::StockData(path) if *path == stock), "{error}");
+        assert!(!temporary.path().join(names::DIRECTORY).exists());
+    }
+
+    #[test]
+    fn symlinks_newer_layouts_and_open_doors_are_refused() {
+        use std::os::unix::fs::{PermissionsExt, symlink};
+        let temporary = tempfile::tempdir().unwrap();
+        let root = temporary.path();
+        let ours = root.join(names::DIRECTORY);
+        let open = || DataDirs::open(root, root).map(drop);
+
+        std::fs::create_dir(root.join("elsewhere")).unwrap();
+        symlink(root.join("elsewhere"), &ours).unwrap();
+        assert!(matches!(open(), Err(OpenError::NotPlain(_))));
+        std::fs::remove_file(&ours).unwrap();
+
+        open().unwrap();
+        let snapshot = ours.join(names::snapshot(Zxid(1)));
+        symlink(root.join("elsewhere"), &snapshot).unwrap();
+        assert!(matches!(open(), Err(OpenError::NotPlain(path)) if path == snapshot));
+        std::fs::remove_file(&snapshot).unwrap();
+
+        std::fs::set_permissions(&ours, std::fs::Permissions::from_mode(0o777)).unwrap();
+        assert!(matches!(open(), Err(OpenError::Owner { .. })));
+        std::fs::set_permissions(&ours, std::fs::Permissions::from_mode(0o750)).unwrap();
+
+        std::fs::create_dir(root.join("ringkeeper-2")).unwrap();
+        assert!(matches!(open(), Err(OpenError::NewerLayout(_))));
+    }
+
+    #[test]
+    fn every_job_runs_once_and_is_reported_once() {
+        for jobs in [0, 1, 2, 100] {
+            let runs: Vec<AtomicUsize> = (0..jobs).map(|_| AtomicUsize::new(0)).collect();
+            let mut reported = vec![0; jobs];
+            // Relaxed: the threads are joined before the counts are read.
+            let job = |number: usize| {
+                runs[number].fetch_add(1, Ordering::Relaxed);
+            };
+            run_on_threads(jobs, &job, &mut |number| reported[number] += 1);
+            assert!(runs.iter().all(|count| count.load(Ordering::Relaxed) == 1));
+            assert_eq!(reported, vec![1; jobs]);
+        }
+    }
+}

@@ -19,7 +19,7 @@ pub fn fuzz_wal(bytes: &[u8]) {
         assert!(payloads <= bytes.len());
     }
     // Either verdict will do, as long as there is one.
-    let _ = wal::join(cluster, Zxid::ZERO, &[(segment, scanned)]);
+    let _ = wal::join(cluster, Zxid::ZERO, SegmentId(0), &[(segment, scanned)]);
     let mut text = String::new();
     inspect::wal(bytes, &mut text).expect("a string takes any text");
 }

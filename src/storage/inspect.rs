@@ -32,7 +32,7 @@ pub fn wal(bytes: &[u8], out: &mut dyn Write) -> Result {
         Scanned::Headless { first, last } => {
             writeln!(out, "DAMAGED header: batches with zxids {first} to {last} verify")
         }
-        Scanned::Unused | Scanned::Unexplained(_) | Scanned::Misnamed(_) => Ok(()),
+        Scanned::Unused | Scanned::Unexplained { .. } | Scanned::Misnamed(_) => Ok(()),
         Scanned::Foreign(_) | Scanned::Newer(_) => Ok(()),
     }
 }

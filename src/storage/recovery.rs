@@ -279,7 +279,8 @@ pub fn recover(
         heads
     };
     let scanned = scan_log(log, &heads, cluster, base, settings, progress, &mut report)?;
-    let joined = wal::join(cluster, base, &scanned.segments);
+    let below = scanned.below.last().map_or(SegmentId(0), |closed| closed.segment);
+    let joined = wal::join(cluster, base, below, &scanned.segments);
     let mut joined = joined.map_err(|fault| RecoverError::Log { fault, skipped: report.skipped.clone() })?;
     joined.position.closed.splice(0..0, scanned.below.iter().copied());
     joined.free.extend(&scanned.unused_below);

@@ -114,18 +114,25 @@ pub struct Log {
 }
 
 /// Joins `segments`, in ascending order of their names' numbers, on top of the snapshot at `snapshot` (0: none).
-pub fn join(cluster: ClusterId, snapshot: Zxid, segments: &[(SegmentId, Scanned)]) -> Result<Log, LogFault> {
+/// `below` is the highest number of the segments that were not read because the snapshot holds all of them; 0 if none.
+pub fn join(
+    cluster: ClusterId,
+    snapshot: Zxid,
+    below: SegmentId,
+    segments: &[(SegmentId, Scanned)],
+) -> Result<Log, LogFault> {
+    assert!(segments.first().is_none_or(|(segment, _)| *segment > below));
     assert!(segments.is_sorted_by_key(|(segment, _)| *segment));
-    let mut join = Join { snapshot, ..Join::default() };
+    let mut join = Join { snapshot, highest: below, ..Join::default() };
     for (segment, scanned) in segments {
         let segment = *segment;
-        if !matches!(scanned, Scanned::Unexplained(_) | Scanned::Misnamed(_)) {
-            join.highest = segment;
-        }
         match scanned {
             Scanned::Active(scan) => join.segment(scan),
             Scanned::Unused => join.free.push(segment),
-            Scanned::Unexplained(_) | Scanned::Misnamed(_) => join.unexplained.push(segment),
+            Scanned::Unexplained { empty: false, .. } if segment == join.highest.next() => {
+                join.unreadable(segment);
+            }
+            Scanned::Unexplained { .. } | Scanned::Misnamed(_) => join.unexplained.push(segment),
             Scanned::Headless { first, last } => join.headless(segment, *first, *last),
             Scanned::Foreign(found) => {
                 return Err(LogFault::Foreign { segment, found: *found, expected: cluster });
@@ -133,9 +140,9 @@ pub fn join(cluster: ClusterId, snapshot: Zxid, segments: &[(SegmentId, Scanned)
             Scanned::Newer(version) => return Err(LogFault::Newer { segment, version: *version }),
         }
     }
-    // Above all that is ours, and clear of the names of what is not.
+    // Numbers follow each other; only the names of files that are not ours are left out.
     let mut next = join.highest.next();
-    while segments.binary_search_by_key(&next, |(segment, _)| *segment).is_ok() {
+    while join.unexplained.contains(&next) {
         next = next.next();
     }
     join.finish(next)
@@ -153,6 +160,7 @@ struct Join {
     chain: ChainHash,
     sealed: bool,
     committed: Zxid,
+    /// The last segment with something in it.
     highest: SegmentId,
     /// Segments with batches, and their last zxid.
     closed: Vec<ClosedSegment>,
@@ -218,6 +226,7 @@ impl Join {
         if self.last > self.snapshot {
             self.replay.push(segment);
         }
+        self.highest = segment;
         self.closed.push(ClosedSegment { segment, last: self.last });
         let active = ActiveSegment {
             segment,
@@ -232,8 +241,16 @@ impl Join {
         self.hole(segment, HEADER, first, Some(last));
         self.begins_after.get_or_insert(Zxid(first.0 - 1));
         self.last = last;
+        self.highest = segment;
         self.closed.push(ClosedSegment { segment, last });
         self.end = None;
+    }
+
+    /// A file in the place of the log's next segment, of which nothing can be read: it may have been the log's end.
+    /// Only a segment that goes on from the one before shows that it was not.
+    fn unreadable(&mut self, segment: SegmentId) {
+        self.hole(segment, HEADER, self.last.next(), None);
+        self.unexplained.push(segment);
     }
 
     fn hole(&mut self, segment: SegmentId, at: Fault, first: Zxid, last: Option<Zxid>) {

@@ -8,8 +8,7 @@
 
 use super::format::{BATCH_HEADER_BYTES, Start};
 use super::format::{
-    BatchHeader, BatchKind, HeaderError, Place, Records, SegmentHeader, SegmentId, decode_by_own_word,
-    looks_like_batch,
+    BatchHeader, HeaderError, Place, Records, SegmentHeader, SegmentId, decode_by_own_word, looks_like_batch,
 };
 use super::writer::{SEGMENT_BYTES_MAX, SEGMENT_BYTES_MIN};
 use crate::base::Zxid;
@@ -23,6 +22,15 @@ pub struct BatchSpan {
     pub offset: u64,
     /// Its header.
     pub header: BatchHeader,
+}
+
+impl BatchSpan {
+    /// Its records, from the bytes of its segment; a seal has none.
+    pub fn records<'a>(&self, bytes: &'a [u8]) -> Records<'a> {
+        let from = self.offset as usize + BATCH_HEADER_BYTES;
+        let until = self.offset as usize + self.header.length as usize;
+        Records::new(bytes.get(from..until).unwrap_or_default())
+    }
 }
 
 /// A range that was durable once and does not verify.
@@ -69,15 +77,8 @@ impl SegmentScan {
         bytes: &'a [u8],
         after: Zxid,
     ) -> impl Iterator<Item = (Zxid, &'a [u8])> + 'a {
-        let wanted =
-            self.batches.iter().filter(move |b| b.header.kind == BatchKind::Batch && b.header.last > after);
-        wanted
-            .flat_map(move |span| {
-                let from = span.offset as usize + BATCH_HEADER_BYTES;
-                let until = span.offset as usize + span.header.length as usize;
-                Records::new(bytes.get(from..until).unwrap_or_default())
-            })
-            .filter(move |(zxid, _)| *zxid > after)
+        let wanted = self.batches.iter().filter(move |span| span.header.last > after);
+        wanted.flat_map(move |span| span.records(bytes)).filter(move |(zxid, _)| *zxid > after)
     }
 }
 
@@ -88,8 +89,14 @@ pub enum Scanned {
     Active(SegmentScan),
     /// Prepared and never used, or its first write never became durable.
     Unused,
-    /// No header, and nothing in it that verifies as a batch of this segment.
-    Unexplained(HeaderError),
+    /// No header, and nothing in it that verifies as a batch of this segment. `empty` when it is known to hold
+    /// nothing: all zeros behind the first block.
+    Unexplained {
+        /// What is wrong with the first block.
+        error: HeaderError,
+        /// Whether nothing can have been in it.
+        empty: bool,
+    },
     /// The number in the header is not the one in the name.
     Misnamed(SegmentId),
     /// The header is damaged, yet batches of this segment verify: from the first zxid to the last.
@@ -116,7 +123,11 @@ pub fn scan(cluster: ClusterId, named: SegmentId, bytes: &[u8]) -> Scanned {
         return Scanned::Foreign(header.identity.cluster);
     }
     if header.segment != named {
-        return Scanned::Misnamed(header.segment);
+        // A header that went astray does not hide what is behind it.
+        return match scan_headless(cluster, named, bytes, HeaderError::Damaged) {
+            headless @ Scanned::Headless { .. } => headless,
+            _ => Scanned::Misnamed(header.segment),
+        };
     }
     if !(SEGMENT_BYTES_MIN..=SEGMENT_BYTES_MAX).contains(&header.bytes)
         || !header.bytes.is_multiple_of(BLOCK_BYTES as u64)
@@ -178,7 +189,10 @@ fn scan_headless(cluster: ClusterId, named: SegmentId, bytes: &[u8], error: Head
     }
     match range {
         Some((first, last)) => Scanned::Headless { first, last },
-        None => Scanned::Unexplained(error),
+        None => {
+            let empty = bytes.get(BLOCK_BYTES..).is_some_and(|body| body.iter().all(|byte| *byte == 0));
+            Scanned::Unexplained { error, empty: empty && bytes.len() > BLOCK_BYTES }
+        }
     }
 }
 
