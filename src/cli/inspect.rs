@@ -30,12 +30,34 @@ pub(super) fn run(inspect: &Inspect, out: &mut dyn Write) -> Exit {
 /// Writes what the bytes of a file hold; the error says where it stops making sense.
 type Decode = fn(&Path, &[u8], &mut dyn Write) -> io::Result<()>;
 
-/// The seam to `crate::storage::wal`.
-fn wal(_: &Path, _: &[u8], _: &mut dyn Write) -> io::Result<()> {
-    Err(io::Error::new(io::ErrorKind::Unsupported, "this build cannot decode segments"))
+fn wal(_: &Path, bytes: &[u8], out: &mut dyn Write) -> io::Result<()> {
+    through_text(out, |text| crate::storage::inspect::wal(bytes, text))
 }
 
-/// The seam to `crate::storage::snapshot`.
-fn snapshot(_: &Path, _: &[u8], _: &mut dyn Write) -> io::Result<()> {
-    Err(io::Error::new(io::ErrorKind::Unsupported, "this build cannot decode snapshots"))
+fn snapshot(_: &Path, bytes: &[u8], out: &mut dyn Write) -> io::Result<()> {
+    through_text(out, |text| crate::storage::inspect::snapshot(bytes, true, text))
+}
+
+/// Inspectors write text; a failure can only be the output's.
+fn through_text(
+    out: &mut dyn Write,
+    inspect: impl FnOnce(&mut dyn std::fmt::Write) -> std::fmt::Result,
+) -> io::Result<()> {
+    struct Text<'a> {
+        out: &'a mut dyn Write,
+        failed: Option<io::Error>,
+    }
+    impl std::fmt::Write for Text<'_> {
+        fn write_str(&mut self, text: &str) -> std::fmt::Result {
+            self.out.write_all(text.as_bytes()).map_err(|error| {
+                self.failed = Some(error);
+                std::fmt::Error
+            })
+        }
+    }
+    let mut text = Text { out, failed: None };
+    match inspect(&mut text) {
+        Ok(()) => Ok(()),
+        Err(std::fmt::Error) => Err(text.failed.unwrap_or_else(|| io::Error::other("cannot write the text"))),
+    }
 }

@@ -283,6 +283,24 @@ pub enum DigestAlgorithm {
 }
 
 impl DigestAlgorithm {
+    /// The JVM's name of it.
+    pub fn java_name(self) -> &'static str {
+        match self {
+            DigestAlgorithm::Md5 => "MD5",
+            DigestAlgorithm::Sha1 => "SHA1",
+            DigestAlgorithm::Sha224 => "SHA-224",
+            DigestAlgorithm::Sha256 => "SHA-256",
+            DigestAlgorithm::Sha384 => "SHA-384",
+            DigestAlgorithm::Sha512 => "SHA-512",
+            DigestAlgorithm::Sha512_224 => "SHA-512/224",
+            DigestAlgorithm::Sha512_256 => "SHA-512/256",
+            DigestAlgorithm::Sha3_224 => "SHA3-224",
+            DigestAlgorithm::Sha3_256 => "SHA3-256",
+            DigestAlgorithm::Sha3_384 => "SHA3-384",
+            DigestAlgorithm::Sha3_512 => "SHA3-512",
+        }
+    }
+
     /// By the names `java.security.MessageDigest` takes, in any letter case.
     pub fn from_java_name(name: &str) -> Option<DigestAlgorithm> {
         Some(match name.to_ascii_uppercase().as_str() {

@@ -18,7 +18,8 @@ use super::registry::Registry;
 use super::settings::Settings;
 use super::words;
 use crate::base::{ConnectionId, Millis, SessionId, ShardId, Xid, Zxid, limits};
-use crate::pipeline::acl::{self, Identities, ip};
+use crate::pipeline::acl::{self, Identities};
+use crate::pipeline::ip;
 use crate::runtime::Clock;
 use crate::runtime::messages::{Outcome, Submission, Ticket, WriteRequest};
 use crate::runtime::metrics::ShardMetrics;
@@ -706,6 +707,14 @@ impl Shard {
     }
 }
 
+/// The scope of a link-local IPv6 peer, which Java prints behind the address.
+fn scope(peer: SocketAddr) -> u32 {
+    match peer {
+        SocketAddr::V4(_) => 0,
+        SocketAddr::V6(peer) => peer.scope_id(),
+    }
+}
+
 /// Whether clients may send it at all (client-protocol §4.1); check is part of a multi only.
 fn is_request(op: OpCode) -> bool {
     !matches!(op, OpCode::Check | OpCode::Error | OpCode::CreateSession | OpCode::DeleteContainer)
@@ -720,7 +729,7 @@ impl Logic for Shard {
         }
         let id = ConnectionId(self.next_connection);
         self.next_connection += 1;
-        let identities = Identities::of_peer(&ip::host_address(peer));
+        let identities = Identities::of_peer(&ip::host_address(peer.ip(), scope(peer)));
         let connection = Connection::new(id, peer, identities, now, self.clock.wall());
         self.connections.insert(id, connection);
         self.fresh.touch(id, now, u64::from(self.settings.sessionless_timeout_ms));

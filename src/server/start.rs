@@ -5,7 +5,7 @@
 //! shards; bind the port last, so that it is there only when it can be answered (issue 3, habit "a port that is bound
 //! only when the server can answer").
 
-use std::net::{IpAddr, Ipv6Addr, SocketAddr};
+use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
@@ -134,11 +134,17 @@ impl Running {
     }
 }
 
-/// Starts a server and returns once it can be reached.
+/// Starts a server that listens on the first of `addresses` it can have (on none, if there are none), and returns once
+/// it can be reached.
 ///
 /// # Errors
 /// Nothing was changed on disk unless recovery had succeeded.
-pub fn start(config: &Config, version: Version, on_progress: &mut OnProgress<'_>) -> Result<Running, StartError> {
+pub fn start(
+    config: &Config,
+    addresses: &[SocketAddr],
+    version: Version,
+    on_progress: &mut OnProgress<'_>,
+) -> Result<Running, StartError> {
     let placement = Placement::decide(
         config.own.threads.map(usize::from),
         match config.own.pin {
@@ -192,7 +198,7 @@ pub fn start(config: &Config, version: Version, on_progress: &mut OnProgress<'_>
         shared.clone(),
     );
     let disk = disk.map_err(|error| StartError::Thread(error.to_string()))?;
-    let listener = bind(config)?;
+    let listener = bind(config, addresses)?;
     facts.address = listener.as_ref().map(|(_, address)| *address);
     let settings = Arc::new(settings(config, version, &facts, &placement));
     let sequencer = launch(config, state, settings, &shared, disk, &dirs, &self_test, &placement, clock, listener)?;
@@ -511,42 +517,35 @@ fn spawn_sequencer(
     }
 }
 
-fn bind(config: &Config) -> Result<Option<(std::os::fd::OwnedFd, SocketAddr)>, StartError> {
-    let Some(client) = &config.net.client else {
-        tracing::warn!("no clientPort: nobody can be served");
-        return Ok(None);
-    };
-    let address = match client.socket_address() {
-        Some(address) => address,
-        None => {
-            // A name: resolved here, once, before anything is served.
-            let host = client.host.to_string();
-            let found = std::net::ToSocketAddrs::to_socket_addrs(&(host.as_str(), client.port));
-            let found = found.ok().and_then(|mut addresses| addresses.next());
-            found.ok_or_else(|| StartError::Recovery(format!("clientPortAddress {host} does not resolve")))?
-        }
-    };
+/// Listens on the first address that can be had.
+fn bind(
+    config: &Config,
+    addresses: &[SocketAddr],
+) -> Result<Option<(std::os::fd::OwnedFd, SocketAddr)>, StartError> {
     let backlog = match config.net.listen_backlog {
         backlog if backlog > 0 => backlog,
         _ => 4096,
     };
-    let mut bound = (address, sys::listen(address, backlog));
-    // A host without IPv6 still has the wildcard.
-    if bound.1.is_err() && address.ip() == IpAddr::V6(Ipv6Addr::UNSPECIFIED) {
-        let v4 = SocketAddr::from(([0, 0, 0, 0], address.port()));
-        bound = (v4, sys::listen(v4, backlog));
+    let mut refused = None;
+    for &address in addresses {
+        match sys::listen(address, backlog) {
+            Ok(fd) => {
+                let bound = sys::local_address(std::os::fd::AsFd::as_fd(&fd));
+                let bound = bound.map_err(|source| StartError::Bind { address, source })?;
+                return Ok(Some((fd, bound)));
+            }
+            // A host without IPv6 still has the wildcard of IPv4; a port that is taken is taken on both.
+            Err(source) => refused = refused.or(Some(StartError::Bind { address, source })),
+        }
     }
-    let fd = bound.1.map_err(|source| StartError::Bind { address: bound.0, source })?;
-    let address = sys::local_address(std::os::fd::AsFd::as_fd(&fd))
-        .map_err(|source| StartError::System { what: "asking for the listener's address", source })?;
-    Ok(Some((fd, address)))
+    refused.map_or(Ok(None), Err)
 }
 
 fn policy(config: &Config) -> Policy {
     Policy {
         skip_acl: config.auth.skip_acl,
         digest: config.auth.digest_enabled.then(|| DigestPolicy {
-            algorithm: DigestAlgorithm::of_java_name(config.auth.digest_algorithm.java_name()).unwrap_or_default(),
+            algorithm: DigestAlgorithm::by_name(config.auth.digest_algorithm.java_name()).unwrap_or_default(),
             super_digest: config.auth.super_digest.as_ref().map(|secret| secret.reveal().as_bytes().into()),
         }),
         enforced: config

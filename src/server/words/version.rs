@@ -26,6 +26,11 @@ pub struct Version {
 }
 
 impl Version {
+    /// Text made elsewhere by the same rule.
+    pub fn of_text(text: String) -> Version {
+        Version { text }
+    }
+
     /// `ringkeeper` is the version of this crate, `revision` that of its source (may be empty), `built` seconds
     /// since 1970.
     pub fn new(ringkeeper: &str, revision: &str, built: i64, style: BuildDateStyle) -> Version {
