@@ -18,14 +18,13 @@
 //! answers SessionExpired. Its generation ends when closing begins: `is_current` is false from then on, and nothing
 //! prepared later can carry it.
 
-use std::collections::HashMap;
 use std::ops::Bound;
 use std::sync::Arc;
 
 use imbl::{OrdMap, OrdSet};
 
 use super::ExpiryQueue;
-use crate::base::{ConnectionId, Generation, Millis, SessionId, ShardId};
+use crate::base::{ConnectionId, Generation, Millis, SessionId, ShardId, StripedMap};
 
 /// Takeovers of one session in a second past which both contenders are closed (reliability M12). A client that moves
 /// does so once; two that hold the same id push each other out without end.
@@ -165,7 +164,7 @@ struct Moves {
 #[derive(Clone, Debug)]
 pub struct SessionTable {
     image: SessionImage,
-    live: HashMap<SessionId, Live, ahash::RandomState>,
+    live: StripedMap<SessionId, Live>,
     unattached: ExpiryQueue<SessionId>,
     last_generation: Generation,
 }
@@ -178,8 +177,7 @@ impl SessionTable {
 
     /// A table over what a snapshot or a leader gave, every clock started at `now`.
     pub fn from_image(image: SessionImage, tick_ms: u64, now: Millis) -> Self {
-        let live = HashMap::with_hasher(ahash::RandomState::with_seeds(5, 6, 7, 8));
-        let unattached = ExpiryQueue::new(tick_ms);
+        let (live, unattached) = (StripedMap::new(2), ExpiryQueue::new(tick_ms));
         let mut table = SessionTable { image, live, unattached, last_generation: Generation(0) };
         for (session, timeout_ms) in table.image.clone().sessions() {
             table.track(session, timeout_ms, now);
@@ -290,7 +288,12 @@ impl SessionTable {
 
     /// Sessions attached nowhere here whose time is over, now marked closing: each needs a closeSession.
     pub fn poll(&mut self, now: Millis) -> Vec<SessionId> {
-        let expired = self.unattached.poll(now);
+        self.poll_some(now, usize::MAX)
+    }
+
+    /// [`poll`](Self::poll) in slices, as [`ExpiryQueue::poll_some`]: after a restart every session may be due at once.
+    pub fn poll_some(&mut self, now: Millis, sessions_max: usize) -> Vec<SessionId> {
+        let expired = self.unattached.poll_some(now, sessions_max);
         for &session in &expired {
             let live = self.live.get_mut(&session).expect("what has a clock is tracked");
             assert!(!live.closing, "{session} expires a second time");
@@ -371,7 +374,7 @@ impl SessionTable {
         assert!(self.live.len() == self.image.len(), "image and live state name the same sessions");
         assert!(self.unattached.len() <= self.live.len(), "only sessions have clocks");
         debug_assert!(self.image.sessions().all(|(session, _)| {
-            let live = &self.live[&session];
+            let live = self.live.get(&session).expect("the image holds what is tracked");
             let has_clock = self.unattached.deadline(session).is_some();
             has_clock == (live.attachment.is_none() && !live.closing)
         }));

@@ -35,8 +35,8 @@ use super::{ChangeKind, PathHasher};
 use crate::base::limits::SHARDS_MAX;
 use crate::base::{ShardId, Zxid};
 
-/// Slots of each of the two tables: 512 KiB a table. With as many watched paths as slots a change of a path nobody
-/// watches is still kept to one shard in e.
+/// Slots of each of the two tables: 512 KiB a table. A shard that watches as many paths is told of two in three changes
+/// (1 - 1/e) it does not wait for, which it finds out with one look-up each.
 pub const INTEREST_SLOTS: usize = 1 << 16;
 
 /// What a watch covers.

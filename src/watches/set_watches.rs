@@ -168,8 +168,10 @@ mod tests {
         }
     }
 
+    type Done = Vec<(Vec<u8>, Rearm)>;
+
     /// Runs in slices of every size and gives what was done, which must not depend on the size.
-    fn run(lists: Vec<Option<Vec<Option<&[u8]>>>>) -> (Vec<(Vec<u8>, Rearm)>, Result<(), ErrorCode>) {
+    fn run(lists: Vec<Option<Vec<Option<&[u8]>>>>) -> (Done, Result<(), ErrorCode>) {
         let request = SetWatches { relative_zxid: SEEN, lists };
         let outcomes: Vec<_> = (1..8)
             .map(|slice| {

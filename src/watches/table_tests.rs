@@ -229,7 +229,8 @@ fn a_persistent_watch_left_in_the_child_registry_is_not_what_check_asks_for() {
     let mut table = table();
     table.set("/p", A, Watch::Persistent, 0);
     let at = table.lookup(b"/p", table.interest.table().hasher().hash(b"/p")).expect("watched");
-    let record = table.find(at, table.by_connection[&A], Kind::DataPersistent).expect("set");
+    let record =
+        table.find(at, *table.by_connection.get(&A).expect("set"), Kind::DataPersistent).expect("set");
     table.unlink(record, Removal::Asked);
     assert!(!table.check(b"/p", A, WatchType::Persistent));
     assert!(table.remove(b"/p", A, WatchType::Persistent));
