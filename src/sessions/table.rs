@@ -24,13 +24,10 @@ use std::sync::Arc;
 use imbl::{OrdMap, OrdSet};
 
 use super::ExpiryQueue;
+use crate::base::limits::SESSION_MOVES_MAX;
 use crate::base::{ConnectionId, Generation, Millis, SessionId, ShardId, StripedMap};
 
-/// Takeovers of one session in a second past which both contenders are closed (reliability M12). A client that moves
-/// does so once; two that hold the same id push each other out without end.
-pub const SESSION_MOVES_MAX: u32 = 10;
-
-/// How long such a session can be attached to nothing, ms.
+/// The second in which takeovers are counted, and for which a session that is fought over stays unattached, ms.
 const MOVES_WINDOW_MS: u64 = 1000;
 
 /// A znode that goes with its session. Ordered by owner, then path.
@@ -211,10 +208,12 @@ impl SessionTable {
     pub fn open(&mut self, session: SessionId, timeout_ms: i32, now: Millis) {
         assert!(session != SessionId::NONE, "0 never names a session");
         self.image.insert(session, timeout_ms);
-        if self.contains(session) {
-            self.touch(session, now);
-        } else {
-            self.track(session, timeout_ms, now)
+        match self.live.get_mut(&session) {
+            Some(live) => {
+                live.timeout_ms = as_duration(timeout_ms);
+                self.touch(session, now);
+            }
+            None => self.track(session, timeout_ms, now),
         }
     }
 
@@ -362,7 +361,7 @@ impl SessionTable {
         let live = Live {
             generation: self.last_generation,
             attachment: None,
-            timeout_ms: u64::try_from(timeout_ms).unwrap_or(0),
+            timeout_ms: as_duration(timeout_ms),
             closing: false,
             moves: Moves::default(),
         };
@@ -379,6 +378,11 @@ impl SessionTable {
             has_clock == (live.attachment.is_none() && !live.closing)
         }));
     }
+}
+
+/// Negotiated timeouts are positive; what an old log holds may be anything.
+fn as_duration(timeout_ms: i32) -> u64 {
+    u64::try_from(timeout_ms).unwrap_or(0)
 }
 
 #[cfg(test)]
@@ -489,6 +493,20 @@ mod tests {
         assert_eq!(table.close(A), None);
         assert_eq!(table.attach(A, at(2), 4000, Millis(1)), Err(Refused::Expired));
         assert_eq!(table.close(A), None, "closing twice is nothing");
+    }
+
+    #[test]
+    fn opening_what_is_open_changes_the_timeout_alone() {
+        let mut table = table_with(&[A]);
+        let held = table.attach(A, at(1), 4000, Millis(0)).expect("open");
+        table.open(A, 9000, Millis(100));
+        assert!(table.is_current(A, held.generation));
+        assert_eq!(table.image().timeout_ms(A), Some(9000));
+        table.detach(A, held.generation, Millis(200));
+        assert_eq!(table.by_deadline(), vec![(Millis(10_000), A)]);
+        table.open(A, 20_000, Millis(200));
+        assert_eq!(table.by_deadline(), vec![(Millis(22_000), A)]);
+        table.invariants();
     }
 
     #[test]

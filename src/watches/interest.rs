@@ -23,7 +23,6 @@
 //!
 //! The model below runs this under loom, with four ways to break it.
 
-use std::collections::HashMap;
 use std::sync::Arc;
 
 #[cfg(loom)]
@@ -33,11 +32,7 @@ use std::sync::atomic::{AtomicU64, Ordering, fence};
 
 use super::{ChangeKind, PathHasher};
 use crate::base::limits::SHARDS_MAX;
-use crate::base::{ShardId, Zxid};
-
-/// Slots of each of the two tables: 512 KiB a table. A shard that watches as many paths is told of two in three changes
-/// (1 - 1/e) it does not wait for, which it finds out with one look-up each.
-pub const INTEREST_SLOTS: usize = 1 << 16;
+use crate::base::{ShardId, StripedMap, Zxid};
 
 /// What a watch covers.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
@@ -59,7 +54,8 @@ pub struct InterestTable {
 }
 
 impl InterestTable {
-    /// Two tables of `slots` words each, a power of two ([`INTEREST_SLOTS`] outside tests).
+    /// Two tables of `slots` words each, a power of two
+    /// ([`INTEREST_SLOTS`](crate::base::limits::INTEREST_SLOTS) outside tests).
     pub fn new(slots: usize, hasher: PathHasher) -> InterestTable {
         assert!(slots.is_power_of_two(), "the slot is cut out of the hash");
         let words = || (0..slots).map(|_| AtomicU64::new(0)).collect();
@@ -114,8 +110,8 @@ impl InterestTable {
 pub struct InterestCounts {
     table: Arc<InterestTable>,
     bit: u64,
-    exact: HashMap<u32, Held, ahash::RandomState>,
-    recursive: HashMap<u32, Held, ahash::RandomState>,
+    exact: StripedMap<u32, Held>,
+    recursive: StripedMap<u32, Held>,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -129,8 +125,7 @@ impl InterestCounts {
     /// The side of `shard`, with no bit set. At most one for each shard and table.
     pub fn new(table: Arc<InterestTable>, shard: ShardId) -> InterestCounts {
         assert!(usize::from(shard.0) < SHARDS_MAX, "shards have one bit each");
-        let held = || HashMap::with_hasher(ahash::RandomState::with_seeds(9, 10, 11, 12));
-        InterestCounts { table, bit: 1 << shard.0, exact: held(), recursive: held() }
+        InterestCounts { table, bit: 1 << shard.0, exact: StripedMap::new(6), recursive: StripedMap::new(7) }
     }
 
     /// The shared table.
@@ -192,7 +187,7 @@ impl InterestCounts {
         self.len() == 0
     }
 
-    fn held(&mut self, scope: Scope) -> &mut HashMap<u32, Held, ahash::RandomState> {
+    fn held(&mut self, scope: Scope) -> &mut StripedMap<u32, Held> {
         match scope {
             Scope::Exact => &mut self.exact,
             Scope::Recursive => &mut self.recursive,
@@ -203,6 +198,7 @@ impl InterestCounts {
 #[cfg(all(test, not(loom)))]
 mod tests {
     use super::*;
+    use crate::base::limits::INTEREST_SLOTS;
     use proptest::prelude::*;
 
     fn table(slots: usize) -> Arc<InterestTable> {

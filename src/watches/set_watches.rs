@@ -94,7 +94,8 @@ pub enum Progress {
     Done,
 }
 
-/// Where a setWatches stands, so that a long one can go in slices (DESIGN §2, rule 9). All slices read at one zxid.
+/// Where a setWatches stands, so that a long one can go in slices (DESIGN §2, rule 9). Each entry stands for itself: a
+/// later slice may read at a later zxid, so long as each watch is armed at the zxid of its own read.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 pub struct SetWatchesRun {
     list: usize,

@@ -1,3 +1,7 @@
+#![forbid(unsafe_code)]
+//! What a shard's watch table owes its clients: each line of client-protocol §11.8 that a table can show, and the same
+//! rules written down once more, plainly, to compare with.
+
 use super::*;
 use crate::base::ShardId;
 use crate::base::limits::SESSION_WATCHES_MAX;
