@@ -21,7 +21,7 @@
 //! as well, the watch ignores it since it was armed at D. Clearing needs no order: a set bit that means nothing is only a
 //! message too many, and setting it again starts over at (1).
 //!
-//! The model below runs this under loom, with four ways to break it.
+//! The model below runs this under loom, with five ways to break it.
 
 use std::sync::Arc;
 
@@ -316,6 +316,8 @@ mod loom_tests {
         Nothing,
         /// The shard reads at once instead of waiting for `begun`.
         NoWait,
+        /// The shard loads `begun` before it set its bit.
+        BegunLoadedEarly,
         /// `begun` is stored after the records and the look at the bits.
         BegunAfterRecords,
         /// The sequencer looks before its store of `begun` is ordered.
@@ -370,7 +372,13 @@ mod loom_tests {
         let mut counts = InterestCounts::new(shared.interest.clone(), ShardId(3));
         let hash = shared.interest.hasher().hash(PATH);
         let begun = || Zxid(shared.begun.load(Ordering::Relaxed) as i64);
-        let since = counts.arm(hash, Scope::Exact, begun).0 as u64;
+        let since = if planted == Planted::BegunLoadedEarly {
+            let early = begun();
+            counts.arm(hash, Scope::Exact, || early)
+        } else {
+            counts.arm(hash, Scope::Exact, begun)
+        };
+        let since = since.0 as u64;
         // Acquire: pairs with the sequencer's store; all up to D is there.
         let mut at = shared.applied.load(Ordering::Acquire);
         while planted != Planted::NoWait && at < since {
@@ -378,7 +386,7 @@ mod loom_tests {
             at = shared.applied.load(Ordering::Acquire);
         }
         assert!(shared.newest_record.load(Ordering::Acquire) >= at, "a read at {at} misses a record");
-        if at > since {
+        if at > since && planted != Planted::BegunLoadedEarly {
             // The bit was set before txn `since + 1` began, so events up to `at` must have arrived with `applied`.
             for z in since + 1..=at {
                 assert!(
@@ -392,7 +400,7 @@ mod loom_tests {
 
     fn check(planted: Planted) {
         let mut model = loom::model::Builder::new();
-        model.preemption_bound = Some(3);
+        model.preemption_bound = Some(4);
         model.check(move || {
             let shared = LoomArc::new(Shared {
                 interest: Arc::new(InterestTable::new(1, PathHasher::new(1))),
@@ -426,6 +434,12 @@ mod loom_tests {
     #[should_panic(expected = "lost")]
     fn loom_catches_arming_without_waiting_for_begun() {
         check(Planted::NoWait);
+    }
+
+    #[test]
+    #[should_panic(expected = "lost")]
+    fn loom_catches_begun_loaded_before_the_bit_is_set() {
+        check(Planted::BegunLoadedEarly);
     }
 
     #[test]
