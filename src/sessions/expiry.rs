@@ -163,12 +163,12 @@ mod tests {
     fn touched_in_time_it_never_expires_and_then_it_does_once() {
         let mut queue = ExpiryQueue::new(1000);
         for now in (0..100_000).step_by(500) {
-            assert_eq!(queue.poll(Millis(now)), vec![]);
+            assert!(queue.poll(Millis(now)).is_empty());
             queue.touch(7u32, Millis(now), 3000);
         }
-        assert_eq!(queue.poll(Millis(102_999)), vec![]);
+        assert!(queue.poll(Millis(102_999)).is_empty());
         assert_eq!(queue.poll(Millis(103_000)), vec![7]);
-        assert_eq!(queue.poll(Millis(999_999)), vec![]);
+        assert!(queue.poll(Millis(999_999)).is_empty());
         assert!(queue.is_empty());
         assert_eq!(queue.next_poll(), None);
     }
@@ -182,7 +182,7 @@ mod tests {
             assert!(!queue.remove(7));
         }
         assert_eq!(queue.buckets.values().map(VecDeque::len).sum::<usize>(), 1);
-        assert_eq!(queue.poll(Millis(10_000)), vec![]);
+        assert!(queue.poll(Millis(10_000)).is_empty());
         assert!(queue.entries.is_empty());
     }
 
@@ -194,7 +194,7 @@ mod tests {
         }
         queue.touch(3, Millis(900), 500);
         queue.remove(4);
-        assert_eq!(queue.poll_some(Millis(999), 5), vec![]);
+        assert!(queue.poll_some(Millis(999), 5).is_empty());
         assert_eq!(queue.poll_some(Millis(1000), 6), vec![0, 1, 2, 5]);
         assert_eq!(queue.next_poll(), Some(Millis(1000)), "there is more");
         assert_eq!(queue.poll_some(Millis(1000), 4), vec![6, 7, 8, 9]);

@@ -415,12 +415,12 @@ mod tests {
     #[test]
     fn a_session_nobody_holds_expires_within_a_tick_after_its_timeout() {
         let mut table = table_with(&[A]);
-        assert_eq!(table.poll(Millis(5999)), vec![]);
+        assert!(table.poll(Millis(5999)).is_empty());
         assert!(table.is_open(A));
         assert_eq!(table.poll(Millis(6000)), vec![A]);
         assert!(!table.is_open(A));
         assert!(table.contains(A), "it stays until its closeSession is applied");
-        assert_eq!(table.poll(Millis(100_000)), vec![], "and expires once");
+        assert!(table.poll(Millis(100_000)).is_empty(), "and expires once");
         assert_eq!(table.close(A), None);
         assert!(!table.contains(A));
     }
@@ -429,7 +429,7 @@ mod tests {
     fn an_attached_session_is_its_shards_to_expire() {
         let mut table = table_with(&[A]);
         let held = table.attach(A, at(1), 4000, Millis(10)).expect("open");
-        assert_eq!(table.poll(Millis(1_000_000)), vec![]);
+        assert!(table.poll(Millis(1_000_000)).is_empty());
         assert!(!table.expire_attached(A, Generation(held.generation.0 + 1)));
         assert!(table.expire_attached(A, held.generation));
         assert!(!table.expire_attached(A, held.generation), "only once");
@@ -448,7 +448,7 @@ mod tests {
         // The old connection's farewell does not touch the new one.
         assert!(!table.detach(A, first.generation, Millis(1)));
         assert_eq!(table.attachment(A), Some(at(2)));
-        assert_eq!(table.poll(Millis(1_000_000)), vec![]);
+        assert!(table.poll(Millis(1_000_000)).is_empty());
     }
 
     #[test]
@@ -458,7 +458,7 @@ mod tests {
         assert!(table.detach(A, held.generation, Millis(1500)));
         assert!(!table.detach(A, held.generation, Millis(1500)), "only once");
         assert!(table.is_current(A, held.generation), "what it sent before still counts");
-        assert_eq!(table.poll(Millis(11_999)), vec![]);
+        assert!(table.poll(Millis(11_999)).is_empty());
         assert_eq!(table.poll(Millis(12_000)), vec![A]);
     }
 
@@ -468,10 +468,10 @@ mod tests {
         table.add_ephemeral(A, path("/e"));
         let held = table.attach(A, at(1), 4000, Millis(0)).expect("open");
         table.detach(A, held.generation, Millis(1000));
-        assert_eq!(table.poll(Millis(4999)), vec![]);
+        assert!(table.poll(Millis(4999)).is_empty());
         let again = table.attach(A, at(2), 4000, Millis(5000)).expect("still there");
         assert_eq!(again.previous, None);
-        assert_eq!(table.poll(Millis(60_000)), vec![]);
+        assert!(table.poll(Millis(60_000)).is_empty());
         assert_eq!(table.image().ephemerals_of(A).count(), 1);
     }
 
@@ -524,7 +524,7 @@ mod tests {
     fn touches_from_elsewhere_keep_a_session_alive() {
         let mut table = table_with(&[A]);
         for now in (0..100_000).step_by(1300) {
-            assert_eq!(table.poll(Millis(now)), vec![]);
+            assert!(table.poll(Millis(now)).is_empty());
             assert!(table.touch(A, Millis(now)));
         }
         assert!(!table.touch(B, Millis(0)), "unknown");
@@ -559,7 +559,7 @@ mod tests {
         assert!(!table.is_open(A));
         table.reload(Millis(7000));
         assert!(table.is_open(A) && table.is_open(B));
-        assert_eq!(table.poll(Millis(11_999)), vec![]);
+        assert!(table.poll(Millis(11_999)).is_empty());
         assert_eq!(table.poll(Millis(12_000)), vec![A, B]);
 
         let loaded = SessionTable::from_image(table.image().clone(), TICK, Millis(50_000));
