@@ -28,6 +28,20 @@ pub const OUTPUT_EVENTS_HARD_BYTES: usize = 16 << 20;
 /// Watches of one session (DESIGN §8).
 pub const SESSION_WATCHES_MAX: usize = 1_000_000;
 
+/// Takeovers of one session in a second past which both contenders are closed (reliability M12). A client that moves
+/// does so once; two that hold the same id push each other out without end.
+pub const SESSION_MOVES_MAX: u32 = 10;
+
+/// Slots of each of the two tables of watch interest, a power of two: 512 KiB a table. A shard that watches as many
+/// paths is told of two in three changes (1 - 1/e) it does not wait for, which it finds out with one look-up each.
+pub const INTEREST_SLOTS: usize = 1 << 16;
+
+/// Longest credentials of an auth packet that are looked at, bytes (reliability M48).
+pub const AUTH_BYTES_MAX: usize = 64 << 10;
+
+/// Longest text that is read as quota limits or usage, bytes. The four keys take 120; it is parsed at every write below.
+pub const QUOTA_TEXT_BYTES_MAX: usize = 4096;
+
 /// Bytes of one WAL batch: what one flush carries at most.
 pub const BATCH_BYTES_MAX: usize = 4 << 20;
 
@@ -68,6 +82,7 @@ pub const LOG_TEXT_BYTES_MAX: usize = 256;
 /// Time one slice of a long answer or of a busy fan-out may take, microseconds (DESIGN §2 rule 9).
 pub const SLICE_US_MAX: u64 = 500;
 
+const _: () = assert!(INTEREST_SLOTS.is_power_of_two());
 const _: () = assert!(RING_SLOTS.is_power_of_two());
 const _: () = assert!(SHARD_CREDITS < RING_SLOTS);
 const _: () = assert!(SHARDS_MAX < 64);

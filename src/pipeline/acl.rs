@@ -15,13 +15,10 @@ use std::sync::Arc;
 use super::digest::{self, DigestAlgorithm};
 use super::ip;
 use crate::base::constant_time;
-use crate::base::limits::{CONNECTION_IDENTITIES_MAX, FRAME_BYTES_MAX};
+use crate::base::limits::{AUTH_BYTES_MAX, CONNECTION_IDENTITIES_MAX, FRAME_BYTES_MAX};
 use crate::wire::jute::to_java_bytes;
 use crate::wire::request::RawAcl;
 use crate::wire::{Acl, ErrorCode, Id, perms};
-
-/// Longest credentials that are looked at, bytes (reliability M48).
-pub const AUTH_BYTES_MAX: usize = 64 << 10;
 
 const AUTH: &[u8] = b"auth";
 const DIGEST: &[u8] = b"digest";
@@ -53,6 +50,13 @@ pub struct DigestPolicy {
 impl Default for Policy {
     fn default() -> Self {
         Policy { skip_acl: false, digest: Some(DigestPolicy::default()), enforced: None }
+    }
+}
+
+impl Policy {
+    /// Whether a scheme has a provider: stock does not start when one named in `enforce.auth.schemes` has none.
+    pub fn has_provider(&self, scheme: &[u8]) -> bool {
+        Scheme::of(scheme, self).is_some()
     }
 }
 
@@ -518,6 +522,9 @@ mod tests {
         assert!(is_admitted(&client(&[]), &by_address));
         assert!(!is_admitted(&client(&["a:b"]), &Policy { enforced: Some(vec![]), ..Policy::default() }));
         assert!(is_admitted(&Identities::none(), &Policy::default()));
+        assert!(
+            policy.has_provider(b"digest") && policy.has_provider(b"ip") && !policy.has_provider(b"sasl")
+        );
     }
 
     #[test]

@@ -12,6 +12,7 @@
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
 
+use crate::base::limits::QUOTA_TEXT_BYTES_MAX;
 use crate::base::path;
 use crate::wire::ErrorCode;
 
@@ -21,9 +22,6 @@ pub const QUOTA_ROOT: &[u8] = b"/zookeeper/quota";
 pub const LIMITS_NAME: &[u8] = b"zookeeper_limits";
 /// Name of the znode with a subtree's usage.
 pub const STATS_NAME: &[u8] = b"zookeeper_stats";
-
-/// Longest text that is read as limits or usage, bytes. The four keys take 120; it is parsed at every write below.
-pub const TEXT_BYTES_MAX: usize = 4096;
 
 /// Where the limits of the subtree at `managed` stand.
 pub fn limits_path(managed: &[u8]) -> Vec<u8> {
@@ -93,9 +91,9 @@ const BYTES_HARD: &str = "byteHardLimit";
 
 impl QuotaText {
     /// Reads `key=number` pairs between runs of `,` and `;`. Empty text holds nothing; `None` for null, for what makes
-    /// stock throw, and for more than [`TEXT_BYTES_MAX`] bytes.
+    /// stock throw, and for more than [`QUOTA_TEXT_BYTES_MAX`] bytes.
     pub fn parse(data: Option<&[u8]>) -> Option<QuotaText> {
-        let data = data.filter(|data| data.len() <= TEXT_BYTES_MAX)?;
+        let data = data.filter(|data| data.len() <= QUOTA_TEXT_BYTES_MAX)?;
         let text = String::from_utf8_lossy(data);
         let mut values = BTreeMap::new();
         if text.is_empty() {
@@ -459,8 +457,8 @@ mod tests {
         }
         assert_eq!(QuotaText::parse(None), None);
         assert_eq!(QuotaText::parse(Some(b"count=\xff")), None);
-        assert!(parse(&"a=1,".repeat(TEXT_BYTES_MAX / 4)).is_some());
-        assert_eq!(parse(&"a=1,".repeat(TEXT_BYTES_MAX / 4 + 1)), None);
+        assert!(parse(&"a=1,".repeat(QUOTA_TEXT_BYTES_MAX / 4)).is_some());
+        assert_eq!(parse(&"a=1,".repeat(QUOTA_TEXT_BYTES_MAX / 4 + 1)), None);
     }
 
     #[test]

@@ -7,17 +7,17 @@
 //! *forward* files at once. `filed ≤ deadline` for every key; a bucket may also hold keys that moved on, told by
 //! `filed`.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, VecDeque};
 use std::hash::Hash;
 
-use crate::base::Millis;
+use crate::base::{Millis, StripedMap};
 
 /// Keys by the tick at which they expire.
 #[derive(Clone, Debug)]
 pub struct ExpiryQueue<K> {
     tick_ms: u64,
-    entries: HashMap<K, Entry, ahash::RandomState>,
-    buckets: BTreeMap<u64, Vec<K>>,
+    entries: StripedMap<K, Entry>,
+    buckets: BTreeMap<u64, VecDeque<K>>,
     live: usize,
 }
 
@@ -34,21 +34,20 @@ impl<K: Copy + Eq + Hash + Ord> ExpiryQueue<K> {
     /// An empty queue of buckets `tick_ms` wide. Panics on 0, which a checked configuration cannot hold.
     pub fn new(tick_ms: u64) -> Self {
         assert!(tick_ms > 0, "a bucket is at least one millisecond wide");
-        // Fixed seeds: keys are numbers of our own making, and two runs must agree.
-        let entries = HashMap::with_hasher(ahash::RandomState::with_seeds(1, 2, 3, 4));
-        ExpiryQueue { tick_ms, entries, buckets: BTreeMap::new(), live: 0 }
+        // A fixed seed: keys are numbers of our own making.
+        ExpiryQueue { tick_ms, entries: StripedMap::new(1), buckets: BTreeMap::new(), live: 0 }
     }
 
     /// Files `key` to expire `timeout_ms` after `heard`, or moves it there. O(1) when the deadline moves backward in
     /// the queue, as it does with every heartbeat.
     pub fn touch(&mut self, key: K, heard: Millis, timeout_ms: u64) {
         let deadline = self.bucket_of(heard.plus(timeout_ms));
-        let entry = self.entries.entry(key).or_insert(Entry { deadline: None, filed: u64::MAX });
+        let entry = self.entries.get_or_insert_with(key, || Entry { deadline: None, filed: u64::MAX });
         self.live += usize::from(entry.deadline.is_none());
         entry.deadline = Some(deadline);
         if deadline < entry.filed {
             entry.filed = deadline;
-            self.buckets.entry(deadline).or_default().push(key);
+            self.buckets.entry(deadline).or_default().push_back(key);
         }
     }
 
@@ -62,32 +61,45 @@ impl<K: Copy + Eq + Hash + Ord> ExpiryQueue<K> {
 
     /// Takes out all whose bucket `now` has reached, earliest bucket first, in the order they were filed.
     pub fn poll(&mut self, now: Millis) -> Vec<K> {
+        self.poll_some(now, usize::MAX)
+    }
+
+    /// [`poll`](Self::poll) that looks at `keys_max` keys at most, so that a bucket of a million goes in slices. When
+    /// [`next_poll`](Self::next_poll) is not after `now` there is more to do.
+    pub fn poll_some(&mut self, now: Millis, keys_max: usize) -> Vec<K> {
         let mut expired = Vec::new();
-        while let Some(first) = self.buckets.first_entry() {
-            let bucket = *first.key();
-            if bucket > now.0 {
+        let mut looked_at = 0;
+        while looked_at < keys_max {
+            let Some(mut first) = self.buckets.first_entry().filter(|first| *first.key() <= now.0) else {
                 break;
-            }
-            for key in first.remove() {
-                let Some(entry) = self.entries.get_mut(&key) else { continue };
-                if entry.filed != bucket {
-                    continue;
+            };
+            let bucket = *first.key();
+            let Some(key) = first.get_mut().pop_front() else {
+                first.remove();
+                continue;
+            };
+            looked_at += 1;
+            let Some(entry) = self.entries.get_mut(&key).filter(|entry| entry.filed == bucket) else {
+                continue;
+            };
+            match entry.deadline {
+                Some(deadline) if deadline > bucket => {
+                    entry.filed = deadline;
+                    self.buckets.entry(deadline).or_default().push_back(key);
                 }
-                match entry.deadline {
-                    Some(deadline) if deadline > bucket => {
-                        entry.filed = deadline;
-                        self.buckets.entry(deadline).or_default().push(key);
-                    }
-                    Some(_) => {
-                        self.entries.remove(&key);
-                        self.live -= 1;
-                        expired.push(key);
-                    }
-                    None => {
-                        self.entries.remove(&key);
-                    }
+                Some(_) => {
+                    self.entries.remove(&key);
+                    self.live -= 1;
+                    expired.push(key);
+                }
+                None => {
+                    self.entries.remove(&key);
                 }
             }
+        }
+        // The last bucket looked at may be empty now.
+        while let Some(first) = self.buckets.first_entry().filter(|first| first.get().is_empty()) {
+            first.remove();
         }
         expired
     }
@@ -151,12 +163,12 @@ mod tests {
     fn touched_in_time_it_never_expires_and_then_it_does_once() {
         let mut queue = ExpiryQueue::new(1000);
         for now in (0..100_000).step_by(500) {
-            assert_eq!(queue.poll(Millis(now)), vec![]);
+            assert!(queue.poll(Millis(now)).is_empty());
             queue.touch(7u32, Millis(now), 3000);
         }
-        assert_eq!(queue.poll(Millis(102_999)), vec![]);
+        assert!(queue.poll(Millis(102_999)).is_empty());
         assert_eq!(queue.poll(Millis(103_000)), vec![7]);
-        assert_eq!(queue.poll(Millis(999_999)), vec![]);
+        assert!(queue.poll(Millis(999_999)).is_empty());
         assert!(queue.is_empty());
         assert_eq!(queue.next_poll(), None);
     }
@@ -169,9 +181,24 @@ mod tests {
             assert!(queue.remove(7));
             assert!(!queue.remove(7));
         }
-        assert_eq!(queue.buckets.values().map(Vec::len).sum::<usize>(), 1);
-        assert_eq!(queue.poll(Millis(10_000)), vec![]);
+        assert_eq!(queue.buckets.values().map(VecDeque::len).sum::<usize>(), 1);
+        assert!(queue.poll(Millis(10_000)).is_empty());
         assert!(queue.entries.is_empty());
+    }
+
+    #[test]
+    fn a_large_bucket_goes_in_slices() {
+        let mut queue = ExpiryQueue::new(1000);
+        for key in 0..10u32 {
+            queue.touch(key, Millis(0), 500);
+        }
+        queue.touch(3, Millis(900), 500);
+        queue.remove(4);
+        assert!(queue.poll_some(Millis(999), 5).is_empty());
+        assert_eq!(queue.poll_some(Millis(1000), 6), vec![0, 1, 2, 5]);
+        assert_eq!(queue.next_poll(), Some(Millis(1000)), "there is more");
+        assert_eq!(queue.poll_some(Millis(1000), 4), vec![6, 7, 8, 9]);
+        assert_eq!((queue.next_poll(), queue.len()), (Some(Millis(2000)), 1));
     }
 
     #[derive(Clone, Debug)]

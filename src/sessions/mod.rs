@@ -16,6 +16,4 @@ mod table;
 
 pub use expiry::ExpiryQueue;
 pub use ids::SessionIds;
-pub use table::{
-    Attached, Attachment, Ephemeral, Refused, SESSION_MOVES_MAX, SessionImage, SessionTable, SessionView,
-};
+pub use table::{Attached, Attachment, Ephemeral, Refused, SessionImage, SessionTable, SessionView};

@@ -18,20 +18,16 @@
 //! answers SessionExpired. Its generation ends when closing begins: `is_current` is false from then on, and nothing
 //! prepared later can carry it.
 
-use std::collections::HashMap;
 use std::ops::Bound;
 use std::sync::Arc;
 
 use imbl::{OrdMap, OrdSet};
 
 use super::ExpiryQueue;
-use crate::base::{ConnectionId, Generation, Millis, SessionId, ShardId};
+use crate::base::limits::SESSION_MOVES_MAX;
+use crate::base::{ConnectionId, Generation, Millis, SessionId, ShardId, StripedMap};
 
-/// Takeovers of one session in a second past which both contenders are closed (reliability M12). A client that moves
-/// does so once; two that hold the same id push each other out without end.
-pub const SESSION_MOVES_MAX: u32 = 10;
-
-/// How long such a session can be attached to nothing, ms.
+/// The second in which takeovers are counted, and for which a session that is fought over stays unattached, ms.
 const MOVES_WINDOW_MS: u64 = 1000;
 
 /// A znode that goes with its session. Ordered by owner, then path.
@@ -165,7 +161,7 @@ struct Moves {
 #[derive(Clone, Debug)]
 pub struct SessionTable {
     image: SessionImage,
-    live: HashMap<SessionId, Live, ahash::RandomState>,
+    live: StripedMap<SessionId, Live>,
     unattached: ExpiryQueue<SessionId>,
     last_generation: Generation,
 }
@@ -178,8 +174,7 @@ impl SessionTable {
 
     /// A table over what a snapshot or a leader gave, every clock started at `now`.
     pub fn from_image(image: SessionImage, tick_ms: u64, now: Millis) -> Self {
-        let live = HashMap::with_hasher(ahash::RandomState::with_seeds(5, 6, 7, 8));
-        let unattached = ExpiryQueue::new(tick_ms);
+        let (live, unattached) = (StripedMap::new(2), ExpiryQueue::new(tick_ms));
         let mut table = SessionTable { image, live, unattached, last_generation: Generation(0) };
         for (session, timeout_ms) in table.image.clone().sessions() {
             table.track(session, timeout_ms, now);
@@ -213,10 +208,12 @@ impl SessionTable {
     pub fn open(&mut self, session: SessionId, timeout_ms: i32, now: Millis) {
         assert!(session != SessionId::NONE, "0 never names a session");
         self.image.insert(session, timeout_ms);
-        if self.contains(session) {
-            self.touch(session, now);
-        } else {
-            self.track(session, timeout_ms, now)
+        match self.live.get_mut(&session) {
+            Some(live) => {
+                live.timeout_ms = as_duration(timeout_ms);
+                self.touch(session, now);
+            }
+            None => self.track(session, timeout_ms, now),
         }
     }
 
@@ -290,7 +287,12 @@ impl SessionTable {
 
     /// Sessions attached nowhere here whose time is over, now marked closing: each needs a closeSession.
     pub fn poll(&mut self, now: Millis) -> Vec<SessionId> {
-        let expired = self.unattached.poll(now);
+        self.poll_some(now, usize::MAX)
+    }
+
+    /// [`poll`](Self::poll) in slices, as [`ExpiryQueue::poll_some`]: after a restart every session may be due at once.
+    pub fn poll_some(&mut self, now: Millis, sessions_max: usize) -> Vec<SessionId> {
+        let expired = self.unattached.poll_some(now, sessions_max);
         for &session in &expired {
             let live = self.live.get_mut(&session).expect("what has a clock is tracked");
             assert!(!live.closing, "{session} expires a second time");
@@ -359,7 +361,7 @@ impl SessionTable {
         let live = Live {
             generation: self.last_generation,
             attachment: None,
-            timeout_ms: u64::try_from(timeout_ms).unwrap_or(0),
+            timeout_ms: as_duration(timeout_ms),
             closing: false,
             moves: Moves::default(),
         };
@@ -371,11 +373,16 @@ impl SessionTable {
         assert!(self.live.len() == self.image.len(), "image and live state name the same sessions");
         assert!(self.unattached.len() <= self.live.len(), "only sessions have clocks");
         debug_assert!(self.image.sessions().all(|(session, _)| {
-            let live = &self.live[&session];
+            let live = self.live.get(&session).expect("the image holds what is tracked");
             let has_clock = self.unattached.deadline(session).is_some();
             has_clock == (live.attachment.is_none() && !live.closing)
         }));
     }
+}
+
+/// Negotiated timeouts are positive; what an old log holds may be anything.
+fn as_duration(timeout_ms: i32) -> u64 {
+    u64::try_from(timeout_ms).unwrap_or(0)
 }
 
 #[cfg(test)]
@@ -408,12 +415,12 @@ mod tests {
     #[test]
     fn a_session_nobody_holds_expires_within_a_tick_after_its_timeout() {
         let mut table = table_with(&[A]);
-        assert_eq!(table.poll(Millis(5999)), vec![]);
+        assert!(table.poll(Millis(5999)).is_empty());
         assert!(table.is_open(A));
         assert_eq!(table.poll(Millis(6000)), vec![A]);
         assert!(!table.is_open(A));
         assert!(table.contains(A), "it stays until its closeSession is applied");
-        assert_eq!(table.poll(Millis(100_000)), vec![], "and expires once");
+        assert!(table.poll(Millis(100_000)).is_empty(), "and expires once");
         assert_eq!(table.close(A), None);
         assert!(!table.contains(A));
     }
@@ -422,7 +429,7 @@ mod tests {
     fn an_attached_session_is_its_shards_to_expire() {
         let mut table = table_with(&[A]);
         let held = table.attach(A, at(1), 4000, Millis(10)).expect("open");
-        assert_eq!(table.poll(Millis(1_000_000)), vec![]);
+        assert!(table.poll(Millis(1_000_000)).is_empty());
         assert!(!table.expire_attached(A, Generation(held.generation.0 + 1)));
         assert!(table.expire_attached(A, held.generation));
         assert!(!table.expire_attached(A, held.generation), "only once");
@@ -441,7 +448,7 @@ mod tests {
         // The old connection's farewell does not touch the new one.
         assert!(!table.detach(A, first.generation, Millis(1)));
         assert_eq!(table.attachment(A), Some(at(2)));
-        assert_eq!(table.poll(Millis(1_000_000)), vec![]);
+        assert!(table.poll(Millis(1_000_000)).is_empty());
     }
 
     #[test]
@@ -451,7 +458,7 @@ mod tests {
         assert!(table.detach(A, held.generation, Millis(1500)));
         assert!(!table.detach(A, held.generation, Millis(1500)), "only once");
         assert!(table.is_current(A, held.generation), "what it sent before still counts");
-        assert_eq!(table.poll(Millis(11_999)), vec![]);
+        assert!(table.poll(Millis(11_999)).is_empty());
         assert_eq!(table.poll(Millis(12_000)), vec![A]);
     }
 
@@ -461,10 +468,10 @@ mod tests {
         table.add_ephemeral(A, path("/e"));
         let held = table.attach(A, at(1), 4000, Millis(0)).expect("open");
         table.detach(A, held.generation, Millis(1000));
-        assert_eq!(table.poll(Millis(4999)), vec![]);
+        assert!(table.poll(Millis(4999)).is_empty());
         let again = table.attach(A, at(2), 4000, Millis(5000)).expect("still there");
         assert_eq!(again.previous, None);
-        assert_eq!(table.poll(Millis(60_000)), vec![]);
+        assert!(table.poll(Millis(60_000)).is_empty());
         assert_eq!(table.image().ephemerals_of(A).count(), 1);
     }
 
@@ -489,6 +496,20 @@ mod tests {
     }
 
     #[test]
+    fn opening_what_is_open_changes_the_timeout_alone() {
+        let mut table = table_with(&[A]);
+        let held = table.attach(A, at(1), 4000, Millis(0)).expect("open");
+        table.open(A, 9000, Millis(100));
+        assert!(table.is_current(A, held.generation));
+        assert_eq!(table.image().timeout_ms(A), Some(9000));
+        table.detach(A, held.generation, Millis(200));
+        assert_eq!(table.by_deadline(), vec![(Millis(10_000), A)]);
+        table.open(A, 20_000, Millis(200));
+        assert_eq!(table.by_deadline(), vec![(Millis(22_000), A)]);
+        table.invariants();
+    }
+
+    #[test]
     fn a_generation_is_never_used_again_even_by_the_same_id() {
         let mut table = table_with(&[A]);
         let held = table.attach(A, at(1), 4000, Millis(0)).expect("open");
@@ -503,7 +524,7 @@ mod tests {
     fn touches_from_elsewhere_keep_a_session_alive() {
         let mut table = table_with(&[A]);
         for now in (0..100_000).step_by(1300) {
-            assert_eq!(table.poll(Millis(now)), vec![]);
+            assert!(table.poll(Millis(now)).is_empty());
             assert!(table.touch(A, Millis(now)));
         }
         assert!(!table.touch(B, Millis(0)), "unknown");
@@ -538,7 +559,7 @@ mod tests {
         assert!(!table.is_open(A));
         table.reload(Millis(7000));
         assert!(table.is_open(A) && table.is_open(B));
-        assert_eq!(table.poll(Millis(11_999)), vec![]);
+        assert!(table.poll(Millis(11_999)).is_empty());
         assert_eq!(table.poll(Millis(12_000)), vec![A, B]);
 
         let loaded = SessionTable::from_image(table.image().clone(), TICK, Millis(50_000));

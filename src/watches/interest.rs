@@ -21,9 +21,8 @@
 //! as well, the watch ignores it since it was armed at D. Clearing needs no order: a set bit that means nothing is only a
 //! message too many, and setting it again starts over at (1).
 //!
-//! The model below runs this under loom, with four ways to break it.
+//! The model below runs this under loom, with five ways to break it.
 
-use std::collections::HashMap;
 use std::sync::Arc;
 
 #[cfg(loom)]
@@ -33,11 +32,7 @@ use std::sync::atomic::{AtomicU64, Ordering, fence};
 
 use super::{ChangeKind, PathHasher};
 use crate::base::limits::SHARDS_MAX;
-use crate::base::{ShardId, Zxid};
-
-/// Slots of each of the two tables: 512 KiB a table. With as many watched paths as slots a change of a path nobody
-/// watches is still kept to one shard in e.
-pub const INTEREST_SLOTS: usize = 1 << 16;
+use crate::base::{ShardId, StripedMap, Zxid};
 
 /// What a watch covers.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
@@ -59,7 +54,8 @@ pub struct InterestTable {
 }
 
 impl InterestTable {
-    /// Two tables of `slots` words each, a power of two ([`INTEREST_SLOTS`] outside tests).
+    /// Two tables of `slots` words each, a power of two
+    /// ([`INTEREST_SLOTS`](crate::base::limits::INTEREST_SLOTS) outside tests).
     pub fn new(slots: usize, hasher: PathHasher) -> InterestTable {
         assert!(slots.is_power_of_two(), "the slot is cut out of the hash");
         let words = || (0..slots).map(|_| AtomicU64::new(0)).collect();
@@ -114,8 +110,8 @@ impl InterestTable {
 pub struct InterestCounts {
     table: Arc<InterestTable>,
     bit: u64,
-    exact: HashMap<u32, Held, ahash::RandomState>,
-    recursive: HashMap<u32, Held, ahash::RandomState>,
+    exact: StripedMap<u32, Held>,
+    recursive: StripedMap<u32, Held>,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -129,8 +125,7 @@ impl InterestCounts {
     /// The side of `shard`, with no bit set. At most one for each shard and table.
     pub fn new(table: Arc<InterestTable>, shard: ShardId) -> InterestCounts {
         assert!(usize::from(shard.0) < SHARDS_MAX, "shards have one bit each");
-        let held = || HashMap::with_hasher(ahash::RandomState::with_seeds(9, 10, 11, 12));
-        InterestCounts { table, bit: 1 << shard.0, exact: held(), recursive: held() }
+        InterestCounts { table, bit: 1 << shard.0, exact: StripedMap::new(6), recursive: StripedMap::new(7) }
     }
 
     /// The shared table.
@@ -192,7 +187,7 @@ impl InterestCounts {
         self.len() == 0
     }
 
-    fn held(&mut self, scope: Scope) -> &mut HashMap<u32, Held, ahash::RandomState> {
+    fn held(&mut self, scope: Scope) -> &mut StripedMap<u32, Held> {
         match scope {
             Scope::Exact => &mut self.exact,
             Scope::Recursive => &mut self.recursive,
@@ -203,6 +198,7 @@ impl InterestCounts {
 #[cfg(all(test, not(loom)))]
 mod tests {
     use super::*;
+    use crate::base::limits::INTEREST_SLOTS;
     use proptest::prelude::*;
 
     fn table(slots: usize) -> Arc<InterestTable> {
@@ -320,6 +316,8 @@ mod loom_tests {
         Nothing,
         /// The shard reads at once instead of waiting for `begun`.
         NoWait,
+        /// The shard loads `begun` before it set its bit.
+        BegunLoadedEarly,
         /// `begun` is stored after the records and the look at the bits.
         BegunAfterRecords,
         /// The sequencer looks before its store of `begun` is ordered.
@@ -374,7 +372,13 @@ mod loom_tests {
         let mut counts = InterestCounts::new(shared.interest.clone(), ShardId(3));
         let hash = shared.interest.hasher().hash(PATH);
         let begun = || Zxid(shared.begun.load(Ordering::Relaxed) as i64);
-        let since = counts.arm(hash, Scope::Exact, begun).0 as u64;
+        let since = if planted == Planted::BegunLoadedEarly {
+            let early = begun();
+            counts.arm(hash, Scope::Exact, || early)
+        } else {
+            counts.arm(hash, Scope::Exact, begun)
+        };
+        let since = since.0 as u64;
         // Acquire: pairs with the sequencer's store; all up to D is there.
         let mut at = shared.applied.load(Ordering::Acquire);
         while planted != Planted::NoWait && at < since {
@@ -382,7 +386,7 @@ mod loom_tests {
             at = shared.applied.load(Ordering::Acquire);
         }
         assert!(shared.newest_record.load(Ordering::Acquire) >= at, "a read at {at} misses a record");
-        if at > since {
+        if at > since && planted != Planted::BegunLoadedEarly {
             // The bit was set before txn `since + 1` began, so events up to `at` must have arrived with `applied`.
             for z in since + 1..=at {
                 assert!(
@@ -396,7 +400,7 @@ mod loom_tests {
 
     fn check(planted: Planted) {
         let mut model = loom::model::Builder::new();
-        model.preemption_bound = Some(3);
+        model.preemption_bound = Some(4);
         model.check(move || {
             let shared = LoomArc::new(Shared {
                 interest: Arc::new(InterestTable::new(1, PathHasher::new(1))),
@@ -430,6 +434,12 @@ mod loom_tests {
     #[should_panic(expected = "lost")]
     fn loom_catches_arming_without_waiting_for_begun() {
         check(Planted::NoWait);
+    }
+
+    #[test]
+    #[should_panic(expected = "lost")]
+    fn loom_catches_begun_loaded_before_the_bit_is_set() {
+        check(Planted::BegunLoadedEarly);
     }
 
     #[test]

@@ -20,7 +20,7 @@ mod slab;
 mod table;
 
 pub use event::{ChangeEvent, ChangeKind};
-pub use interest::{INTEREST_SLOTS, InterestCounts, InterestTable, Scope};
+pub use interest::{InterestCounts, InterestTable, Scope};
 pub use path_hash::{PathHasher, Prefix};
 pub use set_watches::{NodeZxids, Progress, Rearm, SetWatchesList, SetWatchesRun};
 pub use table::{Hold, TooManyWatches, Watch, WatchCounts, WatchTable, WatchType};

@@ -94,7 +94,8 @@ pub enum Progress {
     Done,
 }
 
-/// Where a setWatches stands, so that a long one can go in slices (DESIGN §2, rule 9). All slices read at one zxid.
+/// Where a setWatches stands, so that a long one can go in slices (DESIGN §2, rule 9). Each entry stands for itself: a
+/// later slice may read at a later zxid, so long as each watch is armed at the zxid of its own read.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 pub struct SetWatchesRun {
     list: usize,
@@ -168,8 +169,10 @@ mod tests {
         }
     }
 
+    type Done = Vec<(Vec<u8>, Rearm)>;
+
     /// Runs in slices of every size and gives what was done, which must not depend on the size.
-    fn run(lists: Vec<Option<Vec<Option<&[u8]>>>>) -> (Vec<(Vec<u8>, Rearm)>, Result<(), ErrorCode>) {
+    fn run(lists: Vec<Option<Vec<Option<&[u8]>>>>) -> (Done, Result<(), ErrorCode>) {
         let request = SetWatches { relative_zxid: SEEN, lists };
         let outcomes: Vec<_> = (1..8)
             .map(|slice| {

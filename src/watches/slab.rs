@@ -2,10 +2,13 @@
 //! Values at small stable numbers: links between records are 4 bytes, and a listing can stop at a number and go on from
 //! there after the table changed.
 
+/// Slots of one chunk. Chunks never move: growing copies nothing but their pointers.
+const CHUNK: usize = 1024;
+
 /// A vector with holes, filled again before it grows.
 #[derive(Clone, Debug)]
 pub(super) struct Slab<T> {
-    slots: Vec<Slot<T>>,
+    chunks: Vec<Vec<Slot<T>>>,
     first_free: u32,
     len: usize,
 }
@@ -22,7 +25,7 @@ pub(super) const NIL: u32 = u32::MAX;
 
 impl<T> Default for Slab<T> {
     fn default() -> Self {
-        Slab { slots: Vec::new(), first_free: NIL, len: 0 }
+        Slab { chunks: Vec::new(), first_free: NIL, len: 0 }
     }
 }
 
@@ -31,10 +34,9 @@ impl<T> Slab<T> {
         self.len += 1;
         let at = self.first_free;
         if at == NIL {
-            self.slots.push(Slot::Full(value));
-            return u32::try_from(self.slots.len() - 1).expect("records are capped far below four billion");
+            return self.push(value);
         }
-        match std::mem::replace(&mut self.slots[at as usize], Slot::Full(value)) {
+        match std::mem::replace(self.slot_mut(at), Slot::Full(value)) {
             Slot::Free(next) => self.first_free = next,
             Slot::Full(_) => unreachable!("slot {at} is on the free list"),
         }
@@ -42,7 +44,8 @@ impl<T> Slab<T> {
     }
 
     pub(super) fn remove(&mut self, at: u32) -> T {
-        match std::mem::replace(&mut self.slots[at as usize], Slot::Free(self.first_free)) {
+        let free = Slot::Free(self.first_free);
+        match std::mem::replace(self.slot_mut(at), free) {
             Slot::Full(value) => {
                 self.first_free = at;
                 self.len -= 1;
@@ -58,11 +61,36 @@ impl<T> Slab<T> {
 
     /// Full slots from number `from` on.
     pub(super) fn iter_from(&self, from: u32) -> impl Iterator<Item = (u32, &T)> {
-        let from = (from as usize).min(self.slots.len());
-        self.slots[from..].iter().zip(from as u32..).filter_map(|(slot, at)| match slot {
-            Slot::Full(value) => Some((at, value)),
-            Slot::Free(_) => None,
+        let (first, skipped) = (from as usize / CHUNK, from as usize % CHUNK);
+        let chunks = self.chunks.iter().enumerate().skip(first);
+        chunks.flat_map(move |(n, chunk)| {
+            let start = if n == first { skipped.min(chunk.len()) } else { 0 };
+            chunk[start..].iter().zip((n * CHUNK + start) as u32..).filter_map(|(slot, at)| match slot {
+                Slot::Full(value) => Some((at, value)),
+                Slot::Free(_) => None,
+            })
         })
+    }
+
+    fn push(&mut self, value: T) -> u32 {
+        if self.chunks.last().is_none_or(|last| last.len() == CHUNK) {
+            // The first chunk starts small: most tables of a quiet server stay so.
+            let capacity = if self.chunks.is_empty() { 0 } else { CHUNK };
+            self.chunks.push(Vec::with_capacity(capacity));
+        }
+        let number = (self.chunks.len() - 1) * CHUNK;
+        let last = self.chunks.last_mut().expect("one was just pushed");
+        last.push(Slot::Full(value));
+        let at = number + last.len() - 1;
+        u32::try_from(at).ok().filter(|&at| at != NIL).expect("records are capped far below four billion")
+    }
+
+    fn slot(&self, at: u32) -> &Slot<T> {
+        &self.chunks[at as usize / CHUNK][at as usize % CHUNK]
+    }
+
+    fn slot_mut(&mut self, at: u32) -> &mut Slot<T> {
+        &mut self.chunks[at as usize / CHUNK][at as usize % CHUNK]
     }
 }
 
@@ -70,7 +98,7 @@ impl<T> std::ops::Index<u32> for Slab<T> {
     type Output = T;
 
     fn index(&self, at: u32) -> &T {
-        match &self.slots[at as usize] {
+        match self.slot(at) {
             Slot::Full(value) => value,
             Slot::Free(_) => unreachable!("slot {at} is free"),
         }
@@ -79,7 +107,7 @@ impl<T> std::ops::Index<u32> for Slab<T> {
 
 impl<T> std::ops::IndexMut<u32> for Slab<T> {
     fn index_mut(&mut self, at: u32) -> &mut T {
-        match &mut self.slots[at as usize] {
+        match self.slot_mut(at) {
             Slot::Full(value) => value,
             Slot::Free(_) => unreachable!("slot {at} is free"),
         }
@@ -101,5 +129,18 @@ mod tests {
         assert_eq!((slab.insert(1), slab.insert(2), slab.insert(3)), (2, 1, 4));
         slab[1] += 5;
         assert_eq!((slab[1], slab.len()), (7, 5));
+    }
+
+    #[test]
+    fn numbers_and_listings_go_on_across_chunks() {
+        let mut slab = Slab::default();
+        let many = 3 * CHUNK as u32 + 7;
+        for n in 0..many {
+            assert_eq!(slab.insert(n), n);
+        }
+        for from in [0, 1, CHUNK as u32 - 1, CHUNK as u32, CHUNK as u32 + 1, many - 1, many, many + 5000] {
+            assert!(slab.iter_from(from).map(|(at, _)| at).eq(from..many.max(from)), "from {from}");
+        }
+        assert!((0..many).all(|n| slab[n] == n));
     }
 }

@@ -15,13 +15,12 @@
 //!
 //! Order within a firing is fixed where §6.2 fixes it. Among connections it is the latest watch first.
 
-use std::collections::HashMap;
 use std::sync::Arc;
 
 use super::slab::{NIL, Slab};
 use super::{ChangeEvent, ChangeKind, InterestCounts, Scope};
 use crate::base::limits::SESSION_WATCHES_MAX;
-use crate::base::{ConnectionId, Zxid, path};
+use crate::base::{ConnectionId, StripedMap, Zxid, path};
 use crate::wire::reply::EventType;
 
 /// Watches of a path from which on they are indexed: below it, walking is faster and needs no memory.
@@ -235,10 +234,10 @@ pub struct WatchTable {
     records: Slab<Record>,
     paths: Slab<PathEntry>,
     connections: Slab<ConnectionEntry>,
-    by_hash: HashMap<u64, u32, ahash::RandomState>,
-    by_connection: HashMap<ConnectionId, u32, ahash::RandomState>,
+    by_hash: StripedMap<u64, u32>,
+    by_connection: StripedMap<ConnectionId, u32>,
     /// Records of paths with many, by path, connection and kind.
-    index: HashMap<(u32, u32, Kind), u32, ahash::RandomState>,
+    index: StripedMap<(u32, u32, Kind), u32>,
     recursive: usize,
     counts: WatchCounts,
     firing: u64,
@@ -252,16 +251,15 @@ impl WatchTable {
     }
 
     fn with_cap(interest: InterestCounts, connection_watches_max: usize) -> WatchTable {
-        // Never iterated, and keyed by hashes that are seeded already or by numbers of our own making.
-        let state = || ahash::RandomState::with_seeds(13, 14, 15, 16);
         WatchTable {
             interest,
             records: Slab::default(),
             paths: Slab::default(),
             connections: Slab::default(),
-            by_hash: HashMap::with_hasher(state()),
-            by_connection: HashMap::with_hasher(state()),
-            index: HashMap::with_hasher(state()),
+            // Fixed seeds: keys are hashes that are seeded already, or numbers of our own making.
+            by_hash: StripedMap::new(3),
+            by_connection: StripedMap::new(4),
+            index: StripedMap::new(5),
             recursive: 0,
             counts: WatchCounts::default(),
             firing: 0,
@@ -535,7 +533,7 @@ impl WatchTable {
     }
 
     fn connection_slot(&mut self, id: ConnectionId) -> u32 {
-        *self.by_connection.entry(id).or_insert_with(|| {
+        *self.by_connection.get_or_insert_with(id, || {
             let entry = ConnectionEntry { id, head: NIL, len: 0, data_paths: 0, listed: false, reached: 0 };
             self.connections.insert(entry)
         })
@@ -687,7 +685,7 @@ impl WatchTable {
 
     fn drop_path(&mut self, at: u32) {
         let PathEntry { hash, same_hash, .. } = self.paths.remove(at);
-        let first = self.by_hash[&hash];
+        let first = *self.by_hash.get(&hash).expect("a path in the table is found by its hash");
         if first != at {
             let mut before = first;
             while self.paths[before].same_hash != at {

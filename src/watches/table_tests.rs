@@ -1,3 +1,7 @@
+#![forbid(unsafe_code)]
+//! What a shard's watch table owes its clients: each line of client-protocol §11.8 that a table can show, and the same
+//! rules written down once more, plainly, to compare with.
+
 use super::*;
 use crate::base::ShardId;
 use crate::base::limits::SESSION_WATCHES_MAX;
@@ -229,7 +233,8 @@ fn a_persistent_watch_left_in_the_child_registry_is_not_what_check_asks_for() {
     let mut table = table();
     table.set("/p", A, Watch::Persistent, 0);
     let at = table.lookup(b"/p", table.interest.table().hasher().hash(b"/p")).expect("watched");
-    let record = table.find(at, table.by_connection[&A], Kind::DataPersistent).expect("set");
+    let record =
+        table.find(at, *table.by_connection.get(&A).expect("set"), Kind::DataPersistent).expect("set");
     table.unlink(record, Removal::Asked);
     assert!(!table.check(b"/p", A, WatchType::Persistent));
     assert!(table.remove(b"/p", A, WatchType::Persistent));
