@@ -140,9 +140,14 @@ fn a_later_snapshot_aborts_an_earlier_one_and_is_whole() {
     random_change(&mut rounds, &mut random);
     let expected = image_now(&rounds.writer);
     let mut second = rounds.writer.begin_snapshot();
-    while let Progress::More = first.next_slice(10, &mut |_| ()) {}
     let mut image = Image::new();
-    while second.next_slice(10, &mut |node| enter(&mut image, node)) == Progress::More {}
+    loop {
+        random_change(&mut rounds, &mut random);
+        assert_eq!(first.next_slice(100, &mut |_| ()), Progress::Aborted);
+        if second.next_slice(10, &mut |node| enter(&mut image, node)) == Progress::Done {
+            break;
+        }
+    }
     assert!(image == expected);
 }
 

@@ -51,7 +51,7 @@ fn apply_to_model(model: &mut Model, zxid: i64, change: &Change) -> Result<(), T
             let above = model.get_mut(parent(path)).ok_or(TreeError::NoNode)?;
             let raised = if *parent_cversion == -1 { above.stat.cversion + 1 } else { *parent_cversion };
             let up = raised > above.stat.cversion;
-            let mut raise_parent = |above: &mut Znode| {
+            let raise_parent = |above: &mut Znode| {
                 if up {
                     (above.stat.cversion, above.stat.pzxid) = (raised, zxid);
                 }
