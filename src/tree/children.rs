@@ -139,7 +139,7 @@ impl Children {
         let names: Vec<_> = self.iter(Cursor::default(), witness).map(|child| child.bytes()).collect();
         assert!(names.is_sorted() && names.len() == self.count as usize);
         if let Some(tree) = &self.tree {
-            tree.check(witness);
+            tree.check();
         }
     }
 }
@@ -172,7 +172,7 @@ impl Page {
     }
 
     #[cfg(test)]
-    fn check(&self, witness: Witness<'_>) -> usize {
+    fn check(&self) -> usize {
         match self {
             Page::Leaf(children) => {
                 assert!(!children.is_empty() && children.len() <= LEAF_MAX && !children.spilled());
@@ -181,7 +181,7 @@ impl Page {
             Page::Inner(entries) => {
                 assert!(entries.len() <= INNER_MAX && !entries.spilled());
                 assert!(entries.iter().all(|(first, page)| *first == page.first()));
-                let levels: Vec<usize> = entries.iter().map(|(_, page)| page.check(witness)).collect();
+                let levels: Vec<usize> = entries.iter().map(|(_, page)| page.check()).collect();
                 assert!(levels.iter().all(|level| *level == levels[0]));
                 levels[0] + 1
             }

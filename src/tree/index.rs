@@ -154,11 +154,13 @@ impl Segment {
             for (entry, stored) in bucket.entries.iter().zip(&bucket.fragments) {
                 // Acquire pairs with the Release in `put`: the fragment before it, and the object behind it.
                 let pointer = entry.load(Acquire);
-                let Some(pointer) = NonNull::new(pointer) else { return None };
-                if stored.load(Relaxed) == fragment && pointer.as_ptr() != TOMBSTONE {
-                    if let Some(found) = accept(pointer, entry) {
-                        return Some(found);
-                    }
+                // An empty place ends the probe.
+                let pointer = NonNull::new(pointer)?;
+                if stored.load(Relaxed) == fragment
+                    && pointer.as_ptr() != TOMBSTONE
+                    && let Some(found) = accept(pointer, entry)
+                {
+                    return Some(found);
                 }
             }
         }
