@@ -139,7 +139,7 @@ impl Children {
         let names: Vec<_> = self.iter(Cursor::default(), witness).map(|child| child.bytes()).collect();
         assert!(names.is_sorted() && names.len() == self.count as usize);
         if let Some(tree) = &self.tree {
-            tree.check(witness);
+            tree.check();
         }
     }
 }
@@ -172,7 +172,7 @@ impl Page {
     }
 
     #[cfg(test)]
-    fn check(&self, witness: Witness<'_>) -> usize {
+    fn check(&self) -> usize {
         match self {
             Page::Leaf(children) => {
                 assert!(!children.is_empty() && children.len() <= LEAF_MAX && !children.spilled());
@@ -181,7 +181,7 @@ impl Page {
             Page::Inner(entries) => {
                 assert!(entries.len() <= INNER_MAX && !entries.spilled());
                 assert!(entries.iter().all(|(first, page)| *first == page.first()));
-                let levels: Vec<usize> = entries.iter().map(|(_, page)| page.check(witness)).collect();
+                let levels: Vec<usize> = entries.iter().map(|(_, page)| page.check()).collect();
                 assert!(levels.iter().all(|level| *level == levels[0]));
                 levels[0] + 1
             }
@@ -382,6 +382,108 @@ impl<'a> Iterator for Iter<'a> {
         } else {
             self.pages.step(&mut self.cursor);
             paged
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::tree::reclaim::{Owned, Token};
+
+    fn nodes(count: usize) -> Vec<Owned<Node>> {
+        let mut names: Vec<String> = (0..count).map(|n| format!("{:05}", n * 7919 % 100_003)).collect();
+        names.sort();
+        names.iter().map(|name| Node::new(None, name.as_bytes(), None, 0)).collect()
+    }
+
+    fn read(set: &Children, token: &Token) -> Vec<Vec<u8>> {
+        set.iter(Cursor::default(), token.witness()).map(|node| node.bytes().to_vec()).collect()
+    }
+
+    #[test]
+    fn sorted_names_fill_their_pages() {
+        let (nodes, token) = (nodes(50_000), Token::new());
+        let children: Vec<Child> = nodes.iter().map(|node| node.at().to_ref()).collect();
+        let mut set = Children::default();
+        for child in &children {
+            set = set.with(*child, token.witness());
+        }
+        set.check(token.witness());
+        let pages = |set: &Children| {
+            let mut stack = vec![Arc::clone(set.tree.as_ref().unwrap())];
+            let mut pages = 0;
+            while let Some(page) = stack.pop() {
+                pages += 1;
+                if let Page::Inner(entries) = &*page {
+                    stack.extend(entries.iter().map(|(_, page)| Arc::clone(page)));
+                }
+            }
+            pages
+        };
+        // 512 bytes a page: below 10 bytes a child.
+        assert!(pages(&set) * 512 < 50_000 * 10, "{} pages", pages(&set));
+        let loaded = Children::from_sorted(&children);
+        loaded.check(token.witness());
+        assert!(pages(&loaded) * 512 < 50_000 * 10, "{} pages", pages(&loaded));
+        assert_eq!(read(&set, &token), read(&loaded, &token));
+    }
+
+    #[test]
+    fn an_emptied_set_gives_its_pages_back() {
+        let (nodes, token) = (nodes(5000), Token::new());
+        let children: Vec<Child> = nodes.iter().map(|node| node.at().to_ref()).collect();
+        let mut set = Children::from_sorted(&children);
+        for (step, at) in (0..5000).map(|n| n * 1237 % 5000).enumerate() {
+            set = set.without(children[at], token.witness()).unwrap();
+            assert!(set.without(children[at], token.witness()).is_none());
+            if step % 100 == 0 {
+                set.check(token.witness());
+            }
+        }
+        assert_eq!(set.count(), 0);
+        assert!(set.tree.is_none());
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig { cases: 40, ..ProptestConfig::default() })]
+
+        /// Creations and deletions in random order, versions kept, and a cursor that stops anywhere.
+        #[test]
+        fn versions_of_a_set_do_not_disturb_each_other(
+            loaded in 0usize..700,
+            steps in prop::collection::vec(0usize..700, 0..900),
+            stop in 0usize..700,
+        ) {
+            let (nodes, token) = (nodes(700), Token::new());
+            let witness = token.witness();
+            let children: Vec<Child> = nodes.iter().map(|node| node.at().to_ref()).collect();
+            let mut set = Children::from_sorted(&children[..loaded]);
+            let mut model: std::collections::BTreeSet<usize> = (0..loaded).collect();
+            let mut kept = vec![];
+            for (step, at) in steps.into_iter().enumerate() {
+                set = if model.remove(&at) {
+                    set.without(children[at], witness).unwrap()
+                } else {
+                    model.insert(at);
+                    set.with(children[at], witness)
+                };
+                if step % 100 == 0 {
+                    kept.push((set.clone(), model.clone()));
+                }
+            }
+            kept.push((set, model));
+            for (set, model) in &kept {
+                set.check(witness);
+                let expected: Vec<Vec<u8>> = model.iter().map(|at| nodes[*at].at().bytes().to_vec()).collect();
+                prop_assert_eq!(&read(set, &token), &expected);
+                let mut iter = set.iter(Cursor::default(), witness);
+                let mut names: Vec<Vec<u8>> = iter.by_ref().take(stop).map(|node| node.bytes().to_vec()).collect();
+                names.extend(set.iter(iter.cursor(), witness).map(|node| node.bytes().to_vec()));
+                prop_assert_eq!(&names, &expected);
+            }
         }
     }
 }

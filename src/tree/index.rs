@@ -154,11 +154,13 @@ impl Segment {
             for (entry, stored) in bucket.entries.iter().zip(&bucket.fragments) {
                 // Acquire pairs with the Release in `put`: the fragment before it, and the object behind it.
                 let pointer = entry.load(Acquire);
-                let Some(pointer) = NonNull::new(pointer) else { return None };
-                if stored.load(Relaxed) == fragment && pointer.as_ptr() != TOMBSTONE {
-                    if let Some(found) = accept(pointer, entry) {
-                        return Some(found);
-                    }
+                // An empty place ends the probe.
+                let pointer = NonNull::new(pointer)?;
+                if stored.load(Relaxed) == fragment
+                    && pointer.as_ptr() != TOMBSTONE
+                    && let Some(found) = accept(pointer, entry)
+                {
+                    return Some(found);
                 }
             }
         }
@@ -452,5 +454,152 @@ impl<H: Object> Drop for Index<H> {
     fn drop(&mut self) {
         let mut position = Position::default();
         while self.dismantle(&mut position) {}
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::node::Node;
+    use super::super::reclaim::Leases;
+    use super::*;
+
+    struct Table {
+        index: Index<Node>,
+        grace: Grace<()>,
+        token: Token,
+        hasher: PathHasher,
+    }
+
+    impl Table {
+        fn new() -> Table {
+            Table {
+                index: Index::new(),
+                grace: Grace::new(),
+                token: Token::new(),
+                hasher: PathHasher::new(11),
+            }
+        }
+
+        fn hash(&self, n: u64) -> u64 {
+            self.hasher.hash(&n.to_be_bytes())
+        }
+
+        fn insert(&mut self, n: u64) {
+            let node = Node::new(None, &n.to_be_bytes(), None, 0).into_ref();
+            let hash = self.hash(n);
+            self.index.insert(&self.token, &mut self.grace, hash, node);
+        }
+
+        fn find(&self, n: u64) -> Option<At<'_, Node>> {
+            self.index.find(self.hash(n), self.token.witness(), |node| node.bytes() == n.to_be_bytes())
+        }
+
+        fn remove(&mut self, n: u64) {
+            let node = self.find(n).unwrap().to_ref();
+            let removed = self.index.remove(&self.token, self.hasher.hash(&n.to_be_bytes()), node).unwrap();
+            self.grace.retire(removed, false);
+            assert!(self.index.remove(&self.token, self.hasher.hash(&n.to_be_bytes()), node).is_none());
+        }
+
+        fn walk(&self) -> Vec<u64> {
+            let (mut found, mut position) = (Vec::new(), Position::default());
+            while self.index.visit(&mut position, self.token.witness(), |node| {
+                found.push(u64::from_be_bytes(node.bytes().try_into().unwrap()));
+            }) {}
+            found.sort_unstable();
+            found
+        }
+
+        fn segment_bytes(&self) -> usize {
+            let mut bytes = 0;
+            for branch in 0..BRANCHES {
+                let Some(directory) = self.index.directory(branch) else { continue };
+                let mut segments: Vec<_> = directory.segments.iter().map(|slot| slot.load(Relaxed)).collect();
+                segments.dedup();
+                bytes += directory.bytes() + segments.len() * size_of::<Segment>();
+            }
+            bytes
+        }
+    }
+
+    #[test]
+    fn everything_is_found_walked_and_small_at_any_size() {
+        let mut table = Table::new();
+        let mut size = 0;
+        for step in [1, 100, 60_000, 61_441, 150_000, 300_000] {
+            for n in size..step {
+                table.insert(n);
+            }
+            size = step;
+            assert!((0..size).all(|n| table.find(n).is_some()));
+            assert!((size..size + 1000).all(|n| table.find(n).is_none()));
+            assert_eq!(table.walk(), (0..size).collect::<Vec<_>>());
+            if size > 60_000 {
+                let bytes = table.segment_bytes() as f64 / size as f64;
+                assert!(bytes <= 36.0, "{bytes} bytes an entry at {size}");
+            }
+        }
+    }
+
+    #[test]
+    fn entries_that_come_and_go_leave_no_growth_behind() {
+        let mut table = Table::new();
+        for n in 0..20_000 {
+            table.insert(n);
+        }
+        let before = table.segment_bytes();
+        for n in 20_000..400_000 {
+            table.remove(n - 20_000);
+            table.insert(n);
+            if n % 1000 == 0 {
+                table.grace.seal();
+                table.grace.free(&mut table.token, &Leases::default(), usize::MAX);
+            }
+        }
+        assert_eq!(table.walk(), (380_000..400_000).collect::<Vec<_>>());
+        assert!((380_000..400_000).all(|n| table.find(n).is_some()));
+        assert!((0..380_000).step_by(977).all(|n| table.find(n).is_none()));
+        assert!(table.segment_bytes() <= before * 3 / 2, "{} after {before}", table.segment_bytes());
+    }
+
+    #[test]
+    fn a_walk_misses_nothing_while_segments_split() {
+        let mut table = Table::new();
+        for n in 0..5000 {
+            table.insert(n);
+        }
+        let (mut found, mut position, mut next) =
+            (std::collections::BTreeSet::new(), Position::default(), 5000);
+        loop {
+            let more = table.index.visit(&mut position, table.token.witness(), |node| {
+                found.insert(u64::from_be_bytes(node.bytes().try_into().unwrap()));
+            });
+            if !more {
+                break;
+            }
+            for _ in 0..500 {
+                table.insert(next);
+                next += 1;
+            }
+        }
+        assert!((0..5000).all(|n| found.contains(&n)));
+        assert!(next > 100_000);
+    }
+
+    /// Removed and entered in all orders inside one bucket, with neighbours that overflowed from it.
+    #[test]
+    fn removals_keep_what_was_put_behind_them_reachable() {
+        let segment = Segment::new(0);
+        let pointer = |n: usize| std::ptr::without_provenance_mut::<()>(n * 8);
+        for n in 1..=12 {
+            segment.put(3, pointer(n));
+        }
+        for n in 1..=12 {
+            let found = segment.find(3, |found, _| (found.as_ptr() == pointer(n)).then_some(()));
+            assert!(found.is_some(), "{n}");
+        }
+        assert_eq!(segment.used().load(Relaxed), 12);
+        assert_eq!(segment.entries().count(), 12);
+        assert!(segment.find(4, |_, _| Some(())).is_none());
     }
 }

@@ -52,6 +52,9 @@ pub mod digest;
 #[allow(unsafe_code)]
 mod index;
 mod load;
+#[cfg(test)]
+#[cfg(loom)]
+mod loom_models;
 mod node;
 mod reader;
 #[allow(unsafe_code)]
@@ -59,6 +62,7 @@ mod reclaim;
 mod record;
 mod snapshot;
 #[cfg(test)]
+#[cfg(not(loom))]
 mod tests;
 mod world;
 mod writer;

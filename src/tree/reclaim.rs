@@ -222,11 +222,12 @@ impl<'a, H: Object> At<'a, H> {
         self.word().load(Relaxed)
     }
 
-    /// Replaces the free bits of an object without extension, returning the old ones. AcqRel: see `snapshot.rs`,
-    /// where writer and walker decide by it who images a node.
-    pub(super) fn swap_meta(self, meta: u32) -> u32 {
+    /// Raises the free bits of an object without extension to `number`, in an order that wraps; whether they were
+    /// lower. AcqRel: see `snapshot.rs`, where writer and walker decide by it who images a node.
+    pub(super) fn raise_meta(self, number: u32) -> bool {
         assert!(!Thin::<H>::HAS_EXTENSION, "meta of an object that may have an extension is fixed");
-        self.word().swap(meta, AcqRel)
+        let raise = |old: u32| (number.wrapping_sub(old).cast_signed() > 0).then_some(number);
+        self.word().fetch_update(AcqRel, Acquire, raise).is_ok()
     }
 
     /// The same object, without the proof that it lives.
@@ -654,13 +655,21 @@ impl Drop for Attic {
 /// are back, the writer switches cells and waits for the old one to drain, while new leases do not disturb it.
 #[derive(Default)]
 pub(super) struct Leases {
-    current: AtomicU32,
-    out: [AtomicU64; 2],
+    current: primitive::AtomicU32,
+    out: [primitive::AtomicU64; 2],
+}
+
+/// The cells are checked by loom themselves (`loom_models.rs`), not by a model of them.
+mod primitive {
+    #[cfg(loom)]
+    pub(super) use loom::sync::atomic::{AtomicU32, AtomicU64};
+    #[cfg(not(loom))]
+    pub(super) use std::sync::atomic::{AtomicU32, AtomicU64};
 }
 
 impl Leases {
     /// Counts a lease; call under a guard. Returns the cell.
-    fn take(&self) -> usize {
+    pub(super) fn take(&self) -> usize {
         // Relaxed: a stale cell only makes the writer wait for one lease more than it must.
         let cell = (self.current.load(Relaxed) & 1) as usize;
         // Relaxed suffices to be seen in time: the guard is released after this, and the writer looks after the grace
@@ -669,18 +678,18 @@ impl Leases {
         cell
     }
 
-    fn give_back(&self, cell: usize) {
+    pub(super) fn give_back(&self, cell: usize) {
         // Release pairs with the Acquire in `drained` and `are_none`: the last look at a name comes before its free.
         let before = self.out[cell].fetch_sub(1, Release);
         debug_assert!(before > 0, "a lease was given back twice");
     }
 
-    fn are_none(&self) -> bool {
+    pub(super) fn are_none(&self) -> bool {
         // Acquire pairs with the Release in `give_back`.
         self.out.iter().all(|cell| cell.load(Acquire) == 0)
     }
 
-    fn flip(&self) -> bool {
+    pub(super) fn flip(&self) -> bool {
         let old = self.current.load(Relaxed); // Only the writer stores.
         // Acquire: as in `are_none`; older leases than the present cell's are back.
         if self.out[((old + 1) & 1) as usize].load(Acquire) != 0 {
@@ -691,7 +700,7 @@ impl Leases {
     }
 
     /// Whether the cell before the last flip has drained.
-    fn drained(&self) -> bool {
+    pub(super) fn drained(&self) -> bool {
         let old = (self.current.load(Relaxed) + 1) & 1;
         self.out[old as usize].load(Acquire) == 0 // Pairs with the Release in `give_back`.
     }

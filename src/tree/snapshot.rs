@@ -3,16 +3,18 @@
 //!
 //! The walker goes through the index by hash prefix, a slice at a time, on a thread of its own; the writer goes on
 //! changing znodes, whose versions at Z it would retire before the walker comes by. Each node carries the number of the
-//! last snapshot that has it, and **whoever is first to swap the new number in images the node**:
+//! last snapshot that has it, and **whoever is first to raise it to the new number images the node**:
 //!
-//! - the walker, on meeting the node: it then reads the version ≤ Z. It was pinned before the swap; had the writer
-//!   replaced that version before, the writer would have swapped first; hence the version is retired after the pin and
+//! - the walker, on meeting the node: it then reads the version ≤ Z. It was pinned before; had the writer
+//!   replaced that version before, the writer would have raised the number first; hence the version is retired after the pin and
 //!   lives until the slice ends.
 //! - the writer, before its first change of the node: the current version is the one at Z, and a copy of it goes into
 //!   a queue to the walker, which gives it out with the next slice.
 //!
 //! Znodes made after Z are born with the number. So each znode of Z comes exactly once, however segments are split and
 //! nodes removed meanwhile; the walk is over when as many came as the tree had at Z.
+//!
+//! A walker that a later snapshot overtook finds higher numbers, leaves them alone, and ends as aborted.
 //!
 //! Memory: copies of the znodes changed since Z and not walked yet, at most the tree once; [`SnapshotWalker::queued`].
 //!
@@ -130,7 +132,7 @@ impl Feed {
         if self.queue.over.load(Relaxed) {
             return false;
         }
-        if node.swap_meta(self.mark) == self.mark {
+        if !node.raise_meta(self.mark) {
             return true;
         }
         let Some(data) = node.head().data.load(witness).filter(|data| !data.is_dead()) else { return true };
@@ -204,8 +206,8 @@ impl SnapshotWalker {
             self.queue.over.store(true, Relaxed);
             return Progress::Done;
         }
-        // Without its writer's copies the image cannot become whole, unless the walk alone completes it.
-        if writer_left && self.walked { Progress::Aborted } else { Progress::More }
+        // Without the writer's copies the image cannot become whole.
+        if writer_left { Progress::Aborted } else { Progress::More }
     }
 
     /// Visits segments until `left` znodes were given. False if the state was replaced.
@@ -218,7 +220,7 @@ impl SnapshotWalker {
         let mut given = 0;
         while !self.walked && given < left {
             let more = world.index.visit(&mut self.position, witness, |node| {
-                if node.swap_meta(self.mark) == self.mark {
+                if !node.raise_meta(self.mark) {
                     return;
                 }
                 let data = node.head().data.load_at(witness, self.at).filter(|data| !data.is_dead());

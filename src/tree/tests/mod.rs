@@ -1,7 +1,11 @@
 #![forbid(unsafe_code)]
 //! The tree against the reference (client-protocol §5, ensemble-protocol §4.2) and against a plain model.
 
+mod concurrent;
 mod effects;
+mod images;
+mod model;
+mod walks;
 
 use super::*;
 use crate::base::Zxid;
