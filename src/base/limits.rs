@@ -34,6 +34,28 @@ pub const BATCH_BYTES_MAX: usize = 4 << 20;
 /// Txns of one WAL batch.
 pub const BATCH_TXNS_MAX: usize = 4096;
 
+/// Collected and in-flight bytes of the WAL past which the sequencer takes no further submissions (reliability §7,
+/// "log queue").
+pub const WAL_QUEUE_BYTES_MAX: usize = 64 << 20;
+
+/// Time without a new batch after which a seal record is due, milliseconds (reliability R4). It bounds the window in
+/// which damage of the last batch looks like a torn write.
+pub const SEAL_AFTER_MS: u64 = 50;
+
+/// Size of a WAL segment unless `preAllocSize` says otherwise, bytes (reliability §7).
+pub const WAL_SEGMENT_BYTES: u64 = 64 << 20;
+
+/// Payload of one snapshot chunk, bytes, before the node that crosses it ends the chunk. Small enough that a writer
+/// paces itself by chunks, large enough that a million nodes are a few hundred parts to load in parallel.
+pub const SNAPSHOT_CHUNK_BYTES: usize = 1 << 20;
+
+/// Snapshots that purge always leaves, whatever `autopurge.snapRetainCount` says (reliability R7; the floor is
+/// stock's too).
+pub const SNAPSHOTS_KEPT_MIN: usize = 3;
+
+/// Log segments held in memory between their verification and their replay, bytes; past it they are read again.
+pub const RECOVERY_KEEP_BYTES: u64 = 256 << 20;
+
 /// Connections without a session: past it the oldest silent one is closed (DESIGN §8).
 pub const SESSIONLESS_CONNECTIONS_MAX: usize = 16_384;
 

@@ -7,6 +7,8 @@
 //! TxnDigest  12 bytes: int version (2), long digest of the tree after the txn; optional: absent = end of input
 //! ```
 
+use std::borrow::Cow;
+
 use super::jute::{DecodeError, Reader, Writer};
 use super::{Acl, OpCode, decode_acls, encode_acls};
 
@@ -68,7 +70,7 @@ pub enum Txn<'a> {
         /// Which of the four.
         op: OpCode,
         /// Final path, digits included.
-        path: &'a [u8],
+        path: Cow<'a, [u8]>,
         /// Null differs from empty.
         data: Option<&'a [u8]>,
         /// Checked and expanded.
@@ -117,7 +119,7 @@ pub enum Txn<'a> {
     /// createSession with its negotiated timeout, ms.
     CreateSession(i32),
     /// closeSession; `None` when the record is absent (3.5, or `closeSessionTxn.enabled=false`).
-    CloseSession(Option<Vec<&'a [u8]>>),
+    CloseSession(Option<Vec<Cow<'a, [u8]>>>),
     /// A request that failed with this code; in a multi also 0 for entries before the failing one.
     Error(i32),
 }
@@ -241,7 +243,7 @@ fn path<'a>(r: &mut Reader<'a>) -> Result<&'a [u8], DecodeError> {
 }
 
 fn decode_create<'a>(op: OpCode, r: &mut Reader<'a>) -> Result<Txn<'a>, DecodeError> {
-    let (path, data, acl) = (path(r)?, r.buffer()?, decode_acls(r)?);
+    let (path, data, acl) = (Cow::Borrowed(path(r)?), r.buffer()?, decode_acls(r)?);
     let (lifetime, parent_cversion) = match op {
         OpCode::CreateContainer => (Lifetime::Container, r.int()?),
         OpCode::CreateTtl => {
@@ -267,7 +269,7 @@ fn decode_close_session<'a>(r: &mut Reader<'a>) -> Result<Txn<'a>, DecodeError> 
     let count = r.count()?.unwrap_or(0);
     let mut paths = Vec::with_capacity((count as usize).min(r.rest().len() / 4));
     for _ in 0..count {
-        paths.push(path(r)?);
+        paths.push(Cow::Borrowed(path(r)?));
     }
     Ok(Txn::CloseSession(Some(paths)))
 }

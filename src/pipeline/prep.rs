@@ -1,0 +1,382 @@
+#![forbid(unsafe_code)]
+//! Request to txn, before broadcast: everything that can fail is decided here, against the committed tree and the
+//! outstanding changes; the result is a txn, or an error that takes its place in the order all the same (stock
+//! `PrepRequestProcessor`). The order of checks in each function is the order of client-protocol §4; the first that
+//! fails decides.
+//!
+//! Lives on: the sequencer. Time is an argument. Not here: anything that changes the tree (`apply.rs`).
+
+use std::borrow::Cow;
+use std::sync::Arc;
+
+use super::acl::{self, Identities};
+use super::outstanding::Change;
+use super::owner::{Kind, TTL_MS_MAX};
+use super::{Pipeline, quota};
+use crate::base::{SessionId, WallMillis, Xid, Zxid, path};
+use crate::tree::DigestFields;
+use crate::wire::request::{Create, MultiOp, PathVersion, RawAcl, Request, SetAcl, SetData};
+use crate::wire::txn::{self, Lifetime, Txn, TxnHeader};
+use crate::wire::{Acl, ErrorCode, OpCode, perms};
+
+/// Who asks, and under which number.
+#[derive(Clone, Copy, Debug)]
+pub struct Asker<'a> {
+    /// The session, or [`SessionId::NONE`] for the server itself.
+    pub session: SessionId,
+    /// The client's number for the request.
+    pub cxid: Xid,
+    /// Identities the connection had when the request was received.
+    pub identities: &'a Identities,
+}
+
+/// One request's place: what all its parts share.
+#[derive(Clone, Copy)]
+struct Context<'a> {
+    zxid: Zxid,
+    time: i64,
+    asker: Asker<'a>,
+}
+
+type Result<T> = std::result::Result<T, ErrorCode>;
+
+impl Pipeline {
+    /// Prepares the txn that `request` amounts to, at `zxid` and wall time `now`; gives its bytes, header and digest
+    /// included. Each call takes exactly one zxid, also when the request fails.
+    pub fn prepare(&mut self, zxid: Zxid, now: WallMillis, asker: Asker<'_>, request: &Request<'_>) -> Vec<u8> {
+        let context = Context { zxid, time: now.0, asker };
+        let result = match request {
+            Request::Multi(ops) => Ok(self.prepare_multi(&context, ops)),
+            request => self.prepare_single(&context, request),
+        };
+        let (txn, digest) = match result {
+            Ok(txn) => {
+                self.outstanding.keep(zxid);
+                (txn, self.outstanding.digest())
+            }
+            Err(code) => {
+                self.roll_back(zxid, asker.session);
+                (Txn::Error(code.code()), None)
+            }
+        };
+        let header =
+            TxnHeader { session: asker.session.0, cxid: asker.cxid.0, zxid: zxid.0, time: now.0, op: txn.op() as i32 };
+        let mut payload = Vec::with_capacity(128);
+        txn::encode(&header, &txn, digest, &mut payload);
+        payload
+    }
+
+    fn prepare_single<'a>(&mut self, context: &Context<'_>, request: &Request<'a>) -> Result<Txn<'a>> {
+        match request {
+            Request::Create(op, create) => self.prepare_create(context, *op, create),
+            Request::Delete(delete) => self.prepare_delete(context, delete),
+            Request::DeleteContainer(path) => self.prepare_delete_container(context, *path),
+            Request::SetData(set) => self.prepare_set_data(context, set),
+            Request::SetAcl(set) => self.prepare_set_acl(context, set),
+            Request::CreateSession(timeout) => Ok(Txn::CreateSession(*timeout)),
+            Request::CloseSession => Ok(self.prepare_close_session(context)),
+            Request::Reconfig(_) if !self.settings.reconfig_enabled => Err(ErrorCode::ReconfigDisabled),
+            Request::Reconfig(_) => {
+                self.check_session(context, false)?;
+                Err(ErrorCode::Unimplemented)
+            }
+            // What is no write never reaches the sequencer as a request to prepare.
+            _ => Err(ErrorCode::Unimplemented),
+        }
+    }
+
+    /// All or nothing: at the first failure every entry becomes an error, and nothing stays outstanding.
+    fn prepare_multi<'a>(&mut self, context: &Context<'_>, ops: &[MultiOp<'a>]) -> Txn<'a> {
+        let mut txns = Vec::with_capacity(ops.len());
+        let mut failed = None;
+        for op in ops {
+            let result = match op {
+                MultiOp::Create(op, create) => self.prepare_create(context, *op, create),
+                MultiOp::Delete(delete) => self.prepare_delete(context, delete),
+                MultiOp::SetData(set) => self.prepare_set_data(context, set),
+                MultiOp::Check(check) => self.prepare_check(context, check),
+            };
+            match result {
+                Ok(txn) => txns.push(txn),
+                Err(code) => {
+                    failed = Some((txns.len(), code));
+                    break;
+                }
+            }
+        }
+        if let Some((at, code)) = failed {
+            self.roll_back(context.zxid, context.asker.session);
+            let code_of = |i: usize| match i.cmp(&at) {
+                std::cmp::Ordering::Less => 0,
+                std::cmp::Ordering::Equal => code.code(),
+                std::cmp::Ordering::Greater => ErrorCode::RuntimeInconsistency.code(),
+            };
+            txns = (0..ops.len()).map(|i| Txn::Error(code_of(i))).collect();
+        }
+        Txn::Multi(txns)
+    }
+
+    /// client-protocol §4.4; stock `pRequest2TxnCreate`.
+    fn prepare_create<'a>(&mut self, context: &Context<'_>, op: OpCode, create: &Create<'a>) -> Result<Txn<'a>> {
+        let mode = CreateMode::from_flags(create.flags).ok_or(ErrorCode::BadArguments)?;
+        let ttl = create.ttl.unwrap_or(-1);
+        if mode.ttl {
+            if !self.settings.extended_types {
+                return Err(ErrorCode::Unimplemented);
+            }
+            if !(1..=TTL_MS_MAX).contains(&ttl) {
+                return Err(ErrorCode::BadArguments);
+            }
+        } else if ttl >= 0 || op == OpCode::CreateTtl {
+            // A negative ttl with a mode that has none passes stock's checks and stops it in the apply step
+            // (client-protocol §A).
+            return Err(ErrorCode::BadArguments);
+        }
+        self.check_session(context, mode.ephemeral)?;
+        let asked = create.path.ok_or(ErrorCode::MarshallingError)?;
+        let parent_path = path::parent_for_create(asked).ok_or(ErrorCode::BadArguments)?;
+        let acls = self.fix_up(context, create.acl.as_deref())?;
+        let parent = self.outstanding.get(&self.tree, parent_path).ok_or(ErrorCode::NoNode)?;
+        self.check_acl(context, &parent, perms::CREATE)?;
+        let path: Cow<'a, [u8]> = if mode.sequential {
+            Cow::Owned(sequential_path(asked, parent.fields.cversion))
+        } else {
+            Cow::Borrowed(asked)
+        };
+        if !path::is_valid(&path) || quota::is_forbidden_create(&path) {
+            return Err(ErrorCode::BadArguments);
+        }
+        if self.outstanding.get(&self.tree, &path).is_some() {
+            return Err(ErrorCode::NodeExists);
+        }
+        if Kind::of(parent.fields.owner, self.settings.extended_types).is_ephemeral() {
+            return Err(ErrorCode::NoChildrenForEphemerals);
+        }
+        let bytes = create.data.map_or(0, |data| data.len() as i64);
+        self.check_quota(&path, bytes, 1)?;
+
+        let (lifetime, kind) = match op {
+            OpCode::CreateContainer => (Lifetime::Container, Kind::Container),
+            OpCode::CreateTtl => (Lifetime::Ttl(ttl), Kind::Ttl(ttl)),
+            _ if mode.ephemeral => (Lifetime::Ephemeral, Kind::Ephemeral(context.asker.session.0)),
+            _ => (Lifetime::Persistent, Kind::Persistent),
+        };
+        let parent_cversion = parent.fields.cversion.wrapping_add(1);
+        let fields = DigestFields {
+            czxid: context.zxid.0,
+            mzxid: context.zxid.0,
+            pzxid: context.zxid.0,
+            ctime: context.time,
+            mtime: context.time,
+            version: 0,
+            cversion: 0,
+            aversion: 0,
+            owner: kind.owner(),
+        };
+        let node = self.outstanding.created(&path, create.data, fields, acl::shared(&acls));
+        let mut parent_after = parent.clone();
+        parent_after.child_count += 1;
+        // The apply step moves the parent only upwards (`DataTree.createNode`); after 2^31 creations nothing moves.
+        if parent_cversion > parent.fields.cversion {
+            parent_after.fields.cversion = parent_cversion;
+            parent_after.fields.pzxid = context.zxid.0;
+        }
+        self.outstanding.put(parent_path, Some(&parent), parent_after, context.zxid);
+        self.outstanding.put(&path, None, node, context.zxid);
+        if lifetime == Lifetime::Ephemeral {
+            let pending = self.pending_ephemerals.entry(context.asker.session).or_default();
+            pending.push_back((context.zxid, Arc::from(&*path)));
+        }
+        Ok(Txn::Create { op, path, data: create.data, acl: acls, lifetime, parent_cversion })
+    }
+
+    /// client-protocol §4.5.
+    fn prepare_delete<'a>(&mut self, context: &Context<'_>, delete: &PathVersion<'a>) -> Result<Txn<'a>> {
+        self.check_session(context, false)?;
+        let path = delete.path.ok_or(ErrorCode::MarshallingError)?;
+        let parent_path = path::parent_for_delete(path).ok_or(ErrorCode::BadArguments)?;
+        if quota::is_forbidden_delete(path) {
+            return Err(ErrorCode::BadArguments);
+        }
+        let parent = self.outstanding.get(&self.tree, parent_path).ok_or(ErrorCode::NoNode)?;
+        self.check_acl(context, &parent, perms::DELETE)?;
+        let node = self.outstanding.get(&self.tree, path).ok_or(ErrorCode::NoNode)?;
+        check_version(delete.version, node.fields.version)?;
+        if node.child_count > 0 {
+            return Err(ErrorCode::NotEmpty);
+        }
+        self.put_deleted(context, path, parent_path, node, parent);
+        Ok(Txn::Delete { path, container: false })
+    }
+
+    /// client-protocol §4.20: the cleaner's request, without session or ACL; it looks again whether the node is still
+    /// one to be removed.
+    fn prepare_delete_container<'a>(&mut self, context: &Context<'_>, path: Option<&'a [u8]>) -> Result<Txn<'a>> {
+        let path = path.ok_or(ErrorCode::MarshallingError)?;
+        let parent_path = path::parent_for_delete(path).ok_or(ErrorCode::BadArguments)?;
+        let node = self.outstanding.get(&self.tree, path).ok_or(ErrorCode::NoNode)?;
+        let parent = self.outstanding.get(&self.tree, parent_path).ok_or(ErrorCode::NoNode)?;
+        if Kind::of(node.fields.owner, self.settings.extended_types).is_ephemeral() {
+            return Err(ErrorCode::BadVersion);
+        }
+        if node.child_count > 0 {
+            return Err(ErrorCode::NotEmpty);
+        }
+        self.put_deleted(context, path, parent_path, node, parent);
+        Ok(Txn::Delete { path, container: true })
+    }
+
+    fn put_deleted(&mut self, context: &Context<'_>, path: &[u8], parent_path: &[u8], node: Change, parent: Change) {
+        let mut parent_after = parent.clone();
+        parent_after.child_count -= 1;
+        parent_after.fields.pzxid = parent.fields.pzxid.max(context.zxid.0);
+        self.outstanding.put(parent_path, Some(&parent), parent_after, context.zxid);
+        let mut gone = node.clone();
+        gone.exists = false;
+        self.outstanding.put(path, Some(&node), gone, context.zxid);
+    }
+
+    /// client-protocol §4.8: the quota is looked at before the version.
+    fn prepare_set_data<'a>(&mut self, context: &Context<'_>, set: &SetData<'a>) -> Result<Txn<'a>> {
+        self.check_session(context, false)?;
+        let path = set.path.filter(|path| path::is_valid(path)).ok_or(ErrorCode::BadArguments)?;
+        let before = self.outstanding.get(&self.tree, path).ok_or(ErrorCode::NoNode)?;
+        self.check_acl(context, &before, perms::WRITE)?;
+        let bytes = set.data.map_or(0, |data| data.len() as i64);
+        if bytes != before.data_length {
+            self.check_quota(path, bytes - before.data_length, 0)?;
+        }
+        let version = next_version(set.version, before.fields.version)?;
+        let mut after = self.outstanding.with_data(before.clone(), path, set.data);
+        after.fields.version = version;
+        after.fields.mzxid = context.zxid.0;
+        after.fields.mtime = context.time;
+        self.outstanding.put(path, Some(&before), after, context.zxid);
+        Ok(Txn::SetData { path, data: set.data, version, reconfig: false })
+    }
+
+    /// client-protocol §4.10.
+    fn prepare_set_acl<'a>(&mut self, context: &Context<'_>, set: &SetAcl<'a>) -> Result<Txn<'a>> {
+        self.check_session(context, false)?;
+        let path = set.path.filter(|path| path::is_valid(path)).ok_or(ErrorCode::BadArguments)?;
+        let acls = self.fix_up(context, set.acl.as_deref())?;
+        let before = self.outstanding.get(&self.tree, path).ok_or(ErrorCode::NoNode)?;
+        self.check_acl(context, &before, perms::ADMIN)?;
+        let version = next_version(set.version, before.fields.aversion)?;
+        let mut after = before.clone();
+        after.acl = acl::shared(&acls);
+        after.fields.aversion = version;
+        self.outstanding.put(path, Some(&before), after, context.zxid);
+        Ok(Txn::SetAcl { path, acl: acls, version })
+    }
+
+    /// client-protocol §4.13; only inside a multi.
+    fn prepare_check<'a>(&mut self, context: &Context<'_>, check: &PathVersion<'a>) -> Result<Txn<'a>> {
+        self.check_session(context, false)?;
+        let path = check.path.filter(|path| path::is_valid(path)).ok_or(ErrorCode::BadArguments)?;
+        let node = self.outstanding.get(&self.tree, path).ok_or(ErrorCode::NoNode)?;
+        self.check_acl(context, &node, perms::READ)?;
+        let version = next_version(check.version, node.fields.version)?;
+        Ok(Txn::Check { path, version })
+    }
+
+    /// client-protocol §7.6: the session's ephemerals in the pending view, and the session is closing from here on.
+    fn prepare_close_session<'a>(&mut self, context: &Context<'_>) -> Txn<'a> {
+        let session = context.asker.session;
+        self.sessions.mark_closing(session);
+        let pending = self.pending_ephemerals.remove(&session).unwrap_or_default();
+        // Which of these are still there, and ours, is asked below; a path in both lists is gone the second time.
+        let committed = self.sessions.ephemerals_of(session);
+        let candidates: Vec<Arc<[u8]>> = committed.chain(pending.into_iter().map(|(_, path)| path)).collect();
+        let mut paths = Vec::with_capacity(candidates.len());
+        for path in candidates {
+            let Some(node) = self.outstanding.get(&self.tree, &path) else { continue };
+            if Kind::of(node.fields.owner, self.settings.extended_types) != Kind::Ephemeral(session.0) {
+                continue;
+            }
+            let parent_path = path::parent(&path).expect("a stored path is absolute");
+            let parent = self.outstanding.get(&self.tree, parent_path).expect("a znode's parent exists");
+            self.put_deleted(context, &path, parent_path, node, parent);
+            paths.push(Cow::Owned(path.to_vec()));
+        }
+        Txn::CloseSession(self.settings.close_session_txn.then_some(paths))
+    }
+
+    /// Nothing of the txn being prepared stays outstanding.
+    fn roll_back(&mut self, zxid: Zxid, session: SessionId) {
+        self.outstanding.roll_back();
+        if let Some(pending) = self.pending_ephemerals.get_mut(&session) {
+            while pending.back().is_some_and(|(of, _)| *of == zxid) {
+                pending.pop_back();
+            }
+        }
+    }
+
+    fn check_session(&self, context: &Context<'_>, ephemeral: bool) -> Result<()> {
+        use crate::sessions::SessionState;
+        match self.sessions.state(context.asker.session) {
+            SessionState::Open => Ok(()),
+            SessionState::Closing => Err(ErrorCode::SessionExpired),
+            SessionState::Unknown if ephemeral => Err(ErrorCode::SessionExpired),
+            SessionState::Unknown => Err(ErrorCode::UnknownSession),
+        }
+    }
+
+    fn check_acl(&self, context: &Context<'_>, node: &Change, wanted: i32) -> Result<()> {
+        let acls = node.acl.as_deref().unwrap_or(&[]);
+        if acl::allows(acls, wanted, context.asker.identities, &self.settings.acl) {
+            Ok(())
+        } else {
+            Err(ErrorCode::NoAuth)
+        }
+    }
+
+    fn fix_up(&self, context: &Context<'_>, acls: Option<&[RawAcl<'_>]>) -> Result<Vec<Acl>> {
+        acl::fix_up(acls, context.asker.identities, &self.settings.acl)
+    }
+
+    fn check_quota(&self, path: &[u8], bytes: i64, count: i64) -> Result<()> {
+        if !self.settings.enforce_quota {
+            return Ok(());
+        }
+        self.quota.check(path, bytes, count, |path| self.tree.get(path).and_then(|node| node.data().map(Vec::from)))
+    }
+}
+
+/// Appends the parent's count of creations as Java's `%010d` does: the sign counts in the width.
+fn sequential_path(asked: &[u8], counter: i32) -> Vec<u8> {
+    let mut path = Vec::with_capacity(asked.len() + 11);
+    path.extend_from_slice(asked);
+    path.extend_from_slice(format!("{counter:010}").as_bytes());
+    path
+}
+
+fn check_version(expected: i32, current: i32) -> Result<()> {
+    if expected == -1 || expected == current { Ok(()) } else { Err(ErrorCode::BadVersion) }
+}
+
+/// Stock 3.9.5 `checkAndIncVersion`: one more, wrapping; -2 is followed by -1 in released lines.
+fn next_version(expected: i32, current: i32) -> Result<i32> {
+    check_version(expected, current)?;
+    Ok(current.wrapping_add(1))
+}
+
+/// `CreateMode` of stock, by its flags.
+struct CreateMode {
+    ephemeral: bool,
+    sequential: bool,
+    ttl: bool,
+}
+
+impl CreateMode {
+    fn from_flags(flags: i32) -> Option<CreateMode> {
+        if !(0..=6).contains(&flags) {
+            return None;
+        }
+        Some(CreateMode {
+            ephemeral: matches!(flags, 1 | 3),
+            sequential: matches!(flags, 2 | 3 | 6),
+            ttl: matches!(flags, 5 | 6),
+        })
+    }
+}

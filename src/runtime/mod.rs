@@ -1,0 +1,4 @@
+
+//! The only folder that knows threads, rings and glommio.
+pub mod ring;
+pub mod sys;

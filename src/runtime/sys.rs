@@ -1,0 +1,409 @@
+//! Raw system interfaces: the sequencer's io_uring, its bell, sockets, and the probe that says before anything starts
+//! whether this host lets us have what we need. An unsafe home.
+//!
+//! Lives on: the ring on the sequencer; the free functions anywhere.
+//!
+//! Invariants of [`Ring`]: a buffer handed to the kernel stays in the ring's own slot until its completion was
+//! reaped (reliability L12); one WAL write at most is in flight.
+
+use std::io;
+use std::net::SocketAddr;
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, IntoRawFd, OwnedFd, RawFd};
+use std::sync::Arc;
+use std::time::Duration;
+
+use io_uring::{IoUring, opcode, types};
+
+/// Bytes that a write hands to the kernel, and gets back when it is done.
+pub trait Buffer {
+    /// The bytes; their address must not change while the value is not touched.
+    fn bytes(&self) -> &[u8];
+}
+
+/// Wakes a thread that sleeps in its ring: an eventfd.
+#[derive(Clone, Debug)]
+pub struct Bell {
+    fd: Arc<OwnedFd>,
+}
+
+impl Bell {
+    /// A bell nobody has rung.
+    ///
+    /// # Errors
+    /// When the process may open no more descriptors.
+    pub fn new() -> io::Result<Bell> {
+        let flags = rustix::event::EventfdFlags::CLOEXEC;
+        Ok(Bell { fd: Arc::new(rustix::event::eventfd(0, flags)?) })
+    }
+
+    /// Wakes the sleeper, or keeps it from falling asleep.
+    pub fn ring(&self) {
+        // The counter cannot overflow before 2^64 rings, and a failed write to our own eventfd has no cure.
+        let _ = rustix::io::write(&*self.fd, &1u64.to_ne_bytes());
+    }
+}
+
+/// What a sleep in the ring ended with.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub struct Woken {
+    /// The bell was rung.
+    pub bell: bool,
+    /// The WAL write finished: bytes written, or the error number.
+    pub write: Option<Result<usize, i32>>,
+}
+
+const TOKEN_BELL: u64 = 1;
+const TOKEN_WRITE: u64 = 2;
+const RING_ENTRIES: u32 = 16;
+
+/// How a WAL write is to become durable.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Durability {
+    /// `RWF_DSYNC` with the write itself.
+    Dsync,
+    /// Not by the write: the caller flushes afterwards, or the operator said `forceSync=no`.
+    None,
+}
+
+/// The sequencer's ring: its bell and one WAL write.
+pub struct Ring<B: Buffer> {
+    ring: IoUring,
+    bell: Bell,
+    /// Eight bytes the kernel fills when the bell rings; boxed, so that they stay put.
+    bell_count: Box<[u8; 8]>,
+    bell_armed: bool,
+    /// The batch last written; the kernel's while `writing`.
+    in_flight: Option<B>,
+    writing: bool,
+}
+
+impl<B: Buffer> Ring<B> {
+    /// Sets the ring up and arms the bell.
+    ///
+    /// # Errors
+    /// When the kernel refuses a ring; [`probe`] says why in words.
+    pub fn new(bell: Bell) -> io::Result<Self> {
+        let ring = IoUring::builder().setup_cqsize(RING_ENTRIES * 4).build(RING_ENTRIES)?;
+        Ok(Ring { ring, bell, bell_count: Box::new([0; 8]), bell_armed: false, in_flight: None, writing: false })
+    }
+
+    /// Whether a write has not come back yet.
+    pub fn is_writing(&self) -> bool {
+        self.writing
+    }
+
+    /// Queues a write of all of `buffer` at `offset`; it leaves with the next [`Ring::turn`].
+    ///
+    /// # Panics
+    /// When a write is in flight: there is at most one (reliability R2).
+    pub fn write(&mut self, fd: BorrowedFd<'_>, buffer: B, offset: u64, durability: Durability) {
+        assert!(!self.writing, "one batch in flight at most");
+        self.writing = true;
+        let buffer = self.in_flight.insert(buffer);
+        let bytes = buffer.bytes();
+        let length = u32::try_from(bytes.len()).expect("a batch is bounded far below 4 GiB");
+        let flags = match durability {
+            Durability::Dsync => libc_rwf_dsync(),
+            Durability::None => 0,
+        };
+        let entry = opcode::Write::new(types::Fd(fd.as_raw_fd()), bytes.as_ptr(), length)
+            .offset(offset)
+            .rw_flags(flags)
+            .build()
+            .user_data(TOKEN_WRITE);
+        self.push(&entry);
+    }
+
+    /// Takes the buffer of a finished write back.
+    pub fn take_buffer(&mut self) -> Option<B> {
+        if self.writing { None } else { self.in_flight.take() }
+    }
+
+    fn push(&mut self, entry: &io_uring::squeue::Entry) {
+        // SAFETY: what the entry points to lives in `self` (`bell_count`, `in_flight`) until its completion is reaped
+        // in `turn`, or until `drop`, which waits for it; the descriptor is checked by the kernel.
+        let pushed = unsafe { self.ring.submission().push(entry) };
+        pushed.expect("two entries at most are ever queued between two turns, of sixteen");
+    }
+
+    /// Submits what is queued and, unless `wait` is zero, sleeps until something completes or `wait` has passed;
+    /// `None` sleeps without limit. One system call.
+    ///
+    /// # Errors
+    /// When the ring itself fails; the server cannot go on.
+    pub fn turn(&mut self, wait: Option<Duration>) -> io::Result<Woken> {
+        if !self.bell_armed {
+            self.bell_armed = true;
+            let entry = opcode::Read::new(types::Fd(self.bell.fd.as_raw_fd()), self.bell_count.as_mut_ptr(), 8)
+                .build()
+                .user_data(TOKEN_BELL);
+            self.push(&entry);
+        }
+        let result = match wait {
+            Some(Duration::ZERO) => self.ring.submit(),
+            Some(wait) => {
+                let spec = types::Timespec::from(wait);
+                self.ring.submitter().submit_with_args(1, &types::SubmitArgs::new().timespec(&spec))
+            }
+            None => self.ring.submit_and_wait(1),
+        };
+        match result {
+            Ok(_) => {}
+            Err(error) if matches!(error.raw_os_error(), Some(ETIME | EINTR | EBUSY)) => {}
+            Err(error) => return Err(error),
+        }
+        let mut woken = Woken::default();
+        for completion in self.ring.completion() {
+            match completion.user_data() {
+                TOKEN_BELL => {
+                    self.bell_armed = false;
+                    woken.bell = true;
+                }
+                TOKEN_WRITE => {
+                    self.writing = false;
+                    let result = completion.result();
+                    woken.write = Some(usize::try_from(result).map_err(|_| -result));
+                }
+                token => unreachable!("no entry carries token {token}"),
+            }
+        }
+        Ok(woken)
+    }
+}
+
+impl<B: Buffer> Drop for Ring<B> {
+    fn drop(&mut self) {
+        // The kernel may still read the batch: wait for it before the buffer is freed. The bell's eight bytes are
+        // waited for as well, by ringing it.
+        self.bell.ring();
+        let mut bell_rang = !self.bell_armed;
+        while self.writing || !bell_rang {
+            match self.turn(None) {
+                Ok(woken) => bell_rang |= woken.bell,
+                // Without the ring nothing can be waited for; leaking the buffers is the safe way out.
+                Err(_) => {
+                    std::mem::forget(self.in_flight.take());
+                    std::mem::forget(std::mem::take(&mut self.bell_count));
+                    return;
+                }
+            }
+        }
+        // `turn` arms the bell again whenever it went; what is armed now was rung above or by nobody, and its eight
+        // bytes must outlive the ring.
+        if self.bell_armed {
+            std::mem::forget(std::mem::take(&mut self.bell_count));
+        }
+    }
+}
+
+const ETIME: i32 = 62;
+const EINTR: i32 = 4;
+const EBUSY: i32 = 16;
+
+/// `RWF_DSYNC` of `linux/fs.h`.
+fn libc_rwf_dsync() -> i32 {
+    0x0000_0002
+}
+
+/// Why io_uring cannot be used here, and what unblocks it.
+#[derive(Clone, PartialEq, Eq, Debug, thiserror::Error)]
+pub enum ProbeError {
+    /// The kernel or a seccomp profile refuses `io_uring_setup`.
+    #[error("io_uring is not allowed here ({cause}); {cure}")]
+    Forbidden {
+        /// What refused.
+        cause: &'static str,
+        /// What to change.
+        cure: &'static str,
+    },
+    /// `RLIMIT_MEMLOCK` is below what the rings lock.
+    #[error("locked memory is limited to {have_kib} KiB, {want_kib} KiB are needed; raise it (ulimit -l, LimitMEMLOCK= of the unit, or --ulimit memlock of the container)")]
+    Memlock {
+        /// The limit now.
+        have_kib: u64,
+        /// What the executors need.
+        want_kib: u64,
+    },
+}
+
+/// KiB of locked memory one executor needs (glommio refuses to start below it).
+pub const EXECUTOR_MEMLOCK_KIB: u64 = 512;
+
+/// Checks, with the raw calls and before any executor starts, that rings can be had (DESIGN §1).
+///
+/// # Errors
+/// What is blocked and what unblocks it.
+pub fn probe(executors: u64) -> Result<(), ProbeError> {
+    match IoUring::new(2) {
+        Ok(_) => {}
+        Err(error) => {
+            let disabled = std::fs::read_to_string("/proc/sys/kernel/io_uring_disabled").unwrap_or_default();
+            let (cause, cure) = match (error.raw_os_error(), disabled.trim()) {
+                (_, "2") => ("sysctl kernel.io_uring_disabled is 2", "set it to 0: sysctl -w kernel.io_uring_disabled=0"),
+                (_, "1") => (
+                    "sysctl kernel.io_uring_disabled is 1 and this user is not in kernel.io_uring_group",
+                    "add the user's group to kernel.io_uring_group, or set kernel.io_uring_disabled=0",
+                ),
+                (Some(38), _) => ("the kernel has no io_uring", "Linux 5.15 or later is needed"),
+                (Some(1 | 13), _) => (
+                    "a seccomp profile refuses io_uring_setup",
+                    "allow io_uring_setup, io_uring_enter and io_uring_register in the container's seccomp profile",
+                ),
+                (Some(12), _) => ("the ring does not fit the limit of locked memory", "raise ulimit -l"),
+                _ => ("io_uring_setup failed", "see dmesg and the limits of this service"),
+            };
+            return Err(ProbeError::Forbidden { cause, cure });
+        }
+    }
+    let limit = rustix::process::getrlimit(rustix::process::Resource::Memlock).current;
+    let want_kib = executors * EXECUTOR_MEMLOCK_KIB;
+    match limit {
+        Some(bytes) if bytes / 1024 < want_kib => {
+            Err(ProbeError::Memlock { have_kib: bytes / 1024, want_kib })
+        }
+        _ => Ok(()),
+    }
+}
+
+/// A listening TCP socket: address reuse, no delay inherited by what it accepts, close-on-exec.
+///
+/// # Errors
+/// What bind or listen said: the port is taken, the address is not ours.
+pub fn listen(address: SocketAddr, backlog: i32) -> io::Result<OwnedFd> {
+    let socket = socket2::Socket::new(socket2::Domain::for_address(address), socket2::Type::STREAM, None)?;
+    // The port must be ours again at once after a SIGKILL, while old connections linger in TIME_WAIT.
+    socket.set_reuse_address(true)?;
+    if address.is_ipv6() {
+        // The wildcard serves IPv4 too, as Java's sockets do.
+        socket.set_only_v6(!address.ip().is_unspecified())?;
+    }
+    socket.set_tcp_nodelay(true)?;
+    socket.set_nonblocking(true)?;
+    socket.bind(&address.into())?;
+    socket.listen(backlog)?;
+    Ok(socket.into())
+}
+
+/// The address a listener got, when it asked for port 0.
+///
+/// # Errors
+/// When `fd` is no bound socket.
+pub fn local_address(fd: BorrowedFd<'_>) -> io::Result<SocketAddr> {
+    let address = rustix::net::getsockname(fd)?;
+    SocketAddr::try_from(address).map_err(|_| io::Error::other("not an internet socket"))
+}
+
+/// Takes one waiting connection, if there is one.
+///
+/// # Errors
+/// [`io::ErrorKind::WouldBlock`] when none waits; out of descriptors, and the like.
+pub fn accept(listener: BorrowedFd<'_>) -> io::Result<(OwnedFd, SocketAddr)> {
+    use rustix::net::SocketFlags;
+    let (fd, address) = rustix::net::acceptfrom_with(listener, SocketFlags::CLOEXEC | SocketFlags::NONBLOCK)?;
+    let address = address.and_then(|a| SocketAddr::try_from(a).ok());
+    Ok((fd, address.ok_or_else(|| io::Error::other("peer without an internet address"))?))
+}
+
+/// Options of an accepted socket: no delay always, keep-alive when `clientTcpKeepAlive` says so.
+pub fn configure_accepted(fd: BorrowedFd<'_>, keep_alive: bool) {
+    // A peer that is gone already makes these fail; the first read will tell.
+    let _ = rustix::net::sockopt::set_tcp_nodelay(fd, true);
+    if keep_alive {
+        let _ = rustix::net::sockopt::set_socket_keepalive(fd, true);
+    }
+}
+
+/// Closes with a reset and without a byte, as stock does to connections beyond a limit.
+pub fn reset(fd: OwnedFd) {
+    let _ = rustix::net::sockopt::set_socket_linger(&fd, Some(Duration::ZERO));
+}
+
+/// Sends what the socket takes now.
+///
+/// # Errors
+/// [`io::ErrorKind::WouldBlock`] when it takes nothing; the peer is gone.
+pub fn send(fd: BorrowedFd<'_>, bytes: &[u8]) -> io::Result<usize> {
+    use rustix::net::SendFlags;
+    Ok(rustix::net::send(fd, bytes, SendFlags::DONTWAIT | SendFlags::NOSIGNAL)?)
+}
+
+/// A glommio stream over an accepted socket, on the executor that calls it.
+pub fn glommio_stream(fd: OwnedFd) -> glommio::net::TcpStream {
+    // SAFETY: the descriptor is owned and is given up here, so the stream is its only owner.
+    unsafe { glommio::net::TcpStream::from_raw_fd(fd.into_raw_fd()) }
+}
+
+/// A glommio listener over a bound socket, on the executor that calls it.
+pub fn glommio_listener(fd: OwnedFd) -> glommio::net::TcpListener {
+    // SAFETY: as above.
+    unsafe { glommio::net::TcpListener::from_raw_fd(fd.into_raw_fd()) }
+}
+
+/// Borrows the descriptor of a glommio socket that is alive for `'a`.
+pub fn borrow_fd<'a, S: AsRawFd + 'a>(socket: &'a S) -> BorrowedFd<'a> {
+    let raw: RawFd = socket.as_raw_fd();
+    // SAFETY: the socket owns the descriptor and is borrowed for as long as the result lives.
+    unsafe { BorrowedFd::borrow_raw(raw) }
+}
+
+/// Ends both directions, so that a peer learns of the close although a poll of ours still holds the socket.
+pub fn shutdown(fd: impl AsFd) {
+    let _ = rustix::net::shutdown(fd, rustix::net::Shutdown::Both);
+}
+
+/// Gives this thread low priority: batch scheduling for the processor, idle class for the disk. Failing is fine.
+pub fn lower_priority() {
+    // SCHED_BATCH has no safe wrapper; niceness does the same among threads that compete for a core.
+    let _ = rustix::process::nice(10);
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::io::Read;
+
+    struct Block(Vec<u8>);
+    impl Buffer for Block {
+        fn bytes(&self) -> &[u8] {
+            &self.0
+        }
+    }
+
+    #[test]
+    fn a_write_and_a_bell_complete_in_one_sleep_each() {
+        let file = tempfile::tempfile().expect("a temporary file");
+        let bell = Bell::new().expect("an eventfd");
+        let mut ring = Ring::new(bell.clone()).expect("a ring");
+        ring.write(file.as_fd(), Block(b"batch".to_vec()), 3, Durability::Dsync);
+        let mut done = None;
+        while done.is_none() {
+            done = ring.turn(None).expect("the ring works").write;
+        }
+        assert_eq!(done, Some(Ok(5)));
+        assert_eq!(ring.take_buffer().map(|b| b.0), Some(b"batch".to_vec()));
+        let mut text = Vec::new();
+        (&file).read_to_end(&mut text).expect("readable");
+        assert_eq!(text, b"\0\0\0batch");
+
+        bell.ring();
+        assert!(ring.turn(None).expect("the ring works").bell);
+        assert_eq!(ring.turn(Some(Duration::from_millis(1))).expect("the ring works"), Woken::default());
+    }
+
+    #[test]
+    fn a_failed_write_reports_the_error_number() {
+        let file = std::fs::File::open("/dev/null").expect("there is one");
+        let mut ring = Ring::new(Bell::new().expect("an eventfd")).expect("a ring");
+        ring.write(file.as_fd(), Block(vec![1]), 0, Durability::None);
+        let mut done = None;
+        while done.is_none() {
+            done = ring.turn(None).expect("the ring works").write;
+        }
+        assert_eq!(done, Some(Err(9)), "EBADF: the file is open for reading only");
+    }
+
+    #[test]
+    fn the_probe_passes_where_these_tests_run() {
+        assert_eq!(probe(1), Ok(()));
+    }
+}

@@ -1,0 +1,115 @@
+#![forbid(unsafe_code)]
+//! Which snapshots may go, how far back the log must stay, and when the next snapshot is due.
+
+use crate::base::{Zxid, limits};
+
+/// A snapshot file in the data directory.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct SnapshotFile {
+    /// By its name.
+    pub zxid: Zxid,
+    /// Whether it was read back whole since this server started. A file that was only written does not count.
+    pub verified: bool,
+}
+
+/// What may be removed.
+#[derive(Clone, PartialEq, Eq, Default, Debug)]
+pub struct Purge {
+    /// Snapshots, oldest first.
+    pub snapshots: Vec<Zxid>,
+    /// Records up to this zxid are not needed any more; 0 while all are.
+    pub log_up_to: Zxid,
+}
+
+/// Decides by what verifies, never by how many files there are (reliability R7, S38): the `retain` newest verified
+/// snapshots stay (stock's `autopurge.snapRetainCount`; at least [`limits::SNAPSHOTS_KEPT_MIN`]), and whatever is
+/// newer than the oldest of them; the log stays back to the second-newest verified one. With fewer verified snapshots
+/// than that, everything stays.
+pub fn purge(snapshots: &[SnapshotFile], retain: usize) -> Purge {
+    let retain = retain.max(limits::SNAPSHOTS_KEPT_MIN);
+    let mut verified: Vec<Zxid> =
+        snapshots.iter().filter(|file| file.verified).map(|file| file.zxid).collect();
+    verified.sort_unstable();
+    verified.dedup();
+    let log_up_to = verified.len().checked_sub(2).map_or(Zxid::ZERO, |second| verified[second]);
+    let mut old = match verified.len().checked_sub(retain) {
+        Some(oldest_kept) => {
+            let kept = verified[oldest_kept];
+            snapshots.iter().map(|file| file.zxid).filter(|zxid| *zxid < kept).collect()
+        }
+        None => Vec::new(),
+    };
+    old.sort_unstable();
+    assert!(old.iter().all(|zxid| *zxid <= log_up_to), "a snapshot goes only after the log it needs");
+    Purge { snapshots: old, log_up_to }
+}
+
+/// What happened since the last snapshot.
+#[derive(Clone, Copy, PartialEq, Eq, Default, Debug)]
+pub struct SinceSnapshot {
+    /// Txns logged.
+    pub txns: u64,
+    /// Bytes logged.
+    pub log_bytes: u64,
+    /// Size of that snapshot.
+    pub snapshot_bytes: u64,
+}
+
+/// Log bytes behind a snapshot that are always allowed: replaying them takes about a second.
+const LOG_BYTES_ALLOWED: u64 = 256 << 20;
+
+/// Whether a snapshot should start. `roll` is random, drawn anew after each snapshot: the servers of an ensemble should
+/// not all write theirs at once (stock `SyncRequestProcessor.shouldSnapshot`: half of snapCount, and up to another
+/// half). The bytes bound the replay without letting small writes cost large snapshots.
+pub fn snapshot_due(since: &SinceSnapshot, snap_count: u32, roll: u32) -> bool {
+    let half = u64::from(snap_count / 2);
+    let txns = half + u64::from(roll) % half.max(1);
+    since.txns > txns || since.log_bytes > LOG_BYTES_ALLOWED.max(since.snapshot_bytes)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn check(files: &[(i64, bool)], retain: usize, gone: &[i64], log_up_to: i64) {
+        let files: Vec<_> =
+            files.iter().map(|&(zxid, verified)| SnapshotFile { zxid: Zxid(zxid), verified }).collect();
+        let expected =
+            Purge { snapshots: gone.iter().copied().map(Zxid).collect(), log_up_to: Zxid(log_up_to) };
+        assert_eq!(purge(&files, retain), expected);
+    }
+
+    #[test]
+    fn the_newest_verified_snapshots_stay_and_the_log_of_the_last_two() {
+        check(&[], 3, &[], 0);
+        check(&[(5, true)], 3, &[], 0);
+        check(&[(5, true), (9, true)], 3, &[], 5);
+        check(&[(1, true), (5, true), (9, true), (12, true)], 3, &[1], 9);
+        check(&[(1, true), (5, true), (9, true), (12, true)], 1, &[1], 9);
+        check(&[(1, true), (5, true), (9, true), (12, true)], 4, &[], 9);
+    }
+
+    #[test]
+    fn snapshots_that_do_not_verify_push_nothing_out() {
+        check(&[(1, false), (5, false), (9, false), (12, false)], 3, &[], 0);
+        check(&[(1, true), (5, false), (9, false), (12, false)], 3, &[], 0);
+        check(&[(1, true), (3, false), (5, true), (9, false), (12, true)], 3, &[], 5);
+        check(
+            &[(0, false), (1, true), (2, true), (3, false), (5, true), (9, false), (12, true)],
+            3,
+            &[0, 1],
+            5,
+        );
+    }
+
+    #[test]
+    fn a_snapshot_is_due_by_txns_with_a_roll_or_by_bytes() {
+        let since = |txns, log_bytes, snapshot_bytes| SinceSnapshot { txns, log_bytes, snapshot_bytes };
+        assert!(!snapshot_due(&since(50_000, 0, 0), 100_000, 0));
+        assert!(snapshot_due(&since(50_001, 0, 0), 100_000, 0));
+        assert!(!snapshot_due(&since(50_001, 0, 0), 100_000, 7));
+        assert!(snapshot_due(&since(100_000, 0, 0), 100_000, u32::MAX));
+        assert!(snapshot_due(&since(1, 300 << 20, 0), 100_000, 0));
+        assert!(!snapshot_due(&since(1, 300 << 20, 1 << 30), 100_000, 0));
+    }
+}
