@@ -14,19 +14,24 @@
 mod base;
 mod counting;
 mod replay;
+mod storage;
 mod wire;
 
 #[global_allocator]
 static ALLOCATOR: counting::Counting = counting::Counting;
 
-/// Declares a target: its name is also that of its corpus.
+/// Declares a target: its name is also that of its corpus. Inputs too large or too intricate to be files are made by
+/// the expression after `from`.
 macro_rules! target {
     ($(#[$doc:meta])* $name:ident, $property:expr) => {
+        $crate::target!($(#[$doc])* $name from Vec::new(), $property);
+    };
+    ($(#[$doc:meta])* $name:ident from $made:expr, $property:expr) => {
         $(#[$doc])*
         #[test]
         fn $name() {
             let property: fn(&[u8]) = $property;
-            $crate::replay::replay(stringify!($name), property);
+            $crate::replay::replay(stringify!($name), $made, property);
             bolero::check!(name = stringify!($name))
                 .with_iterations($crate::replay::BOLERO_ITERATIONS)
                 .for_each(|input: &[u8]| property(input));

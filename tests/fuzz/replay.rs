@@ -25,13 +25,21 @@ impl SplitMix {
     }
 }
 
+const BLOCK_BYTES: usize = 4096;
+const HEADER_BYTES: usize = 192;
+
 /// Lengths and counts that decoders get wrong.
 const LENGTHS: [i32; 9] = [-1, -2, i32::MIN, i32::MAX, 0, 1, 0xffff, 0xf_ffff, 0x1000_0000];
 
 fn mutate(corpus: &[Vec<u8>], rng: &mut SplitMix) -> Vec<u8> {
     let mut input = corpus[rng.below(corpus.len())].clone();
     for _ in 0..=rng.below(4) {
-        let at = rng.below(input.len());
+        let mut at = rng.below(input.len());
+        // Files are blocks of headers and zeros: half of the changes go where the headers are.
+        if input.len() > BLOCK_BYTES && rng.below(2) == 0 {
+            at = at / BLOCK_BYTES * BLOCK_BYTES + at % HEADER_BYTES;
+            at = at.min(input.len() - 1);
+        }
         match rng.below(6) {
             0 if !input.is_empty() => input[at] ^= 1 << rng.below(8),
             1 if !input.is_empty() => input[at] = rng.next() as u8,
@@ -55,12 +63,13 @@ fn mutate(corpus: &[Vec<u8>], rng: &mut SplitMix) -> Vec<u8> {
     input
 }
 
-/// Runs `property` over the corpus of `target` and mutations of it.
-pub(crate) fn replay(target: &str, property: fn(&[u8])) {
+/// Runs `property` over the corpus of `target`, what was `made` for it, and mutations of both.
+pub(crate) fn replay(target: &str, made: Vec<Vec<u8>>, property: fn(&[u8])) {
     let dir = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fuzz/__fuzz__").join(target).join("corpus");
-    let mut files: Vec<_> = std::fs::read_dir(&dir).unwrap().map(|entry| entry.unwrap().path()).collect();
+    let mut files: Vec<_> =
+        std::fs::read_dir(&dir).into_iter().flatten().map(|entry| entry.unwrap().path()).collect();
     files.sort();
-    let corpus: Vec<_> = files.iter().map(|file| std::fs::read(file).unwrap()).collect();
+    let corpus: Vec<_> = files.iter().map(|file| std::fs::read(file).unwrap()).chain(made).collect();
     assert!(!corpus.is_empty(), "{target} has no corpus");
     corpus.iter().for_each(|input| property(input));
     for seed in 0..MUTATIONS {

@@ -199,7 +199,7 @@ impl TxnFields {
         let (path, data, version) = (&*self.path, self.data.as_deref(), self.version);
         let create = |op, lifetime| Txn::Create {
             op,
-            path,
+            path: path.into(),
             data,
             acl: self.acl.clone(),
             lifetime,
@@ -216,7 +216,9 @@ impl TxnFields {
             6 => Txn::SetAcl { path, acl: self.acl.clone(), version },
             7 => Txn::Check { path, version },
             8 => Txn::CreateSession(version),
-            9 => Txn::CloseSession(self.flag.then(|| self.paths.iter().map(|p| &**p).collect())),
+            9 => Txn::CloseSession(
+                self.flag.then(|| self.paths.iter().map(|path| path.as_slice().into()).collect()),
+            ),
             _ => Txn::Error(version),
         }
     }

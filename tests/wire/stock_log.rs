@@ -7,7 +7,7 @@
 
 use ringkeeper::wire::jute::{DecodeError, Reader};
 use ringkeeper::wire::txn::{self, Lifetime, Txn};
-use ringkeeper::wire::{ErrorCode, OpCode};
+use ringkeeper::wire::{Acl, ErrorCode, OpCode};
 
 const LOG: &[u8] = include_bytes!("../golden/wire/log.1");
 
@@ -53,36 +53,32 @@ fn every_record_of_a_stock_log_is_read_and_written_byte_for_byte() {
     assert_eq!(zxid, 30);
 }
 
+/// A create with the open ACL that the client gave.
+fn create<'a>(
+    op: OpCode,
+    path: &'a [u8],
+    data: Option<&'a [u8]>,
+    lifetime: Lifetime,
+    parent_cversion: i32,
+) -> Txn<'a> {
+    Txn::Create { op, path: path.into(), data, acl: vec![Acl::open()], lifetime, parent_cversion }
+}
+
 #[test]
 fn the_log_holds_what_the_client_did() {
     let payloads = payloads(LOG).unwrap();
     let txns: Vec<_> = payloads.iter().map(|payload| txn::decode(payload).unwrap().txn).collect();
     assert_eq!(txns[0], Txn::CreateSession(30_000));
-    assert!(matches!(
-        &txns[1],
-        Txn::Create {
-            op: OpCode::Create,
-            path: b"/a",
-            data: Some(b"x"),
-            lifetime: Lifetime::Persistent,
-            parent_cversion: 1,
-            ..
-        }
-    ));
+    let (persistent, ephemeral) = (Lifetime::Persistent, Lifetime::Ephemeral);
+    assert_eq!(txns[1], create(OpCode::Create, b"/a", Some(b"x"), persistent, 1));
     assert_eq!(txns[2], Txn::Error(ErrorCode::NodeExists.code()));
-    assert!(matches!(
-        &txns[3],
-        Txn::Create { op: OpCode::Create2, path: b"/a/s-0000000000", data: None, .. }
-    ));
-    assert!(matches!(
-        &txns[4],
-        Txn::Create { path: b"/a/e", data: Some(b""), lifetime: Lifetime::Ephemeral, .. }
-    ));
-    assert!(matches!(
-        &txns[6],
-        Txn::Create { op: OpCode::CreateContainer, lifetime: Lifetime::Container, .. }
-    ));
-    assert!(matches!(&txns[7], Txn::Create { op: OpCode::CreateTtl, lifetime: Lifetime::Ttl(600_000), .. }));
+    assert_eq!(txns[3], create(OpCode::Create2, b"/a/s-0000000000", None, persistent, 1));
+    assert_eq!(txns[4], create(OpCode::Create, b"/a/e", Some(b""), ephemeral, 2));
+    assert_eq!(txns[5], create(OpCode::Create, b"/a/es-0000000002", Some(b""), ephemeral, 3));
+    assert_eq!(txns[6], create(OpCode::CreateContainer, b"/c", None, Lifetime::Container, 2));
+    let ttl = Lifetime::Ttl(600_000);
+    assert_eq!(txns[7], create(OpCode::CreateTtl, b"/t", Some(b"ttl"), ttl, 3));
+    assert_eq!(txns[8], create(OpCode::CreateTtl, b"/ts-0000000003", Some(b"ttl"), ttl, 4));
     assert_eq!(txns[10], Txn::Delete { path: b"/nope", container: false });
     assert_eq!(txns[11], Txn::SetData { path: b"/a", data: Some(b"y"), version: 1, reconfig: false });
     assert!(matches!(&txns[14], Txn::SetAcl { path: b"/a", version: 1, acl } if acl.len() == 2));
@@ -108,7 +104,8 @@ fn the_log_holds_what_the_client_did() {
     let (no_node, after) = (ErrorCode::NoNode.code(), ErrorCode::RuntimeInconsistency.code());
     let before = Txn::Check { path: b"/m", version: 2 };
     assert_eq!(txns[17], Txn::Multi(vec![before, Txn::Error(no_node), Txn::Error(after)]));
-    assert_eq!(txns[21], Txn::CloseSession(Some(vec![b"/a/es-0000000002", b"/a/e"])));
+    let closed: [&[u8]; 2] = [b"/a/es-0000000002", b"/a/e"];
+    assert_eq!(txns[21], Txn::CloseSession(Some(closed.map(Into::into).to_vec())));
     assert_eq!(txns[29], Txn::CloseSession(Some(vec![])));
 }
 

@@ -131,7 +131,7 @@ fn txns_of_the_ensemble_protocol() {
     check_txn(
         "00000001 0000000e 2f612f6530303030303030303030 00000002 0000000051c6d660",
         OpCode::CloseSession,
-        Txn::CloseSession(Some(vec![b"/a/e0000000000"])),
+        Txn::CloseSession(Some(vec![b"/a/e0000000000"[..].into()])),
         Some(EMPTY_TREE),
     );
     // Hazard R-12: no record, but a digest.
