@@ -76,8 +76,8 @@ pub(crate) fn replay(target: &str, made: Vec<Vec<u8>>, property: fn(&[u8])) {
         let input = mutate(&corpus, &mut SplitMix(seed));
         let result = std::panic::catch_unwind(|| property(&input));
         if let Err(panic) = result {
-            let hex: String = input.iter().map(|byte| format!("{byte:02x}")).collect();
-            eprintln!("{target}: mutation {seed} of the corpus fails: {hex}");
+            let hex: String = input.iter().take(512).map(|byte| format!("{byte:02x}")).collect();
+            eprintln!("{target}: mutation {seed} of the corpus fails, {} bytes: {hex}", input.len());
             std::panic::resume_unwind(panic);
         }
     }

@@ -1,6 +1,6 @@
 //! Our own files, as a disk may give them back. Beside the common property: nothing is read that was never written.
 //! What a log record or a znode holds follows from its zxid, so that any input can be held to it; a checksum that let
-//! a changed byte pass would show.
+//! a changed byte pass would show. Caught so: a batch whose hash is not compared (`BatchHeader::verify`).
 
 use crate::counting::bounded;
 use crate::target;
