@@ -12,6 +12,7 @@
 #![allow(clippy::unwrap_used)]
 
 mod base;
+mod config;
 mod counting;
 mod replay;
 mod storage;
