@@ -28,16 +28,26 @@ pub(super) fn serve(config: Config) -> Exit {
         };
         fatal(exit, words)
     });
+    // A panic on one core must not leave the others serving half alive, in any build (reliability F24).
+    let hook = std::panic::take_hook();
+    std::panic::set_hook(Box::new(move |panic| {
+        hook(panic);
+        std::process::abort();
+    }));
     // Blocked from here on in every thread, and taken by the one that waits for them: nothing is missed while loading.
-    let mut signals = match signal_hook::iterator::Signals::new([signal_hook::consts::SIGTERM, signal_hook::consts::SIGINT])
-    {
+    let mut signals = match signal_hook::iterator::Signals::new([
+        signal_hook::consts::SIGTERM,
+        signal_hook::consts::SIGINT,
+    ]) {
         Ok(signals) => signals,
         Err(error) => fatal(Exit::Unexpected, format_args!("cannot wait for signals: {error}")),
     };
     let running = run(&config);
     say(&running.facts, &config);
     if !config.storage.force_sync {
-        tracing::error!("forceSync=no: writes are acknowledged before they are on the disk; a power failure loses them");
+        tracing::error!(
+            "forceSync=no: writes are acknowledged before they are on the disk; a power failure loses them"
+        );
     }
     notify(&[sd_notify::NotifyState::Ready, sd_notify::NotifyState::Status("serving")]);
     let signal = signals.forever().next();
@@ -46,7 +56,9 @@ pub(super) fn serve(config: Config) -> Exit {
     if running.stop(STOP_WITHIN) {
         tracing::info!("stopped; everything acknowledged is on the disk");
     } else {
-        tracing::warn!("stopped before everything under way was finished; what was acknowledged is on the disk");
+        tracing::warn!(
+            "stopped before everything under way was finished; what was acknowledged is on the disk"
+        );
     }
     logging::flush();
     Exit::Finished
@@ -59,7 +71,9 @@ fn run(config: &Config) -> Running {
             Vec::new()
         }
         Some(Ok(addresses)) => addresses,
-        Some(Err(error)) => fatal(Exit::Unexpected, format_args!("clientPortAddress does not resolve: {error}")),
+        Some(Err(error)) => {
+            fatal(Exit::Unexpected, format_args!("clientPortAddress does not resolve: {error}"))
+        }
     };
     let text = version::full(config.own.build_date_style);
     let mut progress: Option<(&'static str, Progress)> = None;
@@ -74,7 +88,8 @@ fn run(config: &Config) -> Running {
             progress.update(done, total);
         }
     };
-    let started = start::start(config, &addresses, crate::server::words::Version::of_text(text), &mut on_progress);
+    let started =
+        start::start(config, &addresses, crate::server::words::Version::of_text(text), &mut on_progress);
     if let Some((_, last)) = progress.take() {
         last.finish();
     }
@@ -84,7 +99,9 @@ fn run(config: &Config) -> Running {
             let exit = match &error {
                 StartError::Host(_) => Exit::Ring,
                 StartError::Folders(_) | StartError::Recovery(_) => Exit::DataFolder,
-                StartError::Bind { .. } | StartError::Thread(_) | StartError::System { .. } => Exit::Unexpected,
+                StartError::Bind { .. } | StartError::Thread(_) | StartError::System { .. } => {
+                    Exit::Unexpected
+                }
             };
             fatal(exit, error)
         }

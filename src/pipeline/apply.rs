@@ -9,8 +9,8 @@ use std::sync::Arc;
 
 use smallvec::SmallVec;
 
-use super::quota::{self, Charge, QuotaNode};
 use super::Pipeline;
+use super::quota::{self, Charge, QuotaNode};
 use crate::base::{Millis, SessionId, Xid, Zxid, path};
 use crate::sessions::Attachment;
 use crate::tree::{NewZnode, OwnerKind as Kind, Znode};
@@ -152,7 +152,12 @@ impl Pipeline {
     }
 
     /// client-protocol §7.6: the listed paths in order, then whatever the session still owns.
-    fn apply_close_session(&mut self, at: &At, paths: Option<&[std::borrow::Cow<'_, [u8]>]>, applied: &mut Applied) {
+    fn apply_close_session(
+        &mut self,
+        at: &At,
+        paths: Option<&[std::borrow::Cow<'_, [u8]>]>,
+        applied: &mut Applied,
+    ) {
         for path in paths.unwrap_or(&[]) {
             // Missing nodes are ignored.
             let _ = self.apply_delete(at, path, &mut applied.events);

@@ -27,9 +27,9 @@ pub use reaper::ReaperSettings;
 
 use crate::base::{Millis, SessionId, WallMillis, Zxid};
 use crate::sessions::SessionTable;
-use quota::QuotaNode;
 use crate::tree::{OwnerKind, TreeWriter};
 use crate::wire::jute::Writer;
+use quota::QuotaNode;
 
 /// How many txns apart the digests kept for `hash` are (stock `DataTree.DIGEST_LOG_INTERVAL`).
 const DIGEST_INTERVAL: i64 = 128;
@@ -196,7 +196,8 @@ impl Pipeline {
     /// blank prefix or `/` gives all (client-protocol §4.18).
     pub fn ephemerals_below(&self, session: SessionId, prefix: &[u8], body: &mut ReplyBody) {
         let all = prefix.iter().all(|&b| b <= b' ');
-        let paths = self.sessions.image().ephemerals_of(session).filter(|path| all || path.starts_with(prefix));
+        let paths =
+            self.sessions.image().ephemerals_of(session).filter(|path| all || path.starts_with(prefix));
         let paths: Vec<&Arc<[u8]>> = paths.collect();
         body.int(i32::try_from(paths.len()).unwrap_or(i32::MAX));
         for path in paths {

@@ -9,9 +9,9 @@
 use std::borrow::Cow;
 use std::sync::Arc;
 
+use super::Pipeline;
 use super::acl::{self, Identities};
 use super::outstanding::Change;
-use super::Pipeline;
 use super::quota::{self, Charge};
 use crate::base::{SessionId, WallMillis, Xid, Zxid, path};
 use crate::tree::{OwnerKind as Kind, StoredStat};
@@ -46,7 +46,13 @@ type Result<T> = std::result::Result<T, ErrorCode>;
 impl Pipeline {
     /// Prepares the txn that `request` amounts to, at `zxid` and wall time `now`; gives its bytes, header and digest
     /// included. Each call takes exactly one zxid, also when the request fails.
-    pub fn prepare(&mut self, zxid: Zxid, now: WallMillis, asker: Asker<'_>, request: &Request<'_>) -> Vec<u8> {
+    pub fn prepare(
+        &mut self,
+        zxid: Zxid,
+        now: WallMillis,
+        asker: Asker<'_>,
+        request: &Request<'_>,
+    ) -> Vec<u8> {
         let context = Context { zxid, time: now.0, asker };
         let result = match request {
             Request::Multi(ops) => Ok(self.prepare_multi(&context, ops)),
@@ -62,8 +68,13 @@ impl Pipeline {
                 (Txn::Error(code.code()), None)
             }
         };
-        let header =
-            TxnHeader { session: asker.session.0, cxid: asker.cxid.0, zxid: zxid.0, time: now.0, op: txn.op() as i32 };
+        let header = TxnHeader {
+            session: asker.session.0,
+            cxid: asker.cxid.0,
+            zxid: zxid.0,
+            time: now.0,
+            op: txn.op() as i32,
+        };
         let mut payload = Vec::with_capacity(128);
         txn::encode(&header, &txn, digest, &mut payload);
         payload
@@ -120,7 +131,12 @@ impl Pipeline {
     }
 
     /// client-protocol §4.4; stock `pRequest2TxnCreate`.
-    fn prepare_create<'a>(&mut self, context: &Context<'_>, op: OpCode, create: &Create<'a>) -> Result<Txn<'a>> {
+    fn prepare_create<'a>(
+        &mut self,
+        context: &Context<'_>,
+        op: OpCode,
+        create: &Create<'a>,
+    ) -> Result<Txn<'a>> {
         let mode = CreateMode::from_flags(create.flags).ok_or(ErrorCode::BadArguments)?;
         let ttl = create.ttl.unwrap_or(-1);
         if mode.ttl {
@@ -210,7 +226,11 @@ impl Pipeline {
 
     /// client-protocol §4.20: the cleaner's request, without session or ACL; it looks again whether the node is still
     /// one to be removed.
-    fn prepare_delete_container<'a>(&mut self, context: &Context<'_>, path: Option<&'a [u8]>) -> Result<Txn<'a>> {
+    fn prepare_delete_container<'a>(
+        &mut self,
+        context: &Context<'_>,
+        path: Option<&'a [u8]>,
+    ) -> Result<Txn<'a>> {
         let path = path.ok_or(ErrorCode::MarshallingError)?;
         let parent_path = path::parent_for_delete(path).ok_or(ErrorCode::BadArguments)?;
         let node = self.outstanding.get(&self.tree, path).ok_or(ErrorCode::NoNode)?;
@@ -225,7 +245,14 @@ impl Pipeline {
         Ok(Txn::Delete { path, container: true })
     }
 
-    fn put_deleted(&mut self, context: &Context<'_>, path: &[u8], parent_path: &[u8], node: Change, parent: Change) {
+    fn put_deleted(
+        &mut self,
+        context: &Context<'_>,
+        path: &[u8],
+        parent_path: &[u8],
+        node: Change,
+        parent: Change,
+    ) {
         let mut parent_after = parent.clone();
         parent_after.child_count -= 1;
         parent_after.fields.pzxid = parent.fields.pzxid.max(context.zxid.0);
@@ -357,7 +384,11 @@ fn sequential_path(asked: &[u8], counter: i32) -> Vec<u8> {
 
 /// The list as a change keeps it: nothing for the open one.
 fn shared(acls: &[Acl]) -> Option<Arc<[Acl]>> {
-    if matches!(acls, [only] if only.perms == perms::ALL && only.is_world()) { None } else { Some(Arc::from(acls)) }
+    if matches!(acls, [only] if only.perms == perms::ALL && only.is_world()) {
+        None
+    } else {
+        Some(Arc::from(acls))
+    }
 }
 
 fn check_version(expected: i32, current: i32) -> Result<()> {

@@ -17,11 +17,12 @@ use super::sequencer::Shared;
 use super::sys;
 use crate::base::{WallMillis, Zxid};
 use crate::sessions::SessionImage;
+use crate::storage::action::FileAction;
 use crate::storage::snapshot::{
-    NodeView, Publication, Purge, SinceSnapshot, SnapshotEncoder, SnapshotFile, SnapshotMeta, purge, snapshot_due,
+    NodeView, Publication, Purge, SinceSnapshot, SnapshotEncoder, SnapshotFile, SnapshotMeta, purge,
+    snapshot_due,
 };
 use crate::storage::wal::{PreparedSegment, SegmentId};
-use crate::storage::action::FileAction;
 use crate::storage::{Identity, names};
 use crate::tree::{Progress, SnapshotWalker};
 use crate::wire::{Acl, txn};
@@ -129,6 +130,11 @@ impl DiskLink {
             Report::Snapshot { log_up_to, bytes } => Done::Snapshot { log_up_to, bytes },
             Report::SnapshotFailed => Done::SnapshotFailed,
         })
+    }
+
+    /// Keeps the descriptor of a segment that was prepared before the disk shard started.
+    pub fn put_file(&mut self, segment: SegmentId, fd: OwnedFd) {
+        self.files.insert(segment, fd);
     }
 
     /// The descriptor of a prepared segment, when the log begins to write it.
@@ -320,7 +326,11 @@ impl DiskShard {
     }
 
     /// Bytes written; `None` when the state was replaced meanwhile.
-    fn write_snapshot(&mut self, job: SnapshotJob, publication: &Publication) -> std::io::Result<Option<u64>> {
+    fn write_snapshot(
+        &mut self,
+        job: SnapshotJob,
+        publication: &Publication,
+    ) -> std::io::Result<Option<u64>> {
         let SnapshotJob { mut walker, acls, sessions, taken } = job;
         let (zxid, digest, total) = (walker.at(), walker.digest(), walker.znodes());
         let data = self.start.dirs.data();

@@ -121,8 +121,7 @@ unsafe impl<T: Send> Send for Consumer<T> {}
 /// A new, empty queue.
 pub fn queue<T: Send>() -> (Producer<T>, Consumer<T>) {
     let first = Box::into_raw(Block::boxed());
-    let shared =
-        Arc::new(Shared { spare: AtomicPtr::new(ptr::null_mut()), popped: AtomicUsize::new(0) });
+    let shared = Arc::new(Shared { spare: AtomicPtr::new(ptr::null_mut()), popped: AtomicUsize::new(0) });
     let producer = Producer { shared: shared.clone(), tail: first, at: 0, pushed: 0 };
     (producer, Consumer { shared, head: first, at: 0 })
 }

@@ -24,21 +24,21 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::Duration;
 
+use super::Clock;
 use super::disk::{DiskLink, Done, Job, LogFile, SnapshotJob, SnapshotPolicy};
 use super::fatal::{Fatal, fatal};
 use super::messages::{AttachRequest, Gather, Outcome, SequencerPart, Submission, Ticket, WriteRequest};
 use super::metrics::SequencerMetrics;
 use super::ring::{Consumer, Parked, Producer};
 use super::sys::{Bell, Buffer, Durability, Ring};
-use super::Clock;
 use crate::base::{Generation, Millis, SessionId, ShardId, Xid, Zxid};
 use crate::pipeline::acl::Identities;
 use crate::pipeline::{Asker, Pipeline, ReplyBody, SessionChange};
 use crate::sessions::{Attachment, Refused, SessionIds, password};
 use crate::storage::wal::{WalWrite, WalWriter};
 use crate::watches::{ChangeEvent, InterestTable};
-use crate::wire::request::Request;
 use crate::wire::OpCode;
+use crate::wire::request::Request;
 use crate::zab::{Action, Event, Peer};
 
 /// Submissions taken from one shard before the next shard has its turn.
@@ -252,7 +252,9 @@ impl Sequencer {
         let mut wait = wait;
         if wait != Some(Duration::ZERO) {
             self.shared.parked.park();
-            if self.shards.iter_mut().any(|shard| shard.submissions.peek().is_some()) || self.disk.has_report() {
+            if self.shards.iter_mut().any(|shard| shard.submissions.peek().is_some())
+                || self.disk.has_report()
+            {
                 wait = Some(Duration::ZERO);
             }
         }
@@ -388,29 +390,38 @@ impl Sequencer {
             Ok(attached) => {
                 if let Some(previous) = attached.previous {
                     // Whatever generation the old connection had, it is older than the new one.
-                    self.push(previous.shard, Outcome::Close {
-                        zxid: self.pipeline.applied(),
-                        connection: previous.connection,
-                        generation: attached.generation,
-                    });
+                    self.push(
+                        previous.shard,
+                        Outcome::Close {
+                            zxid: self.pipeline.applied(),
+                            connection: previous.connection,
+                            generation: attached.generation,
+                        },
+                    );
                 }
-                self.behind_all(shard, Outcome::Attached {
-                    zxid,
-                    connection: attach.connection,
-                    session: attach.session,
-                    generation: attached.generation,
-                    timeout_ms: attach.timeout_ms,
-                });
+                self.behind_all(
+                    shard,
+                    Outcome::Attached {
+                        zxid,
+                        connection: attach.connection,
+                        session: attach.session,
+                        generation: attached.generation,
+                        timeout_ms: attach.timeout_ms,
+                    },
+                );
             }
             Err(Refused::Expired) => self.behind_all(shard, refused),
             Err(Refused::Fought { holder }) => {
                 let applied = self.pipeline.applied();
                 for held in holder.into_iter().chain([to]) {
-                    self.push(held.shard, Outcome::Close {
-                        zxid: applied,
-                        connection: held.connection,
-                        generation: Generation(u64::MAX),
-                    });
+                    self.push(
+                        held.shard,
+                        Outcome::Close {
+                            zxid: applied,
+                            connection: held.connection,
+                            generation: Generation(u64::MAX),
+                        },
+                    );
                 }
             }
         }
@@ -482,7 +493,9 @@ impl Sequencer {
                 let error = std::io::Error::from_raw_os_error(errno);
                 fatal(
                     Fatal::Storage,
-                    &format!("writing log segment {segment} at {offset} failed: {error}; nothing unflushed was acknowledged. Check the disk, then restart: recovery verifies what is on it"),
+                    &format!(
+                        "writing log segment {segment} at {offset} failed: {error}; nothing unflushed was acknowledged. Check the disk, then restart: recovery verifies what is on it"
+                    ),
                 );
             }
         };
@@ -496,7 +509,11 @@ impl Sequencer {
                 let slow = took >= self.flush_warning_ms;
                 self.metrics.flushed(bytes, took * 1000, slow);
                 if slow {
-                    tracing::warn!(took_ms = took, bytes, "slow flush: the disk took longer than fsync.warningthresholdms");
+                    tracing::warn!(
+                        took_ms = took,
+                        bytes,
+                        "slow flush: the disk took longer than fsync.warningthresholdms"
+                    );
                 }
                 self.zab.step(Event::Flushed(flushed.up_to), &mut self.actions);
                 self.act();
@@ -508,7 +525,10 @@ impl Sequencer {
     fn flush_apart(&self, segment: String) {
         let file = self.log_file.as_ref().expect("a write was in flight");
         if let Err(error) = rustix::fs::fdatasync(file.as_fd()) {
-            fatal(Fatal::Storage, &format!("flushing log segment {segment} failed: {error}; it is not tried again"));
+            fatal(
+                Fatal::Storage,
+                &format!("flushing log segment {segment} failed: {error}; it is not tried again"),
+            );
         }
     }
 
@@ -587,24 +607,27 @@ impl Sequencer {
                 self.push(shard, Outcome::Reply { zxid, ticket, err: applied.err, body: applied.body });
             }
             Some(Origin::NewSession(to, timeout_ms)) => {
-                let attached = self.pipeline.sessions().attach(applied.session, to, u64::from(timeout_ms), now);
+                let attached =
+                    self.pipeline.sessions().attach(applied.session, to, u64::from(timeout_ms), now);
                 let generation = attached.expect("a session just opened is nobody's").generation;
-                self.push(to.shard, Outcome::Attached {
-                    zxid,
-                    connection: to.connection,
-                    session: applied.session,
-                    generation,
-                    timeout_ms,
-                });
+                self.push(
+                    to.shard,
+                    Outcome::Attached {
+                        zxid,
+                        connection: to.connection,
+                        session: applied.session,
+                        generation,
+                        timeout_ms,
+                    },
+                );
             }
             None => {}
         }
         if let (Some(SessionChange::Closed(_)), Some(held)) = (applied.session_change, applied.attachment) {
-            self.push(held.shard, Outcome::Close {
-                zxid,
-                connection: held.connection,
-                generation: Generation(u64::MAX),
-            });
+            self.push(
+                held.shard,
+                Outcome::Close { zxid, connection: held.connection, generation: Generation(u64::MAX) },
+            );
         }
     }
 
@@ -723,4 +746,3 @@ impl Sequencer {
             && self.shards.iter_mut().all(|shard| shard.submissions.peek().is_none())
     }
 }
-

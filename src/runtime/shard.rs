@@ -223,11 +223,8 @@ async fn run<L: Logic>(start: ShardStart, accept: Option<AcceptStart>, logic: L)
         scratch: vec![0; READ_BYTES],
     }));
     let executor = glommio::executor();
-    let urgent = executor.create_task_queue(
-        Shares::default(),
-        Latency::Matters(Duration::from_millis(1)),
-        "outcomes",
-    );
+    let urgent =
+        executor.create_task_queue(Shares::default(), Latency::Matters(Duration::from_millis(1)), "outcomes");
     let shared = start.shared.clone();
     let clock = start.clock.clone();
     let index = start.index;
@@ -453,7 +450,14 @@ async fn accept_loop(mut accept: AcceptStart, shared: Arc<Shared>) {
                 let duplicate = rustix::io::fcntl_dupfd_cloexec(sys::borrow_fd(&stream), 3);
                 let peer = stream.peer_addr();
                 if let (Ok(fd), Ok(peer)) = (duplicate, peer) {
-                    hand_over(&mut accept.shards, &accept.loads, &mut accept.admit, accept.keep_alive, fd, peer);
+                    hand_over(
+                        &mut accept.shards,
+                        &accept.loads,
+                        &mut accept.admit,
+                        accept.keep_alive,
+                        fd,
+                        peer,
+                    );
                 }
             }
             Err(error) => {

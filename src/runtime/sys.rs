@@ -84,7 +84,14 @@ impl<B: Buffer> Ring<B> {
     /// When the kernel refuses a ring; [`probe`] says why in words.
     pub fn new(bell: Bell) -> io::Result<Self> {
         let ring = IoUring::builder().setup_cqsize(RING_ENTRIES * 4).build(RING_ENTRIES)?;
-        Ok(Ring { ring, bell, bell_count: Box::new([0; 8]), bell_armed: false, in_flight: None, writing: false })
+        Ok(Ring {
+            ring,
+            bell,
+            bell_count: Box::new([0; 8]),
+            bell_armed: false,
+            in_flight: None,
+            writing: false,
+        })
     }
 
     /// Whether a write has not come back yet.
@@ -134,9 +141,10 @@ impl<B: Buffer> Ring<B> {
     pub fn turn(&mut self, wait: Option<Duration>) -> io::Result<Woken> {
         if !self.bell_armed {
             self.bell_armed = true;
-            let entry = opcode::Read::new(types::Fd(self.bell.fd.as_raw_fd()), self.bell_count.as_mut_ptr(), 8)
-                .build()
-                .user_data(TOKEN_BELL);
+            let entry =
+                opcode::Read::new(types::Fd(self.bell.fd.as_raw_fd()), self.bell_count.as_mut_ptr(), 8)
+                    .build()
+                    .user_data(TOKEN_BELL);
             self.push(&entry);
         }
         let result = match wait {
@@ -217,7 +225,9 @@ pub enum ProbeError {
         cure: &'static str,
     },
     /// `RLIMIT_MEMLOCK` is below what the rings lock.
-    #[error("locked memory is limited to {have_kib} KiB, {want_kib} KiB are needed; raise it (ulimit -l, LimitMEMLOCK= of the unit, or --ulimit memlock of the container)")]
+    #[error(
+        "locked memory is limited to {have_kib} KiB, {want_kib} KiB are needed; raise it (ulimit -l, LimitMEMLOCK= of the unit, or --ulimit memlock of the container)"
+    )]
     Memlock {
         /// The limit now.
         have_kib: u64,
@@ -239,7 +249,10 @@ pub fn probe(executors: u64) -> Result<(), ProbeError> {
         Err(error) => {
             let disabled = std::fs::read_to_string("/proc/sys/kernel/io_uring_disabled").unwrap_or_default();
             let (cause, cure) = match (error.raw_os_error(), disabled.trim()) {
-                (_, "2") => ("sysctl kernel.io_uring_disabled is 2", "set it to 0: sysctl -w kernel.io_uring_disabled=0"),
+                (_, "2") => (
+                    "sysctl kernel.io_uring_disabled is 2",
+                    "set it to 0: sysctl -w kernel.io_uring_disabled=0",
+                ),
                 (_, "1") => (
                     "sysctl kernel.io_uring_disabled is 1 and this user is not in kernel.io_uring_group",
                     "add the user's group to kernel.io_uring_group, or set kernel.io_uring_disabled=0",
@@ -393,7 +406,8 @@ pub fn raise_descriptor_limit() {
 /// MiB resident, and MiB this process may take: the control group's limit, or the machine's memory.
 pub fn memory_mb() -> (u64, u64) {
     let read = |path: &str| std::fs::read_to_string(path).unwrap_or_default();
-    let pages: u64 = read("/proc/self/statm").split_whitespace().nth(1).and_then(|n| n.parse().ok()).unwrap_or(0);
+    let pages: u64 =
+        read("/proc/self/statm").split_whitespace().nth(1).and_then(|n| n.parse().ok()).unwrap_or(0);
     let resident = pages * rustix::param::page_size() as u64;
     let limit = read("/sys/fs/cgroup/memory.max").trim().parse::<u64>().ok();
     let info = rustix::system::sysinfo();
@@ -416,16 +430,19 @@ pub fn file_system(path: &std::path::Path) -> String {
         let (_, folder, kind) = (fields.next()?, fields.next()?, fields.next()?);
         path.starts_with(folder).then_some((folder.len(), kind))
     });
-    longest.max_by_key(|(length, _)| *length).map_or_else(|| "an unknown file system".into(), |(_, kind)| kind.into())
+    longest
+        .max_by_key(|(length, _)| *length)
+        .map_or_else(|| "an unknown file system".into(), |(_, kind)| kind.into())
 }
 
 /// Name and home of the user that runs the process.
 pub fn user() -> (String, String) {
     let id = rustix::process::getuid().as_raw();
     let users = std::fs::read_to_string("/etc/passwd").unwrap_or_default();
-    let entry = users.lines().map(|line| line.split(':').collect::<Vec<_>>()).find(|fields| {
-        fields.get(2).and_then(|text| text.parse::<u32>().ok()) == Some(id)
-    });
+    let entry = users
+        .lines()
+        .map(|line| line.split(':').collect::<Vec<_>>())
+        .find(|fields| fields.get(2).and_then(|text| text.parse::<u32>().ok()) == Some(id));
     match entry.as_deref() {
         Some([name, _, _, _, _, home, ..]) => ((*name).into(), (*home).into()),
         _ => (id.to_string(), "?".into()),

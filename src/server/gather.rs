@@ -11,8 +11,8 @@ use std::sync::atomic::Ordering;
 use super::connection::Phase;
 use super::shard::Shard;
 use super::words::{
-    self, Answer, ConnectionExpiry, ConnectionView, DigestLog, DumpView, EnvView, ExpiryQueueView, Mode, MonitorView,
-    Opening, ServerView, SessionView, WatchView, Word,
+    self, Answer, ConnectionExpiry, ConnectionView, DigestLog, DumpView, EnvView, ExpiryQueueView, Mode,
+    MonitorView, Opening, ServerView, SessionView, WatchView, Word,
 };
 use crate::base::{ConnectionId, Millis, WallMillis};
 use crate::runtime::messages::{Gather, SequencerPart, Submission};

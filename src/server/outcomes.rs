@@ -19,7 +19,9 @@ impl Shard {
         while self.outcomes.peek().is_some_and(|outcome| outcome.zxid() <= at) {
             let Some(outcome) = self.outcomes.pop() else { return };
             match outcome {
-                Outcome::Reply { zxid, ticket, err, body } => self.decided(ticket, Done { zxid, err, body }, now),
+                Outcome::Reply { zxid, ticket, err, body } => {
+                    self.decided(ticket, Done { zxid, err, body }, now)
+                }
                 Outcome::Event(event) => self.event(&event),
                 Outcome::Moved { ticket, .. } => {
                     self.credit();
@@ -69,7 +71,12 @@ impl Shard {
         let mut fired = [0usize; 4];
         for (id, kind) in reached {
             let Some(connection) = self.connections.get_mut(&id) else { continue };
-            if !acl::check_or_open(event.acl_of(kind), perms::READ, &connection.identities, &self.settings.policy) {
+            if !acl::check_or_open(
+                event.acl_of(kind),
+                perms::READ,
+                &connection.identities,
+                &self.settings.policy,
+            ) {
                 continue;
             }
             // The event is written once, however many wait for it.

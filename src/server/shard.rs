@@ -290,7 +290,14 @@ impl Shard {
     }
 
     /// One request, in the order of client-protocol §3.4.
-    fn request(&mut self, id: ConnectionId, header: RequestHeader, body: &[u8], view: &View<'_>, now: Millis) -> bool {
+    fn request(
+        &mut self,
+        id: ConnectionId,
+        header: RequestHeader,
+        body: &[u8],
+        view: &View<'_>,
+        now: Millis,
+    ) -> bool {
         let Some(connection) = self.connections.get_mut(&id) else { return true };
         let op = OpCode::from_i32(header.op);
         let decodable = match op {
@@ -423,7 +430,9 @@ impl Shard {
                 return;
             }
             match connection.pending.front() {
-                Some(Pending::Submitted(submitted)) if submitted.done.is_some() => self.reply_submitted(id, now),
+                Some(Pending::Submitted(submitted)) if submitted.done.is_some() => {
+                    self.reply_submitted(id, now)
+                }
                 Some(Pending::Held(_)) => {
                     let Some(Pending::Held(held)) = connection.pending.pop_front() else { return };
                     match self.answer(id, &held, &held.body, view, now) {
@@ -478,7 +487,14 @@ impl Shard {
     }
 
     /// Answers a request that needs no sequencer, if this turn's zxid is late enough for the watches it sets.
-    fn answer(&mut self, id: ConnectionId, held: &Held, body: &[u8], view: &View<'_>, now: Millis) -> Answered {
+    fn answer(
+        &mut self,
+        id: ConnectionId,
+        held: &Held,
+        body: &[u8],
+        view: &View<'_>,
+        now: Millis,
+    ) -> Answered {
         let at = view.at();
         let Some(op) = OpCode::from_i32(held.op).filter(|op| is_request(*op)) else {
             self.reply_error(id, held, -1, ErrorCode::Unimplemented);
@@ -624,7 +640,12 @@ impl Shard {
     }
 
     /// client-protocol §6.5: an event now, or a watch; events leave before the reply, with zxid -1.
-    fn set_watches(&mut self, id: ConnectionId, set: &SetWatches<'_>, view: &View<'_>) -> Result<(), Refused> {
+    fn set_watches(
+        &mut self,
+        id: ConnectionId,
+        set: &SetWatches<'_>,
+        view: &View<'_>,
+    ) -> Result<(), Refused> {
         let Some(connection) = self.connections.get_mut(&id) else { return Ok(()) };
         let watches = &mut self.watches;
         let metrics = &mut self.metrics;
@@ -896,7 +917,13 @@ impl Shard {
     }
 
     /// Who is attached where, for a handshake that succeeded after its connection died.
-    pub(super) fn give_back(&mut self, session: SessionId, generation: crate::base::Generation, timeout_ms: u32, now: Millis) {
+    pub(super) fn give_back(
+        &mut self,
+        session: SessionId,
+        generation: crate::base::Generation,
+        timeout_ms: u32,
+        now: Millis,
+    ) {
         self.submit(Submission::Detach { session, generation, last_heard: now, timeout_ms });
     }
 }

@@ -34,7 +34,7 @@ use crate::storage::snapshot::SinceSnapshot;
 use crate::storage::wal::{WalLimits, WalWriter};
 use crate::storage::{ClusterId, Identity};
 use crate::tree::{NodeImage, StoredStat, TreeReader};
-use crate::watches::{INTEREST_SLOTS, InterestCounts, InterestTable, PathHasher, WatchTable};
+use crate::watches::{InterestCounts, InterestTable, PathHasher, WatchTable};
 use crate::wire::Acl;
 
 /// Why there is no server.
@@ -197,11 +197,17 @@ pub fn start(
         },
         shared.clone(),
     );
-    let disk = disk.map_err(|error| StartError::Thread(error.to_string()))?;
+    let mut disk = disk.map_err(|error| StartError::Thread(error.to_string()))?;
+    // What recovery prepared is opened here; later segments come from the disk shard with their descriptor.
+    if let Some(segment) = state.wal.prepared().map(|prepared| prepared.segment) {
+        let fd = dirs.log().open_segment(segment, self_test.method);
+        disk.put_file(segment, fd.map_err(|source| StartError::System { what: "opening the log", source })?);
+    }
     let listener = bind(config, addresses)?;
     facts.address = listener.as_ref().map(|(_, address)| *address);
     let settings = Arc::new(settings(config, version, &facts, &placement));
-    let sequencer = launch(config, state, settings, &shared, disk, &dirs, &self_test, &placement, clock, listener)?;
+    let sequencer =
+        launch(config, state, settings, &shared, disk, &dirs, &self_test, &placement, clock, listener)?;
     Ok(Running { facts, shared, sequencer })
 }
 
@@ -288,9 +294,9 @@ fn build(
                 sessions.insert(session, timeout_ms);
             }
             for node in part.nodes() {
-                let acl = acls
-                    .binary_search_by_key(&node.acl, |(number, _)| *number)
-                    .map_err(|_| failed(format!("snapshot {base} names ACL list {} and lacks it", node.acl)))?;
+                let acl = acls.binary_search_by_key(&node.acl, |(number, _)| *number).map_err(|_| {
+                    failed(format!("snapshot {base} names ACL list {} and lacks it", node.acl))
+                })?;
                 loaded.node(node.path, node.owner);
                 let image = NodeImage {
                     path: node.path,
@@ -384,8 +390,9 @@ fn launch(
     let count = placement.shards.len();
     let registry = Arc::new(Registry::new());
     let loads: Arc<Vec<AtomicUsize>> = Arc::new((0..count).map(|_| AtomicUsize::new(0)).collect());
-    let random = sys::random().map_err(|source| StartError::System { what: "drawing random numbers", source })?;
-    let interest = Arc::new(InterestTable::new(INTEREST_SLOTS, PathHasher::new(random[0])));
+    let random =
+        sys::random().map_err(|source| StartError::System { what: "drawing random numbers", source })?;
+    let interest = Arc::new(InterestTable::new(limits::INTEREST_SLOTS, PathHasher::new(random[0])));
     let mut links = Vec::new();
     let mut handover_ends = Vec::new();
     let mut shard_starts = Vec::new();
@@ -426,7 +433,8 @@ fn launch(
         };
         shard_starts.push((start, parts));
     }
-    let sequencer = spawn_sequencer(config, state, links, interest, disk, dirs, self_test, placement, &clock, shared)?;
+    let sequencer =
+        spawn_sequencer(config, state, links, interest, disk, dirs, self_test, placement, &clock, shared)?;
     let mut accept = listener.map(|(listener, _)| {
         let limits = AcceptLimits {
             per_address: config.net.connections_per_address_max,
@@ -462,7 +470,8 @@ fn spawn_sequencer(
     clock: &Clock,
     shared: &Arc<Shared>,
 ) -> Result<std::thread::JoinHandle<()>, StartError> {
-    let random = sys::random().map_err(|source| StartError::System { what: "drawing random numbers", source })?;
+    let random =
+        sys::random().map_err(|source| StartError::System { what: "drawing random numbers", source })?;
     let log_file = match state.wal.active() {
         Some(active) => {
             let fd = dirs.log().open_segment(active.segment, self_test.method);
@@ -471,8 +480,11 @@ fn spawn_sequencer(
         }
         None => None,
     };
-    let since =
-        SinceSnapshot { txns: state.replayed, log_bytes: state.wal.log_bytes(), snapshot_bytes: state.snapshot_bytes };
+    let since = SinceSnapshot {
+        txns: state.replayed,
+        log_bytes: state.wal.log_bytes(),
+        snapshot_bytes: state.snapshot_bytes,
+    };
     let start = Start {
         pipeline: state.pipeline,
         wal: state.wal,

@@ -128,8 +128,16 @@ mod tests {
     #[test]
     fn a_proposal_commits_when_its_own_flush_has_ended_and_not_before() {
         let mut peer = Peer::alone(Zxid::ZERO);
-        check(&mut peer, submitted(1), &[Action::Append { zxid: Zxid(1), payload: Rc::from(1i64.to_be_bytes()) }]);
-        check(&mut peer, submitted(2), &[Action::Append { zxid: Zxid(2), payload: Rc::from(2i64.to_be_bytes()) }]);
+        check(
+            &mut peer,
+            submitted(1),
+            &[Action::Append { zxid: Zxid(1), payload: Rc::from(1i64.to_be_bytes()) }],
+        );
+        check(
+            &mut peer,
+            submitted(2),
+            &[Action::Append { zxid: Zxid(2), payload: Rc::from(2i64.to_be_bytes()) }],
+        );
         assert_eq!(peer.committed(), Zxid::ZERO);
         check(&mut peer, Event::Flushed(Zxid(1)), &[Action::Commit(Zxid(1))]);
         check(&mut peer, Event::Flushed(Zxid(1)), &[]);
