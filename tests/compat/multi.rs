@@ -4,7 +4,7 @@
 use super::create::see_a_container_go;
 use super::{DEFAULT, QUIET, RICH, line};
 use crate::support::client::{
-    CHILDREN_CHANGED, CREATED, DATA_CHANGED, DELETED, Entry, Part, body, err, flags, op,
+    CHILDREN_CHANGED, CREATED, DATA_CHANGED, DELETED, Entry, Part, body, entries, err, flags, op,
 };
 use crate::support::jute::{ALL, READ, open, out, world};
 
@@ -249,12 +249,17 @@ line!(c143_multi_read_sets_no_watch, DEFAULT, |s| {
 
 line!(c144_multi_read_has_no_writes, DEFAULT, |s| {
     let mut client = s.open();
-    for parts in [vec![Part::create(s.path("a"), b"", 0)], vec![Part::get("/", false), Part::check("/", -1)]]
-    {
-        client.call(op::MULTI_READ, &body::multi(&parts)).expect_header(err::MARSHALLING);
-    }
-    let null = Part(op::GET_DATA, out().null().bool(false).done());
-    client.call(op::MULTI_READ, &body::multi(&[null])).expect_header(err::MARSHALLING);
+    let mixed = [Part::get("/", false), Part::check("/", -1)];
+    client.call(op::MULTI_READ, &body::multi(&mixed)).expect_header(err::MARSHALLING);
+    // Stock 3.9.5 fails these two only while it evaluates them, and sends the results it had by then behind the
+    // error (FinalRequestProcessor.processRequest): the one reply with an error and a body besides sasl.
+    let create = [Part::create(s.path("a"), b"", 0)];
+    let reply = client.call(op::MULTI_READ, &body::multi(&create));
+    assert_eq!((reply.err, entries(&reply.body)), (err::MARSHALLING, vec![]));
+    let null = Part(op::GET_CHILDREN, out().null().bool(false).done());
+    let reply = client.call(op::MULTI_READ, &body::multi(&[Part::get(s.path("missing"), false), null]));
+    println!("{reply:?}");
+    assert_eq!((reply.err, entries(&reply.body)), (err::MARSHALLING, vec![Entry::Error(err::NO_NODE)]));
     assert_eq!(client.exists(s.path("a"), false), Err(err::NO_NODE));
 });
 
