@@ -57,25 +57,32 @@ line!(h02_sessions_and_their_nodes_survive_a_crash, SHORT_TICKS, |s| {
 });
 
 line!(h03_an_outage_longer_than_the_timeout_does_not_end_sessions, SHORT_TICKS, |s| {
-    let mut client = Client::with_timeout(s, 400);
-    client.create_with("/e", b"", &open(), flags::EPHEMERAL).unwrap();
-    let session = client.abandon();
-    s.kill();
-    // The outage itself: the claim is about time that passes while no server runs.
-    std::thread::sleep(Duration::from_millis(3 * 400));
-    s.restart().unwrap_or_else(|reason| panic!("{reason}"));
-    // From the restart on the session has its 400 ms again, of which the launcher's own look at the new server takes
-    // a few. It is asked for at once; should this thread have been kept from it longer, the answer says nothing.
-    let restarted = Instant::now();
-    match Client::greet(s, &Hello::renewal(&session)) {
-        Some(mut client) => {
-            assert_eq!(client.exists("/e", false).unwrap().ephemeral_owner, session.id);
-            client.close();
+    const TIMEOUT: Duration = Duration::from_millis(1_500);
+    let survives_an_outage = || {
+        let mut client = Client::with_timeout(s, TIMEOUT.as_millis() as i32);
+        client.create_with("/e", b"", &open(), flags::EPHEMERAL).unwrap();
+        let session = client.abandon();
+        s.kill();
+        // The outage itself: the claim is about time that passes while no server runs.
+        std::thread::sleep(TIMEOUT + TIMEOUT / 2);
+        // From its start on the server owes the session another timeout.
+        let restarting = Instant::now();
+        s.restart().unwrap_or_else(|reason| panic!("{reason}"));
+        match Client::greet(s, &Hello::renewal(&session)) {
+            Some(mut client) => {
+                assert_eq!(client.exists("/e", false).unwrap().ephemeral_owner, session.id);
+                client.close();
+                true
+            }
+            None => {
+                let elapsed = restarting.elapsed();
+                assert!(elapsed >= TIMEOUT, "refused {elapsed:?} after the server was started again");
+                false
+            }
         }
-        None => {
-            assert!(restarted.elapsed() > Duration::from_millis(100), "refused at once after the restart")
-        }
-    }
+    };
+    // A start that took as long as the session lives proves nothing and is made again.
+    assert!((0..5).any(|_| survives_an_outage()), "no start took less than {TIMEOUT:?}");
 });
 
 line!(h04_set_watches_catches_up_after_a_crash, SHORT_TICKS, |s| {

@@ -27,9 +27,13 @@ pub enum Got {
 
 impl Raw {
     pub fn connect(address: SocketAddr) -> Raw {
-        let stream = TcpStream::connect(address).expect("connect");
+        Raw::try_connect(address).expect("connect")
+    }
+
+    pub fn try_connect(address: SocketAddr) -> std::io::Result<Raw> {
+        let stream = TcpStream::connect(address)?;
         stream.set_nodelay(true).expect("nodelay");
-        Raw { stream, input: Vec::new(), taken: 0 }
+        Ok(Raw { stream, input: Vec::new(), taken: 0 })
     }
 
     /// Sends bytes as they are. A server that has closed already is not an error here: reading tells.
@@ -73,12 +77,17 @@ impl Raw {
     /// # Panics
     /// When the server keeps the connection open past [`PATIENCE`].
     pub fn rest(&mut self) -> Vec<u8> {
-        let deadline = Instant::now() + PATIENCE;
+        self.rest_within(PATIENCE).unwrap_or_else(|| panic!("the server did not close within {PATIENCE:?}"))
+    }
+
+    /// As [`Raw::rest`]; `None` when the server keeps the connection open past `wait`.
+    pub fn rest_within(&mut self, wait: Duration) -> Option<Vec<u8>> {
+        let deadline = Instant::now() + wait;
         loop {
             match self.fill(deadline) {
                 Fill::Bytes => {}
-                Fill::Closed => return self.input.split_off(self.taken),
-                Fill::Late => panic!("the server did not close within {PATIENCE:?}"),
+                Fill::Closed => return Some(self.input.split_off(self.taken)),
+                Fill::Late => return None,
             }
         }
     }
