@@ -15,7 +15,7 @@ use crate::support::jute::{In, STAT_BYTES, out};
 use crate::support::raw::{Hello, Raw, Session, shake};
 use crate::support::server::{Kind, Server, Setup};
 use crate::support::stock;
-use std::collections::{HashMap, VecDeque};
+use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::time::Instant;
 
 /// Both servers: TTL nodes allowed, and no sweep that would take zxids at its own times.
@@ -73,6 +73,7 @@ fn compare(kinds: [Kind; 2], ops: usize, plant: Option<usize>) -> Result<(), Str
     let mut program = Program::new(seed);
     let mut history = VecDeque::new();
     let (began, mut done, mut replies, mut events) = (Instant::now(), 0, 0, 0);
+    let mut errors: BTreeMap<i32, usize> = BTreeMap::new();
     let mut next_xid = 1;
     for step_number in 0.. {
         if done >= ops {
@@ -91,8 +92,9 @@ fn compare(kinds: [Kind; 2], ops: usize, plant: Option<usize>) -> Result<(), Str
         next_xid += step.ops() as i32;
         for (place, (left, right)) in answers[0].iter().zip(&answers[1]).enumerate() {
             match left {
-                (_, Item::Reply { zxid, .. }) => {
+                (_, Item::Reply { zxid, err, .. }) => {
                     replies += 1;
+                    *errors.entry(*err).or_default() += 1;
                     program.zxid = program.zxid.max(*zxid);
                 }
                 (_, Item::Event { .. }) => events += 1,
@@ -112,7 +114,9 @@ fn compare(kinds: [Kind; 2], ops: usize, plant: Option<usize>) -> Result<(), Str
         "{kinds:?}: {done} operations, {replies} replies and {events} events alike in {:?} ({rate:.0}/s)",
         began.elapsed()
     );
+    println!("replies by error: {errors:?}");
     // A program whose requests all fail would agree about nothing of interest.
+    assert!(errors[&0] > replies / 3, "{errors:?}");
     assert!(events > done / 100, "only {events} events in {done} operations");
     Ok(())
 }

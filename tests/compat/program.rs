@@ -4,8 +4,8 @@
 //!
 //! Deliberately not here, because client-protocol §A names them as holes of stock that ringkeeper closes or because
 //! the answer is not a function of the requests' order: createTTL with a mode that has no ttl and a negative ttl,
-//! limits and stats directly under the quota root, stats with text that does not parse, deleteContainer, setACL of the
-//! root in a pipeline, and enforced quotas, which stock checks against what is applied and not what is pending.
+//! limits and stats directly under the quota root, stats with text that does not parse, deleteContainer, anything
+//! pipelined behind a setACL, and enforced quotas, which stock checks against what is applied and not what is pending.
 
 use crate::support::client::{Part, body, flags, op, request};
 use crate::support::jute::{ALL, Acl, READ, WRITE, acl, open, out, world};
@@ -105,8 +105,9 @@ impl Program {
         let step = match self.random.weighted(&[88, 3, 4, 2, 3]) {
             0 => {
                 let count = (1 + self.random.below(BATCH_OPS)).min(self.left_in_chapter);
-                self.left_in_chapter -= count;
-                Step::Batch((0..count).map(|_| self.request()).collect())
+                let batch = self.batch(count);
+                self.left_in_chapter -= batch.len();
+                Step::Batch(batch)
             }
             1 => {
                 // One identity a connection: in which order `auth` expands to several is nobody's promise.
@@ -119,6 +120,17 @@ impl Program {
             _ => Step::Fatal(self.fatal()),
         };
         (session, step)
+    }
+
+    /// Up to `count` requests. A setACL ends the batch: stock checks what is pipelined behind it against the old list
+    /// or the new one, as it happens to be applied by then (PrepRequestProcessor.pRequest2Txn leaves the list of the
+    /// pending record as it was).
+    fn batch(&mut self, count: usize) -> Vec<Request> {
+        let mut batch = Vec::new();
+        while batch.len() < count && batch.last().is_none_or(|last: &Request| last.opcode != op::SET_ACL) {
+            batch.push(self.request());
+        }
+        batch
     }
 
     fn root(&self) -> String {
