@@ -167,7 +167,7 @@ line!(c035_a_closed_session_is_refused, DEFAULT, |s| {
 
 line!(c036_an_expired_session_is_refused, RICH, |s| {
     let mut witness = s.open();
-    let mut client = s.open_with(400);
+    let mut client = s.open_with(1_500);
     let path = s.path("a");
     client.create_with(&path, b"", &crate::support::jute::open(), flags::EPHEMERAL).unwrap();
     witness.exists(&path, true).unwrap();

@@ -143,8 +143,8 @@ impl Program {
         match self.random.below(100) {
             0..=86 => {
                 for _ in 0..*self.random.pick(&[1, 1, 1, 2, 2, 3]) {
-                    path.push('/');
-                    path.push_str(*self.random.pick(&["a", "b", "c", "ab", "d"]));
+                    let name: &&str = self.random.pick(&["/a", "/b", "/c", "/ab", "/d"]);
+                    path.push_str(name);
                 }
             }
             87..=91 => path.push_str(&format!("/n-{:010}", self.random.below(8))),

@@ -402,7 +402,7 @@ line!(c173_an_event_needs_read, DEFAULT, |s| {
 
 line!(c174_the_end_of_a_session_is_told, RICH, |s| {
     let mut client = s.open();
-    let mut mortal = s.open_with(400);
+    let mut mortal = s.open_with(1_500);
     for path in [s.path("p"), s.path("q")] {
         client.create(&path, b"").unwrap();
         mortal.create_with(format!("{path}/e"), b"", &open(), flags::EPHEMERAL).unwrap();
