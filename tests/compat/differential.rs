@@ -8,11 +8,13 @@
 //! session go, and the zxid of a reply to a write that could not be decoded (client-protocol §A).
 //!
 //! `RINGKEEPER_DIFF_OPS` (default 100000) and `RINGKEEPER_DIFF_SEED` choose length and program; the seed is printed.
+//! `RINGKEEPER_DIFF_SHRINK=1` looks for a shorter program after a difference.
 
-use super::program::{Program, Request, SESSIONS, Step};
+use super::program::{Program, SESSIONS, Step};
+use crate::support::PATIENCE;
 use crate::support::client::{Incoming, err, op, request};
 use crate::support::jute::{In, STAT_BYTES, out};
-use crate::support::raw::{Hello, Raw, Session, shake};
+use crate::support::raw::{Got, Hello, Raw, Session, shake};
 use crate::support::server::{Kind, Server, Setup};
 use crate::support::stock;
 use std::collections::{BTreeMap, HashMap, VecDeque};
@@ -60,7 +62,7 @@ fn number(name: &str, default: u64) -> u64 {
 /// before that step.
 ///
 /// # Errors
-/// What differed first, and what led to it.
+/// What differed first, and what led to it; the shortest program found that still differs, if that was asked for.
 fn compare(kinds: [Kind; 2], ops: usize, plant: Option<usize>) -> Result<(), String> {
     if stock::is_hermetic() {
         println!("hermetic run: there is no stock to compare with");
@@ -69,47 +71,33 @@ fn compare(kinds: [Kind; 2], ops: usize, plant: Option<usize>) -> Result<(), Str
     // A new program each run finds more than the same one each run; a failure names its seed.
     let seed = number("RINGKEEPER_DIFF_SEED", u64::from(std::process::id()) * 1_000_003);
     println!("seed {seed}: RINGKEEPER_DIFF_SEED={seed} RINGKEEPER_DIFF_OPS={ops} runs it again");
-    let servers = kinds.map(|kind| Server::start(kind, SETUP).unwrap_or_else(|reason| panic!("{reason}")));
-    let mut sides = [Side::new(&servers[0]), Side::new(&servers[1])];
+    let mut pair = Pair::new(kinds);
+    let mut servers = [&pair.servers[0], &pair.servers[1]].map(Side::new);
     let mut program = Program::new(seed);
-    let mut history = VecDeque::new();
-    let (began, mut done, mut replies, mut events) = (Instant::now(), 0, 0, 0);
-    let mut errors: BTreeMap<i32, usize> = BTreeMap::new();
-    let mut next_xid = 1;
-    for step_number in 0.. {
-        if done >= ops {
-            break;
-        }
-        if plant == Some(step_number) {
-            sides[1].plant();
+    let mut history = History(VecDeque::new());
+    let mut all = Vec::new();
+    let (began, mut done) = (Instant::now(), 0);
+    let mut tally = Tally::default();
+    while done < ops {
+        if plant == Some(all.len()) {
+            servers[1].plant();
         }
         let (session, step) = program.step();
-        remember(&mut history, session, &step, next_xid);
+        let differs = take_step(&mut servers, session, &step, done as i32 + 1, &mut history, &mut tally);
         done += step.ops();
-        // Both servers have the requests before either is waited for.
-        sides.iter_mut().for_each(|side| side.send(session, &step, next_xid));
-        let [ours, theirs] = &mut sides;
-        let answers = [ours.receive(session, &step, next_xid), theirs.receive(session, &step, next_xid)];
-        next_xid += step.ops() as i32;
-        for (place, (left, right)) in answers[0].iter().zip(&answers[1]).enumerate() {
-            match left {
-                (_, Item::Reply { zxid, err, .. }) => {
-                    replies += 1;
-                    *errors.entry(*err).or_default() += 1;
-                    program.zxid = program.zxid.max(*zxid);
-                }
-                (_, Item::Event { .. }) => events += 1,
-                _ => {}
+        program.zxid = tally.zxid;
+        all.push((session, step));
+        if let Err(difference) = differs {
+            let mut text = format!("the servers differ at step {} of seed {seed}.\n{difference}", all.len());
+            if number("RINGKEEPER_DIFF_SHRINK", 0) > 0 {
+                drop(servers);
+                pair = Pair::new(kinds);
+                text.push_str(&shrunk(&mut pair, kinds, all));
             }
-            if left != right {
-                return Err(report(kinds, seed, step_number, &history, &answers, place));
-            }
-        }
-        if answers[0].len() != answers[1].len() {
-            let place = answers[0].len().min(answers[1].len());
-            return Err(report(kinds, seed, step_number, &history, &answers, place));
+            return Err(text);
         }
     }
+    let Tally { replies, events, errors, .. } = tally;
     let rate = done as f64 / began.elapsed().as_secs_f64();
     println!(
         "{kinds:?}: {done} operations, {replies} replies and {events} events alike in {:?} ({rate:.0}/s)",
@@ -120,6 +108,121 @@ fn compare(kinds: [Kind; 2], ops: usize, plant: Option<usize>) -> Result<(), Str
     assert!(errors[&0] > replies / 3, "{errors:?}");
     assert!(events > done / 100, "only {events} events in {done} operations");
     Ok(())
+}
+
+/// Two servers on empty folders.
+struct Pair {
+    servers: [Server; 2],
+}
+
+impl Pair {
+    fn new(kinds: [Kind; 2]) -> Pair {
+        Pair {
+            servers: kinds.map(|kind| Server::start(kind, SETUP).unwrap_or_else(|reason| panic!("{reason}"))),
+        }
+    }
+}
+
+/// What was alike so far.
+#[derive(Default)]
+struct Tally {
+    zxid: i64,
+    replies: usize,
+    events: usize,
+    errors: BTreeMap<i32, usize>,
+}
+
+/// One step on both servers.
+///
+/// # Errors
+/// The report of a difference.
+fn take_step(
+    sides: &mut [Side<'_>; 2],
+    session: usize,
+    step: &Step,
+    first_xid: i32,
+    history: &mut History,
+    tally: &mut Tally,
+) -> Result<(), String> {
+    history.remember(session, step, first_xid);
+    // Both servers have the requests before either is waited for.
+    sides.iter_mut().for_each(|side| side.send(session, step, first_xid));
+    let kinds = [sides[0].server.kind, sides[1].server.kind];
+    let [first, second] = sides;
+    let answers = [first.receive(session, step, first_xid), second.receive(session, step, first_xid)];
+    for (place, (left, right)) in answers[0].iter().zip(&answers[1]).enumerate() {
+        if left != right {
+            return Err(report(kinds, history, &answers, place));
+        }
+        match &left.1 {
+            Item::Reply { zxid, err, .. } => {
+                tally.replies += 1;
+                *tally.errors.entry(*err).or_default() += 1;
+                tally.zxid = tally.zxid.max(*zxid);
+            }
+            Item::Event { .. } => tally.events += 1,
+            Item::Welcome { .. } | Item::Closed | Item::Silence => {}
+        }
+    }
+    if answers[0].len() != answers[1].len() {
+        let place = answers[0].len().min(answers[1].len());
+        return Err(report(kinds, history, &answers, place));
+    }
+    Ok(())
+}
+
+/// Takes steps out of a program, and then requests out of its batches, as long as the servers still differ. Each
+/// attempt wants empty servers, so this takes minutes and is done when `RINGKEEPER_DIFF_SHRINK=1` asks for it.
+fn shrunk(servers: &mut Pair, kinds: [Kind; 2], mut steps: Vec<(usize, Step)>) -> String {
+    let mut latest = String::new();
+    let mut differs = |steps: &[(usize, Step)]| {
+        *servers = Pair::new(kinds);
+        let mut sides = [&servers.servers[0], &servers.servers[1]].map(Side::new);
+        let (mut history, mut tally) = (History(VecDeque::new()), Tally::default());
+        let mut xid = 1;
+        let difference = steps.iter().find_map(|(session, step)| {
+            let first_xid = xid;
+            xid += step.ops() as i32;
+            take_step(&mut sides, *session, step, first_xid, &mut history, &mut tally).err()
+        });
+        difference.inspect(|difference| latest.clone_from(difference)).is_some()
+    };
+    let mut chunk = steps.len().div_ceil(2);
+    while chunk > 0 {
+        let mut from = 0;
+        while from < steps.len() {
+            let without = [&steps[..from], &steps[(from + chunk).min(steps.len())..]].concat();
+            if differs(&without) {
+                steps = without;
+            } else {
+                from += chunk;
+            }
+        }
+        chunk /= 2;
+    }
+    for place in 0..steps.len() {
+        let Step::Batch(requests) = &steps[place].1 else { continue };
+        let (mut requests, mut chunk) = (requests.clone(), requests.len().div_ceil(2));
+        while chunk > 0 {
+            let mut from = 0;
+            while from < requests.len() {
+                let without = [&requests[..from], &requests[(from + chunk).min(requests.len())..]].concat();
+                let before = std::mem::replace(&mut steps[place].1, Step::Batch(without.clone()));
+                if !without.is_empty() && differs(&steps) {
+                    requests = without;
+                } else {
+                    steps[place].1 = before;
+                    from += chunk;
+                }
+            }
+            chunk /= 2;
+        }
+    }
+    if !differs(&steps) {
+        return "\nOn empty servers the same steps do not differ: it is a matter of time as well.\n"
+            .to_owned();
+    }
+    format!("\nThe shortest program found:\n{steps:#?}\n{latest}")
 }
 
 impl Step {
@@ -147,10 +250,26 @@ struct Link {
 /// What a server sent, with all taken out that may differ.
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord)]
 enum Item {
-    Welcome { timeout: i32, session: i64, bytes: usize },
-    Reply { xid: i32, zxid: i64, err: i32, body: Vec<u8> },
-    Event { zxid: i64, kind: i32, state: i32, path: Vec<u8> },
+    Welcome {
+        timeout: i32,
+        session: i64,
+        bytes: usize,
+    },
+    Reply {
+        xid: i32,
+        zxid: i64,
+        err: i32,
+        body: Vec<u8>,
+    },
+    Event {
+        zxid: i64,
+        kind: i32,
+        state: i32,
+        path: Vec<u8>,
+    },
     Closed,
+    /// Nothing came in the time allowed, and something was due.
+    Silence,
 }
 
 impl std::fmt::Debug for Item {
@@ -166,6 +285,7 @@ impl std::fmt::Debug for Item {
                 write!(f, "event {kind} at {zxid}, state {state}: {}", path.escape_ascii())
             }
             Item::Closed => write!(f, "closed"),
+            Item::Silence => write!(f, "silence"),
         }
     }
 }
@@ -274,9 +394,16 @@ impl<'a> Side<'a> {
         let mut items = Vec::new();
         for opcode in opcodes {
             loop {
-                let Some(frame) = self.links[session].raw.frame() else {
-                    items.push(Item::Closed);
-                    return items;
+                let frame = match self.links[session].raw.frame_within(PATIENCE) {
+                    Got::Frame(frame) => frame,
+                    Got::Closed => {
+                        items.push(Item::Closed);
+                        return items;
+                    }
+                    Got::Nothing => {
+                        items.push(Item::Silence);
+                        return items;
+                    }
                 };
                 let item = self.normalised(opcode, &frame);
                 let is_reply = matches!(item, Item::Reply { .. });
@@ -383,34 +510,41 @@ impl<'a> Side<'a> {
     }
 }
 
-fn remember(history: &mut VecDeque<String>, session: usize, step: &Step, first_xid: i32) {
-    let mut keep = |line: String| {
-        if history.len() == HISTORY {
-            history.pop_front();
-        }
-        history.push_back(format!("session {session}: {line}"));
-    };
-    match step {
-        Step::Batch(requests) => {
-            for (Request { opcode, body }, xid) in requests.iter().zip(first_xid..) {
-                let body = &body[..body.len().min(300)];
-                keep(format!("xid {xid} opcode {opcode} {}", body.escape_ascii()));
+/// The latest requests, for whoever has to explain a difference; told also when a test ends in a panic.
+struct History(VecDeque<String>);
+
+impl History {
+    fn remember(&mut self, session: usize, step: &Step, first_xid: i32) {
+        match step {
+            Step::Batch(requests) => {
+                for (request, xid) in requests.iter().zip(first_xid..) {
+                    self.keep(format!("session {session}: xid {xid} {request:?}"));
+                }
             }
+            other => self.keep(format!("session {session}: {other:?}")),
         }
-        other => keep(format!("{other:?}")),
+    }
+
+    fn keep(&mut self, line: String) {
+        if self.0.len() == HISTORY {
+            self.0.pop_front();
+        }
+        self.0.push_back(line);
     }
 }
 
-fn report(
-    kinds: [Kind; 2],
-    seed: u64,
-    step: usize,
-    history: &VecDeque<String>,
-    answers: &[Answers; 2],
-    place: usize,
-) -> String {
-    let mut text = format!("the servers differ at step {step} of seed {seed}. The latest requests:\n");
-    history.iter().for_each(|line| text.push_str(&format!("  {line}\n")));
+impl Drop for History {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            println!("the latest requests:");
+            self.0.iter().for_each(|line| println!("  {line}"));
+        }
+    }
+}
+
+fn report(kinds: [Kind; 2], history: &History, answers: &[Answers; 2], place: usize) -> String {
+    let mut text = "The latest requests:\n".to_owned();
+    history.0.iter().for_each(|line| text.push_str(&format!("  {line}\n")));
     text.push_str("What both said before:\n");
     for (session, item) in &answers[0][place.saturating_sub(5)..place] {
         text.push_str(&format!("  session {session}: {item:?}\n"));

@@ -4,10 +4,23 @@
 use super::{DEFAULT, line};
 use crate::support::client::{DATA_CHANGED, body, err, flags, op, request};
 use crate::support::jute::{ALL, acl, open, out, world};
-use crate::support::raw::Raw;
+use crate::support::raw::{Hello, Raw, frame};
 
 /// The longest frame a server takes, bytes: stock's default `jute.maxbuffer`.
 const FRAME_BYTES_MAX: usize = 1_048_575;
+
+#[test]
+fn these_tests_send_the_bytes_of_the_specification() {
+    let hex = |bytes: Vec<u8>| bytes.iter().map(|byte| format!("{byte:02x}")).collect::<String>();
+    // Client-protocol §2.6.
+    let zeros = "00".repeat(16);
+    let hello = format!("0000002d000000000000000000000000000075300000000000000000000000{}{zeros}00", "10");
+    assert_eq!(hex(frame(&Hello::default().body())), hello);
+    assert_eq!(hex(request(-2, op::PING, &[])), "00000008fffffffe0000000b");
+    let create = "000000320000000100000001000000022f610000000178000000010000001f00000005776f726c6400000006616e796f6e6500000000";
+    assert_eq!(hex(request(1, op::CREATE, &body::create("/a", Some(b"x"), &open(), 0))), create);
+    assert_eq!(hex(request(7, op::CLOSE_SESSION, &[])), "0000000800000007fffffff5");
+}
 
 line!(c001_the_frame_limit_is_1048575, DEFAULT, |s| {
     let mut client = s.open();

@@ -22,10 +22,16 @@ const BATCH_OPS: usize = 80;
 /// A long time to live, ms: 17 years.
 const TTL: i64 = 1 << 39;
 
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 pub(super) struct Request {
     pub opcode: i32,
     pub body: Vec<u8>,
+}
+
+impl std::fmt::Debug for Request {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "opcode {} {}", self.opcode, self.body[..self.body.len().min(300)].escape_ascii())
+    }
 }
 
 #[derive(Clone, Debug)]
