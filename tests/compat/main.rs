@@ -25,6 +25,7 @@ mod program;
 mod quotas;
 mod replies;
 mod sessions;
+mod side;
 mod stat;
 mod watches;
 
