@@ -2,7 +2,8 @@
 // Whatever fails here is a test that fails; the panic's place is the message.
 #![allow(clippy::unwrap_used)]
 //! The conformance checklist of client-protocol §11, a test a line, each run against stock ZooKeeper 3.9.5 and
-//! against ringkeeper; then habits of real clients, and random programs whose answers are compared byte by byte.
+//! against ringkeeper; then habits of real clients, what stock gets wrong and ringkeeper does not (hazards), and random
+//! programs whose answers are compared byte by byte.
 //!
 //! `cNNN_...::stock` proves the test: it shows that stock does what the line says, or what the test says in its place
 //! where 3.9.5 differs. `cNNN_...::ringkeeper` is the same body. Tests share servers (one process a configuration)
@@ -20,6 +21,7 @@ mod differential;
 mod framing;
 mod habits;
 mod handshake;
+mod hazards;
 mod multi;
 mod program;
 mod quotas;
