@@ -66,8 +66,8 @@ def four_letter_word(host, port, word, seconds=5.0):
         return ""
 
 
-def is_serving(host, port):
-    return four_letter_word(host, port, "srvr").startswith("Zookeeper version")
+def is_serving(host, port, seconds=5.0):
+    return four_letter_word(host, port, "srvr", seconds).startswith("Zookeeper version")
 
 
 def stock_jars():
@@ -136,11 +136,10 @@ class Server:
         assert self.process is None, "this server runs already"
         begun = time.monotonic()
         with open(self.log_path, "ab") as log:
-            self.process = subprocess.Popen(
-                self.arguments(), stdin=subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=True
-            )
-        # There is no event to wait for that both servers give; the port is asked until it answers.
-        while not is_serving(self.host, self.port):
+            self.process = subprocess.Popen(self.arguments(), stdin=subprocess.DEVNULL, stdout=log, stderr=log)
+        # There is no event to wait for that both servers give; the port is asked until it answers. The patience for one
+        # answer is short, because stock accepts connections before it has loaded its data, and then forgets them.
+        while not is_serving(self.host, self.port, seconds=0.25):
             if self.process.poll() is not None:
                 code = self.process.returncode
                 self.process = None
