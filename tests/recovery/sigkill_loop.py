@@ -24,6 +24,7 @@ import argparse
 import pathlib
 import random
 import shutil
+import signal
 import statistics
 import sys
 import tempfile
@@ -444,4 +445,6 @@ def main():
 
 
 if __name__ == "__main__":
+    # Stopped by `timeout` or by hand: the server must not be left behind.
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
     main()
