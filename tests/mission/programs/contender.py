@@ -20,26 +20,36 @@ def main(address, lock, hold=""):
     say("queued", me)
     bell = Bell()
     events = 0
+
+    def told(event):
+        nonlocal events
+        # kazoo calls watchers when the connection goes, too; those have no path and are not the lock's doing.
+        events += event.path is not None
+        bell.ring()
+
     while True:
-        queue = sorted(client.get_children(lock))
+        queue = sorted(client.retry(client.get_children, lock))
         if queue[0] == me:
             break
         before = queue[queue.index(me) - 1]
-        if client.exists(f"{lock}/{before}", watch=bell.ring):
+        if client.retry(client.exists, f"{lock}/{before}", watch=told):
             bell.wait()
-            events += 1
     try:
-        _, stat = client.create(f"{lock}-holder", me.encode(), ephemeral=True, include_data=True)
+        client.retry(client.create, f"{lock}-holder", me.encode(), ephemeral=True)
     except NodeExistsError:
-        say("VIOLATION", me, client.get(f"{lock}-holder"))
+        # One's own, when the answer to the first try was lost.
+        pass
+    holder, stat = client.retry(client.get, f"{lock}-holder")
+    if holder.decode() != me:
+        say("VIOLATION", me, holder)
         return
     say("held", me, stat.czxid)
     if hold == "hold":
         while True:
             bell.wait()
-    client.delete(f"{lock}-holder")
+    client.retry(client.delete, f"{lock}-holder")
     say("events", events)
-    client.delete(f"{lock}/{me}")
+    client.retry(client.delete, f"{lock}/{me}")
     say("released", me)
     client.stop()
 
