@@ -2,9 +2,11 @@
 //! Where stock ZooKeeper 3.9.5 comes from: `RINGKEEPER_STOCK_CLASSPATH`, or a folder of the user's cache that
 //! `tests/support/fetch_stock` fills once.
 
-use std::path::PathBuf;
 use std::process::Command;
 use std::sync::OnceLock;
+
+/// Where stock finds logback.xml.
+const LOGBACK: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/compat/clients/kazoo");
 
 /// Set to 1, only ringkeeper is tested. Without it a machine that cannot get stock fails its tests, rather than
 /// report a comparison that never took place.
@@ -22,26 +24,17 @@ fn find() -> Result<String, String> {
     if let Some(given) = std::env::var_os("RINGKEEPER_STOCK_CLASSPATH") {
         return given.into_string().map_err(|_| "RINGKEEPER_STOCK_CLASSPATH is not text".to_owned());
     }
-    let cache = match (std::env::var_os("XDG_CACHE_HOME"), std::env::var_os("HOME")) {
-        (Some(cache), _) => PathBuf::from(cache),
-        (None, Some(home)) => PathBuf::from(home).join(".cache"),
-        (None, None) => {
-            return Err("neither XDG_CACHE_HOME nor HOME is set: no place for stock's jars".to_owned());
-        }
-    };
-    let folder = cache.join("ringkeeper-tests").join("stock-3.9.5");
-    if !folder.join("lib").join("complete").exists() {
-        let script = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/support/fetch_stock");
-        let run = Command::new(script).arg(&folder).output().map_err(|error| format!("{script}: {error}"))?;
-        if !run.status.success() {
-            let said = String::from_utf8_lossy(&run.stderr);
-            return Err(format!(
-                "stock ZooKeeper 3.9.5 cannot be had, and these tests compare with it \
-                 (RINGKEEPER_HERMETIC=1 tests ringkeeper alone): {said}"
-            ));
-        }
+    let script = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/support/fetch_stock");
+    let run = Command::new(script).output().map_err(|error| format!("{script}: {error}"))?;
+    let said = String::from_utf8_lossy(&run.stdout);
+    // The last line it prints is the folder of the jars.
+    match said.lines().last() {
+        // In front, the folder that holds logback.xml.
+        Some(folder) if run.status.success() => Ok(format!("{LOGBACK}:{folder}/*")),
+        _ => Err(format!(
+            "stock ZooKeeper 3.9.5 cannot be had, and these tests compare with it \
+             (RINGKEEPER_HERMETIC=1 tests ringkeeper alone): {}",
+            String::from_utf8_lossy(&run.stderr)
+        )),
     }
-    // The folder itself comes first: it holds logback.xml.
-    let lib = folder.join("lib");
-    Ok(format!("{0}:{0}/*", lib.display()))
 }

@@ -1,0 +1,380 @@
+#!/usr/bin/env python3
+"""The statements of the mission that are whole programs: masters, workers, clients, contenders and members in processes of
+their own, on kazoo, started and killed from here.
+
+    tests/mission/run_programs.py [--server stock|ringkeeper] [PATTERN…]
+    tests/mission/run_programs.py --connect HOST:PORT        a server that runs already (the one that is killed is left out)
+
+Run by a Python that has kazoo (tests/support/fetch_kazoo prints where). One line for each statement, its number first in
+the name, and the count at the end.
+"""
+
+import argparse
+import contextlib
+import os
+import pathlib
+import queue
+import re
+import signal
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+import traceback
+
+HERE = pathlib.Path(__file__).resolve().parent
+sys.path.insert(0, str(HERE.parent / "support"))
+sys.path.insert(0, str(HERE / "programs"))
+from common import connect  # noqa: E402
+from proxy import Proxy  # noqa: E402
+from server import Server  # noqa: E402
+
+TICK_MS = 500
+PATIENCE = 60.0
+# Room for a busy machine, beyond what the statement allows.
+SLACK = 5.0
+
+
+class Program:
+    """A process of its own that says lines; what it said is kept."""
+
+    def __init__(self, name, *arguments):
+        self.title = " ".join((name, *arguments[2:]))
+        self.lines = []
+        self._arrived = threading.Condition()
+        self.process = subprocess.Popen(
+            [sys.executable, "-u", str(HERE / "programs" / f"{name}.py"), *arguments],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+        )
+        threading.Thread(target=self._read, daemon=True).start()
+
+    def _read(self):
+        for line in self.process.stdout:
+            with self._arrived:
+                self.lines.append(line.rstrip("\n"))
+                self._arrived.notify_all()
+        with self._arrived:
+            self.lines.append("(ended)")
+            self._arrived.notify_all()
+
+    def said(self, word):
+        return [line for line in self.lines if line.split(" ")[0] == word]
+
+    def expect(self, word, count=1, seconds=PATIENCE):
+        """Waits until the program has said the word so often; returns those lines."""
+        with self._arrived:
+            came = self._arrived.wait_for(lambda: len(self.said(word)) >= count or self.ended(), seconds)
+        if not came or len(self.said(word)) < count:
+            raise AssertionError(f"{self.title} never said `{word}` {count} times; it said {self.lines[-12:]}")
+        return self.said(word)
+
+    def ended(self):
+        return self.lines[-1:] == ["(ended)"]
+
+    def kill(self):
+        self.process.kill()
+        self.process.wait()
+
+    def signal(self, number):
+        self.process.send_signal(number)
+
+
+class Stage:
+    """A folder on the server, a client to look at it, and the programs that play in it."""
+
+    def __init__(self, address, name, server):
+        self.address, self.server = address, server
+        self.client = connect(address, timeout=8.0, announce=False)
+        self.root = self.client.create(f"/{name}-", b"", sequence=True)
+        self.programs = []
+
+    def start(self, name, *arguments):
+        program = Program(name, self.address, *arguments)
+        self.programs.append(program)
+        return program
+
+    def close(self):
+        for program in self.programs:
+            program.kill()
+        self.client.stop()
+
+    def children(self, path):
+        return sorted(self.client.retry(self.client.get_children, f"{self.root}/{path}"))
+
+    def eventually(self, what, condition, seconds=PATIENCE):
+        deadline = time.monotonic() + seconds
+        while not condition():
+            if time.monotonic() > deadline:
+                ended = [f"{program.title}: {program.lines[-3:]}" for program in self.programs if program.ended()]
+                raise AssertionError(f"never came: {what}; ended meanwhile: {ended}")
+            time.sleep(0.01)
+
+
+def play(stage, masters, workers):
+    """Builds the tree of master.py and starts masters and workers. Returns them, the elected master first."""
+    for folder in ("workers", "tasks", "assign", "partial", "status", "term"):
+        stage.client.ensure_path(f"{stage.root}/{folder}")
+    cast = [stage.start("master", stage.root, f"m{number}") for number in range(masters)]
+    stage.eventually("a master", lambda: any(master.said("elected") for master in cast))
+    elected = [master for master in cast if master.said("elected")]
+    check_equal(1, len(elected), "masters")
+    standbys = [master for master in cast if master is not elected[0]]
+    for master in standbys:
+        master.expect("standby")
+    hands = [stage.start("worker", stage.root, f"w{number}") for number in range(workers)]
+    for worker in hands:
+        worker.expect("ready")
+    return elected + standbys, hands
+
+
+def check_results(clients, first, count):
+    """Each client was told the square of each of its numbers, once."""
+    for offset, client in enumerate(clients):
+        client.expect("finished")
+        numbers = range(first + offset * count, first + (offset + 1) * count)
+        check_equal(sorted(f"result {n} {n * n}" for n in numbers), sorted(client.said("result")), client.title)
+
+
+def check_nothing_left(stage, tasks):
+    """Every task has one result; none waits, none is assigned, no half-done work lies about."""
+    check_equal(tasks, len(stage.children("status")), "results")
+    check_equal([], stage.children("tasks"), "waiting tasks")
+    check_equal([], stage.children("partial"), "partial results")
+    for worker in stage.children("assign"):
+        check_equal([], stage.children(f"assign/{worker}"), f"tasks of {worker}")
+
+
+def check_equal(expected, got, what):
+    if expected != got:
+        raise AssertionError(f"{what}: expected {expected}, got {got}")
+
+
+def next_master(stage, masters):
+    stage.eventually("the next master", lambda: any(master.said("elected") for master in masters))
+    return next(master for master in masters if master.said("elected"))
+
+
+def m02_masters_workers_and_clients(stage):
+    masters, workers = play(stage, masters=3, workers=4)
+    clients = [stage.start("client", stage.root, str(first), "10") for first in (0, 10)]
+    check_results(clients, first=0, count=10)
+    check_nothing_left(stage, 20)
+    check_equal(1, sum(len(master.said("elected")) for master in masters), "elections")
+    check_equal(20, sum(len(worker.said("done")) for worker in workers), "tasks done")
+    check_equal(4, sum(1 for worker in workers if worker.said("done")), "workers that did something")
+
+
+def m03_master_is_killed_and_a_standby_recovers_from_the_tree(stage):
+    masters, _ = play(stage, masters=3, workers=2)
+    # Each of the two workers holds half of its tasks back, so that there is state to recover.
+    holder = stage.start("worker", stage.root, "holder", "hold")
+    holder.expect("ready")
+    clients = [stage.start("client", stage.root, str(first), "20") for first in (0, 20)]
+    holder.expect("working")
+    assigned_to_holder = len(stage.children("assign/holder"))
+    if assigned_to_holder == 0:
+        raise AssertionError("nothing is assigned, so there is nothing to recover")
+    for alive in (2, 1):
+        killed = masters.pop(0)
+        killed.kill()
+        elected = next_master(stage, masters)
+        masters.remove(elected)
+        masters.insert(0, elected)
+        recovered = int(elected.expect("recovered")[0].split()[1])
+        if recovered < 1:
+            raise AssertionError(f"with {alive} masters left, the new one found no assigned task in the tree")
+    # The last master sees the holder die, and gives its tasks to others.
+    holder.kill()
+    check_results(clients, first=0, count=20)
+    check_nothing_left(stage, 40)
+
+
+def m04_killed_worker_loses_its_task_to_another(stage):
+    masters, workers = play(stage, masters=1, workers=0)
+    holder = stage.start("worker", stage.root, "holder", "hold")
+    holder.expect("ready")
+    client = stage.start("client", stage.root, "7", "1")
+    task = holder.expect("working")[0].split()[1]
+    check_equal([task], stage.children("partial"), "partial results")
+    other = stage.start("worker", stage.root, "other")
+    other.expect("ready")
+    holder.kill()
+    check_equal([f"reassigned {task} holder"], masters[0].expect("reassigned"), "what the master did")
+    check_results([client], first=7, count=1)
+    check_equal([f"done {task}"], other.said("done"), "what the other did")
+    check_nothing_left(stage, 1)
+
+
+def m06_group_membership_is_true_within_the_time_out(stage):
+    group = stage.client.create(f"{stage.root}/group", b"")
+    members = {f"member{number}": stage.start("member", group, f"member{number}") for number in range(8)}
+    for member in members.values():
+        member.expect("joined")
+    check_equal(sorted(members), stage.children("group"), "members")
+    # Who leaves politely is gone when it says so.
+    members["member0"].process.stdin.close()
+    members.pop("member0").expect("left")
+    check_equal(sorted(members), stage.children("group"), "members after one left")
+    # Who is killed is gone after the time-out of 2 s and at most a tick.
+    begun = time.monotonic()
+    for name in ("member1", "member2"):
+        members.pop(name).kill()
+    stage.eventually("the end of the killed", lambda: stage.children("group") == sorted(members))
+    took = time.monotonic() - begun
+    print(f"    killed members were gone after {took:.2f} s (time-out 2 s, tick {TICK_MS / 1000} s)")
+    if took > 2.0 + TICK_MS / 1000 + SLACK:
+        raise AssertionError(f"killed members were listed for {took:.2f} s")
+    # Who sleeps too long is gone too, is told so when it wakes up, and joins again.
+    sleeper = members["member3"]
+    sleeper.signal(signal.SIGSTOP)
+    stage.eventually("the end of the sleeper", lambda: "member3" not in stage.children("group"))
+    sleeper.signal(signal.SIGCONT)
+    sleeper.expect("lost")
+    sleeper.expect("joined", count=2)
+    check_equal(sorted(members), stage.children("group"), "members at the end")
+
+
+def m07_lock_recipe_fifty_contenders(stage):
+    lock = stage.client.create(f"{stage.root}/lock", b"")
+    holder = stage.start("contender", lock, "hold")
+    holder.expect("held")
+    contenders = [stage.start("contender", lock) for _ in range(49)]
+    stage.eventually("fifty in the queue", lambda: len(stage.children("lock")) == 50, seconds=180)
+    # One in the middle of the queue gives up the hard way; the holder is killed with the lock in its hand.
+    queued = sorted(contenders, key=lambda contender: contender.expect("queued")[0])
+    victim = queued.pop(20)
+    victim.kill()
+    holder.kill()
+    for contender in queued:
+        contender.expect("released", seconds=120)
+    violations = [line for contender in queued for line in contender.said("VIOLATION")]
+    check_equal([], violations, "two holders at once")
+    held = [contender.said("held")[0].split()[1:] for contender in queued]
+    by_time = sorted(held, key=lambda name_and_zxid: int(name_and_zxid[1]))
+    check_equal(48, len(held), "holders")
+    check_equal(sorted(held), by_time, "first come, first served")
+    events = sum(int(contender.said("events")[0].split()[1]) for contender in queued)
+    # One event for each release, and one for the contender that died; a herd would be hundreds.
+    if events > 49:
+        raise AssertionError(f"{events} events for 49 releases and deaths")
+    check_equal([], stage.children("lock"), "the queue at the end")
+
+
+def m18_states_as_kazoo_sees_them(stage):
+    host, port = stage.address.split(":")
+    proxy = Proxy(host, int(port))
+    states = queue.Queue()
+    client = connect(proxy.address, timeout=2.0, announce=False)
+    try:
+        client.add_listener(states.put)
+        session = client.client_id[0]
+        path = client.create(f"{stage.root}/e", b"", ephemeral=True)
+        proxy.cut()
+        check_equal("SUSPENDED", states.get(timeout=30), "after a cut")
+        check_equal("CONNECTED", states.get(timeout=30), "after the return")
+        check_equal(session, client.client_id[0], "session id")
+        proxy.refuse()
+        check_equal("SUSPENDED", states.get(timeout=30), "after the second cut")
+        stage.eventually("expiry", lambda: stage.client.exists(path) is None)
+        proxy.accept()
+        check_equal("LOST", states.get(timeout=30), "after expiry")
+        check_equal("CONNECTED", states.get(timeout=30), "with a new session")
+        if client.client_id[0] == session:
+            raise AssertionError("the new session has the old id")
+        client.stop()
+        check_equal("LOST", states.get(timeout=30), "after stop")
+    finally:
+        client.stop()
+        proxy.close()
+
+
+def m22_time_outs_as_kazoo_negotiates_them(stage):
+    for asked, given in ((0.5, 2 * TICK_MS), (3.0, 3000), (100.0, 20 * TICK_MS)):
+        client = connect(stage.address, timeout=asked, announce=False)
+        mine = f"sid={client.client_id[0]:#x},"
+        line = next(line for line in client.command(b"cons").splitlines() if mine in line)
+        check_equal(str(given), re.search(r",to=(\d+),", line)[1], f"time-out for {asked} s")
+        client.stop()
+
+
+def m38_programs_go_on_through_a_sigkill_of_the_server(stage):
+    masters, workers = play(stage, masters=2, workers=3)
+    clients = [stage.start("client", stage.root, str(first), "60") for first in (0, 60)]
+    for client in clients:
+        client.expect("submitted")
+    # `clients` wait for their results through watches that have to outlive the server too.
+    for kill in range(3):
+        stage.eventually(
+            "some progress", lambda: sum(len(worker.said("done")) for worker in workers) > 5 + 20 * kill
+        )
+        stage.server.kill()
+        stage.server.start()
+    check_results(clients, first=0, count=60)
+    check_nothing_left(stage, 120)
+    for program in masters + workers:
+        check_equal([], program.said("lost"), f"sessions lost by {program.title}")
+
+
+STATEMENTS = [
+    m02_masters_workers_and_clients,
+    m03_master_is_killed_and_a_standby_recovers_from_the_tree,
+    m04_killed_worker_loses_its_task_to_another,
+    m06_group_membership_is_true_within_the_time_out,
+    m07_lock_recipe_fifty_contenders,
+    m18_states_as_kazoo_sees_them,
+    m22_time_outs_as_kazoo_negotiates_them,
+    m38_programs_go_on_through_a_sigkill_of_the_server,
+]
+KILLS_THE_SERVER = {m38_programs_go_on_through_a_sigkill_of_the_server}
+
+
+def run(statement, address, server):
+    begun = time.monotonic()
+    with contextlib.ExitStack() as stack:
+        try:
+            stage = Stage(address, statement.__name__[:3], server)
+            stack.callback(stage.close)
+            statement(stage)
+        except Exception as failure:  # Whatever it was, it is this statement that does not hold.
+            print(f"FAIL {statement.__name__} {failure}", flush=True)
+            if not isinstance(failure, AssertionError):
+                traceback.print_exc()
+            return False
+    print(f"ok {statement.__name__} ({time.monotonic() - begun:.1f} s)", flush=True)
+    return True
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--server", choices=["stock", "ringkeeper"], default="ringkeeper")
+    parser.add_argument("--connect", metavar="HOST:PORT", help="use this server, whose tickTime must be 500")
+    parser.add_argument("patterns", nargs="*", metavar="PATTERN", help="parts of the names of statements")
+    arguments = parser.parse_args()
+
+    statements = [
+        statement
+        for statement in STATEMENTS
+        if not arguments.patterns or any(pattern in statement.__name__ for pattern in arguments.patterns)
+    ]
+    with tempfile.TemporaryDirectory(prefix="ringkeeper-mission-") as folder:
+        if arguments.connect:
+            statements = [statement for statement in statements if statement not in KILLS_THE_SERVER]
+            outcomes = [run(statement, arguments.connect, None) for statement in statements]
+        else:
+            with Server(arguments.server, folder, tick_ms=TICK_MS) as server:
+                outcomes = [run(statement, server.address, server) for statement in statements]
+                if not all(outcomes):
+                    print(f"--- the server's log ends with:\n{server.log_tail(15)}", file=sys.stderr)
+    passed = sum(outcomes)
+    print(f"{passed} passed, {len(outcomes) - passed} failed")
+    sys.exit(0 if outcomes and all(outcomes) else 1)
+
+
+if __name__ == "__main__":
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
+    os.environ["PYTHONPATH"] = str(HERE / "programs")
+    main()

@@ -1,0 +1,186 @@
+"""Starts, stops, kills and restarts one server of either kind, for every suite that is not Rust.
+
+`Server("stock", …)` is ZooKeeper 3.9.5, `Server("ringkeeper", …)` our release binary (or what RINGKEEPER_BIN names). Both
+get the same configuration file and the same -D flags, so whatever a suite sees differently is the server's doing.
+
+Only the standard library is used, so that the SIGKILL loop needs nothing but Python.
+"""
+
+import glob
+import os
+import pathlib
+import shlex
+import signal
+import socket
+import subprocess
+import time
+
+REPO_ROOT = pathlib.Path(__file__).resolve().parents[2]
+CACHE_DIR = pathlib.Path(os.environ.get("XDG_CACHE_HOME") or pathlib.Path.home() / ".cache") / "ringkeeper-tests"
+
+# Digest of super:test, the one kazoo's own harness uses.
+SUPER_DIGEST = "super:D/InIHSb7yEEbrWz8b9l71RjZJU="
+
+# Bare names are bare in stock too: the container sweep is the one setting without the `zookeeper.` prefix.
+PROPERTIES = {
+    "zookeeper.DigestAuthenticationProvider.superDigest": SUPER_DIGEST,
+    "znode.container.checkIntervalMs": "500",
+    "znode.container.maxNeverUsedIntervalMs": "1000",
+}
+
+CONFIG = {
+    "maxClientCnxns": "0",
+    "4lw.commands.whitelist": "*",
+    "admin.enableServer": "false",
+    "extendedTypesEnabled": "true",
+    "enforceQuota": "true",
+}
+
+LOGBACK = """<configuration>
+  <appender name="err" class="ch.qos.logback.core.ConsoleAppender">
+    <target>System.err</target>
+    <encoder><pattern>%d{ISO8601} %-5level [%thread] %logger{20} - %msg%n</pattern></encoder>
+  </appender>
+  <root level="INFO"><appender-ref ref="err"/></root>
+</configuration>
+"""
+
+
+def free_port():
+    """A port nobody listens on now. Bound and released: the window is small and a loser fails loudly."""
+    with socket.socket() as listener:
+        listener.bind(("127.0.0.1", 0))
+        return listener.getsockname()[1]
+
+
+def four_letter_word(host, port, word, seconds=5.0):
+    """The whole reply to a four-letter word, or "" when nobody answers."""
+    try:
+        with socket.create_connection((host, port), timeout=seconds) as stream:
+            stream.sendall(word.encode())
+            reply = b""
+            while chunk := stream.recv(65536):
+                reply += chunk
+            return reply.decode(errors="replace")
+    except OSError:
+        return ""
+
+
+def is_serving(host, port, seconds=5.0):
+    return four_letter_word(host, port, "srvr", seconds).startswith("Zookeeper version")
+
+
+def stock_jars():
+    jars = sorted(glob.glob(str(CACHE_DIR / "stock-3.9.5" / "*.jar")))
+    if not jars:
+        subprocess.run([str(REPO_ROOT / "tests/support/fetch_stock")], check=True, stdout=subprocess.DEVNULL)
+        jars = sorted(glob.glob(str(CACHE_DIR / "stock-3.9.5" / "*.jar")))
+    return jars
+
+
+def ringkeeper_binary():
+    return os.environ.get("RINGKEEPER_BIN") or str(REPO_ROOT / "target/release/ringkeeper")
+
+
+class Server:
+    """One server with a folder of its own. `kind` is "stock" or "ringkeeper"; `command`, when given, is a shell
+    command line in which {config} stands for the configuration file, and replaces what `kind` would start."""
+
+    def __init__(self, kind, folder, tick_ms=2000, config=None, properties=None, port=None, command=None):
+        self.kind = kind
+        self.folder = pathlib.Path(folder)
+        self.folder.mkdir(parents=True, exist_ok=True)
+        self.host = "127.0.0.1"
+        self.port = port or free_port()
+        self.command = command
+        self.process = None
+        self.log_path = self.folder / "server.log"
+        self.config_path = self.folder / "zoo.cfg"
+        self.properties = {**PROPERTIES, **(properties or {})}
+        settings = {
+            "tickTime": str(tick_ms),
+            "dataDir": str(self.folder / "data"),
+            "clientPort": str(self.port),
+            "clientPortAddress": self.host,
+            **CONFIG,
+            **(config or {}),
+        }
+        (self.folder / "data").mkdir(exist_ok=True)
+        self.config_path.write_text("".join(f"{key}={value}\n" for key, value in settings.items()))
+
+    @property
+    def address(self):
+        return f"{self.host}:{self.port}"
+
+    def arguments(self):
+        if self.command:
+            return shlex.split(self.command.replace("{config}", str(self.config_path)))
+        flags = [f"-D{key}={value}" for key, value in self.properties.items()]
+        if self.kind == "ringkeeper":
+            return [ringkeeper_binary(), "serve", str(self.config_path), *flags]
+        logback = self.folder / "logback.xml"
+        logback.write_text(LOGBACK)
+        return [
+            os.environ.get("RINGKEEPER_TESTS_JAVA", "java"),
+            "-Xmx512m",
+            "-cp",
+            os.pathsep.join(stock_jars()),
+            f"-Dlogback.configurationFile={logback}",
+            *flags,
+            "org.apache.zookeeper.server.quorum.QuorumPeerMain",
+            str(self.config_path),
+        ]
+
+    def start(self, seconds=60.0):
+        """Starts the process and returns once it answers. Returns the seconds that took."""
+        assert self.process is None, "this server runs already"
+        begun = time.monotonic()
+        with open(self.log_path, "ab") as log:
+            self.process = subprocess.Popen(self.arguments(), stdin=subprocess.DEVNULL, stdout=log, stderr=log)
+        # There is no event to wait for that both servers give; the port is asked until it answers. The patience for one
+        # answer is short, because stock accepts connections before it has loaded its data, and then forgets them.
+        while not is_serving(self.host, self.port, seconds=0.25):
+            if self.process.poll() is not None:
+                code = self.process.returncode
+                self.process = None
+                raise RuntimeError(f"the server ended with {code} before it answered:\n{self.log_tail()}")
+            if time.monotonic() - begun > seconds:
+                self.kill()
+                raise RuntimeError(f"the server did not answer within {seconds:.0f} s:\n{self.log_tail()}")
+            time.sleep(0.005)
+        return time.monotonic() - begun
+
+    def kill(self):
+        """SIGKILL, and the process is gone when this returns."""
+        if self.process is not None:
+            self.process.send_signal(signal.SIGKILL)
+            self.process.wait()
+            self.process = None
+
+    def stop(self, seconds=10.0):
+        """SIGTERM; returns the exit status and the seconds it took. SIGKILL, and status -9, if it is not obeyed."""
+        if self.process is None:
+            return 0, 0.0
+        begun = time.monotonic()
+        self.process.terminate()
+        try:
+            self.process.wait(seconds)
+        except subprocess.TimeoutExpired:
+            self.process.kill()
+            self.process.wait()
+        code = self.process.returncode
+        self.process = None
+        return code, time.monotonic() - begun
+
+    def log_tail(self, lines=40):
+        try:
+            return "\n".join(self.log_path.read_text(errors="replace").splitlines()[-lines:])
+        except OSError:
+            return "(no log)"
+
+    def __enter__(self):
+        self.start()
+        return self
+
+    def __exit__(self, *_):
+        self.stop()
