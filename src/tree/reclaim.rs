@@ -105,7 +105,7 @@ impl<H: Object> Thin<H> {
     }
 
     fn bytes_of(this: NonNull<Self>) -> usize {
-        // SAFETY: callers hold a live object; the two fields are in its fixed part.
+        // SAFETY: callers hold a live object; the two fields are in its fixed part. Relaxed: the flag never changes.
         let (length, meta) = unsafe { ((*this.as_ptr()).length, (*this.as_ptr()).meta.load(Relaxed)) };
         Self::offset(Self::extended(meta)) + length as usize
     }
@@ -695,19 +695,19 @@ impl Leases {
         if self.out[((old + 1) & 1) as usize].load(Acquire) != 0 {
             return false;
         }
-        self.current.store(old.wrapping_add(1) & 1, Relaxed);
+        self.current.store(old.wrapping_add(1) & 1, Relaxed); // A reader that sees it late: `take`.
         true
     }
 
     /// Whether the cell before the last flip has drained.
     pub(super) fn drained(&self) -> bool {
-        let old = (self.current.load(Relaxed) + 1) & 1;
+        let old = (self.current.load(Relaxed) + 1) & 1; // Only the writer, who asks, stores.
         self.out[old as usize].load(Acquire) == 0 // Pairs with the Release in `give_back`.
     }
 
     /// Leases out now; for a report.
     pub(super) fn count(&self) -> u64 {
-        self.out.iter().map(|cell| cell.load(Relaxed)).sum()
+        self.out.iter().map(|cell| cell.load(Relaxed)).sum() // Relaxed: frees nothing.
     }
 }
 
