@@ -10,7 +10,7 @@
 use super::raw::{self, Hello, Raw};
 use super::stock;
 use std::fs::File;
-use std::net::{Ipv4Addr, SocketAddr, TcpListener};
+use std::net::{Ipv4Addr, SocketAddr, TcpListener, UdpSocket};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::sync::atomic::{AtomicU16, AtomicU32, Ordering};
@@ -43,8 +43,9 @@ pub struct Server {
     setup: Setup,
     folder: PathBuf,
     address: SocketAddr,
+    /// Keeps other test processes off the port.
+    _claim: UdpSocket,
     child: Mutex<Option<Child>>,
-    starts: AtomicU32,
 }
 
 impl Server {
@@ -59,9 +60,8 @@ impl Server {
         let folder = run_folder().join(format!("{kind:?}-{number}").to_lowercase());
         std::fs::create_dir_all(folder.join("data"))
             .map_err(|error| format!("{}: {error}", folder.display()))?;
-        let address = free_address();
-        let server =
-            Server { kind, setup, folder, address, child: Mutex::new(None), starts: AtomicU32::new(0) };
+        let (address, _claim) = free_address();
+        let server = Server { kind, setup, folder, address, _claim, child: Mutex::new(None) };
         server.write_config()?;
         server.spawn()?;
         Ok(server)
@@ -160,8 +160,6 @@ impl Server {
         command.stdin(Stdio::null()).stdout(log.try_clone().map_err(|e| e.to_string())?).stderr(log);
         let child = spawn_on_the_lasting_thread(command).map_err(|error| format!("setpriv: {error}"))?;
         *self.child.lock().unwrap() = Some(child);
-        // Counted for messages only.
-        self.starts.fetch_add(1, Ordering::Relaxed);
         let began = Instant::now();
         self.wait_until_it_answers()?;
         println!("started {:?} on {} in {} ms", self.kind, self.address, began.elapsed().as_millis());
@@ -237,19 +235,22 @@ fn spawn_on_the_lasting_thread(command: Command) -> std::io::Result<Child> {
 }
 
 /// A port below the kernel's ephemeral range, so that no outgoing connection of anybody's takes it between our look
-/// and the server's bind, nor while the server is down between two starts.
-fn free_address() -> SocketAddr {
+/// and the server's bind, nor while the server is down between two starts. Other test processes keep away from it for
+/// as long as the UDP socket of the same number is held: that is all the socket is for.
+fn free_address() -> (SocketAddr, UdpSocket) {
     const LOW: u16 = 12_000;
     const COUNT: u16 = 18_000;
     static NEXT: AtomicU16 = AtomicU16::new(0);
-    let start = (std::process::id() % u32::from(COUNT)) as u16;
+    // Neighbouring processes begin far apart.
+    let start = std::process::id().wrapping_mul(7_919) % u32::from(COUNT);
     for _ in 0..COUNT {
         // A counter that only has to differ: nothing is published through it.
-        let step = NEXT.fetch_add(1, Ordering::Relaxed);
-        let port = LOW + (u32::from(start) * 7 + u32::from(step)).rem_euclid(u32::from(COUNT)) as u16;
+        let step = u32::from(NEXT.fetch_add(1, Ordering::Relaxed));
+        let port = LOW + ((start + step) % u32::from(COUNT)) as u16;
         let address = SocketAddr::from((Ipv4Addr::LOCALHOST, port));
+        let Ok(claim) = UdpSocket::bind(address) else { continue };
         if TcpListener::bind(address).is_ok() {
-            return address;
+            return (address, claim);
         }
     }
     panic!("no free port between {LOW} and {}", LOW + COUNT);
