@@ -44,7 +44,7 @@ pub struct Server {
     folder: PathBuf,
     address: SocketAddr,
     /// Keeps other test processes off the port.
-    _claim: UdpSocket,
+    claim: UdpSocket,
     child: Mutex<Option<Child>>,
 }
 
@@ -60,8 +60,8 @@ impl Server {
         let folder = run_folder().join(format!("{kind:?}-{number}").to_lowercase());
         std::fs::create_dir_all(folder.join("data"))
             .map_err(|error| format!("{}: {error}", folder.display()))?;
-        let (address, _claim) = free_address();
-        let server = Server { kind, setup, folder, address, _claim, child: Mutex::new(None) };
+        let (address, claim) = free_address();
+        let server = Server { kind, setup, folder, address, claim, child: Mutex::new(None) };
         server.write_config()?;
         server.spawn()?;
         Ok(server)
