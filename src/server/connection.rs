@@ -3,7 +3,8 @@
 //!
 //! Lives on: its shard, and is a view of this core only. Invariants: replies leave in the order of the requests
 //! (auth and sasl excepted, client-protocol §3.6); a read is never answered before an earlier write of the same
-//! connection; `awaiting` counts the writes and syncs that the sequencer has.
+//! connection, nor a write submitted before an earlier read is answered: `pending` is `awaiting` requests at the
+//! sequencer, then those that wait here.
 
 use std::collections::VecDeque;
 use std::net::SocketAddr;
@@ -100,7 +101,7 @@ pub(super) struct Connection {
     /// Bytes of events in `output` since it was last empty.
     pub event_bytes: usize,
     pub pending: VecDeque<Pending>,
-    /// Of `pending`, those at the sequencer.
+    /// How many at the front of `pending` were submitted to the sequencer.
     pub awaiting: usize,
     pub next_sequence: u64,
     pub identities: Identities,
@@ -182,6 +183,7 @@ impl Connection {
         self.close = true;
         self.input = Vec::new();
         self.pending.clear();
+        self.awaiting = 0;
     }
 }
 

@@ -50,7 +50,6 @@ impl Shard {
         });
         let Some(submitted) = submitted else { return };
         submitted.done = Some(done);
-        connection.awaiting -= 1;
         while let Some(connection) = self.connections.get(&id)
             && matches!(connection.pending.front(), Some(Pending::Submitted(head)) if head.done.is_some())
         {

@@ -186,6 +186,7 @@ impl Shard {
         }
         if self.credits > 0 && !self.starved.is_empty() {
             for id in std::mem::take(&mut self.starved) {
+                self.drain(id, view, now);
                 self.take_frames(id, view, now);
             }
         }
@@ -300,17 +301,14 @@ impl Shard {
     ) -> bool {
         let Some(connection) = self.connections.get_mut(&id) else { return true };
         let op = OpCode::from_i32(header.op);
-        let decodable = match op {
-            Some(op @ (OpCode::CreateSession | OpCode::DeleteContainer)) => {
-                // Accepted by stock from anybody, without session or ACL checks (client-protocol §A): refused here.
-                tracing::debug!(peer = %connection.peer, ?op, "refusing an internal operation from a client");
-                false
-            }
-            Some(op) if op.is_write() => Request::decode(op, body).is_ok(),
-            _ => false,
-        };
+        if let Some(op @ (OpCode::CreateSession | OpCode::DeleteContainer)) = op {
+            // Accepted by stock from anybody, without session or ACL checks (client-protocol §A): refused here.
+            tracing::debug!(peer = %connection.peer, ?op, "refusing an internal operation from a client");
+        }
         let admitted = acl::is_admitted(&connection.identities, &self.settings.policy);
-        let submits = admitted && (decodable || matches!(op, Some(OpCode::Sync | OpCode::GetEphemerals)));
+        // Behind a read that waits nothing is submitted: the read must not see a later write of its own session.
+        let behind_read = connection.awaiting < connection.pending.len();
+        let submits = admitted && !behind_read && op.is_some_and(|op| submits(op, body));
         if submits && self.credits == 0 {
             return false;
         }
@@ -340,7 +338,13 @@ impl Shard {
             return true;
         }
         if let (true, Some(op)) = (submits, op) {
-            return self.submit_request(id, header, op, body, now);
+            if let Some(submitted) = self.submit_request(id, header, op, body, now)
+                && let Some(connection) = self.connections.get_mut(&id)
+            {
+                connection.pending.push_back(Pending::Submitted(submitted));
+                connection.awaiting += 1;
+            }
+            return true;
         }
         let held = Held { xid: header.xid, op: header.op, body: Box::default(), received: now };
         if connection.pending.is_empty() {
@@ -357,36 +361,30 @@ impl Shard {
         true
     }
 
-    /// Hands a write, a sync or a look at the session's ephemerals to the sequencer.
+    /// Hands a write, a sync or a look at the session's ephemerals to the sequencer. It decodes ([`submits`] said so).
     fn submit_request(
         &mut self,
         id: ConnectionId,
         header: RequestHeader,
         op: OpCode,
         body: &[u8],
-        now: Millis,
-    ) -> bool {
-        let Some(connection) = self.connections.get_mut(&id) else { return true };
-        let Some(attachment) = connection.attachment() else { return true };
+        received: Millis,
+    ) -> Option<Submitted> {
+        let connection = self.connections.get_mut(&id)?;
+        let attachment = connection.attachment()?;
         let ticket = Ticket { connection: id, sequence: connection.next_sequence };
         let mut echo = None;
-        let submission = match op {
-            OpCode::Sync => match Request::decode(op, body) {
-                Ok(Request::Sync(path)) => {
-                    echo = Some(path.unwrap_or_default().into());
-                    Submission::Sync(ticket)
-                }
-                _ => return self.hold_undecodable(id, header, now),
+        let submission = match Request::decode(op, body).ok()? {
+            Request::Sync(path) => {
+                echo = Some(path.unwrap_or_default().into());
+                Submission::Sync(ticket)
+            }
+            Request::GetEphemerals(prefix) => Submission::Ephemerals {
+                ticket,
+                session: attachment.session,
+                prefix: prefix.unwrap_or_default().into(),
             },
-            OpCode::GetEphemerals => match Request::decode(op, body) {
-                Ok(Request::GetEphemerals(prefix)) => Submission::Ephemerals {
-                    ticket,
-                    session: attachment.session,
-                    prefix: prefix.unwrap_or_default().into(),
-                },
-                _ => return self.hold_undecodable(id, header, now),
-            },
-            op => Submission::Write(WriteRequest {
+            _ => Submission::Write(WriteRequest {
                 ticket,
                 session: attachment.session,
                 generation: attachment.generation,
@@ -394,59 +392,54 @@ impl Shard {
                 op,
                 body: body.into(),
                 identities: connection.identities.clone(),
-                received: now,
+                received,
             }),
         };
         connection.next_sequence += 1;
-        connection.awaiting += 1;
-        connection.pending.push_back(Pending::Submitted(Submitted {
-            sequence: ticket.sequence,
-            xid: header.xid,
-            op,
-            received: now,
-            echo,
-            done: None,
-        }));
         self.credits -= 1;
         self.submit(submission);
-        true
+        Some(Submitted { sequence: ticket.sequence, xid: header.xid, op, received, echo, done: None })
     }
 
-    /// A sync whose body does not decode is answered in its turn.
-    fn hold_undecodable(&mut self, id: ConnectionId, header: RequestHeader, now: Millis) -> bool {
-        if let Some(connection) = self.connections.get_mut(&id) {
-            let held = Held { xid: header.xid, op: header.op, body: Box::default(), received: now };
-            connection.pending.push_back(Pending::Held(held));
-            self.movable.push(id);
-        }
-        true
-    }
-
-    /// Answers what stands at the head of the queue, as far as it goes.
+    /// Moves the queue on: what is decided is replied to, writes are submitted up to the first read, a read at the head
+    /// is answered.
     fn drain(&mut self, id: ConnectionId, view: &View<'_>, now: Millis) {
         loop {
             let Some(connection) = self.connections.get_mut(&id) else { return };
             if connection.waits_for.is_some_and(|zxid| view.at() < zxid) {
                 return;
             }
-            match connection.pending.front() {
-                Some(Pending::Submitted(submitted)) if submitted.done.is_some() => {
-                    self.reply_submitted(id, now)
+            if matches!(connection.pending.front(), Some(Pending::Submitted(head)) if head.done.is_some()) {
+                self.reply_submitted(id, now);
+                continue;
+            }
+            let at = connection.awaiting;
+            let Some(Pending::Held(held)) = connection.pending.get(at) else { return };
+            let op = OpCode::from_i32(held.op).filter(|op| submits(*op, &held.body));
+            if let Some(op) = op {
+                if self.credits == 0 {
+                    self.starved.push(id);
+                    return;
                 }
-                Some(Pending::Held(_)) => {
-                    let Some(Pending::Held(held)) = connection.pending.pop_front() else { return };
-                    match self.answer(id, &held, &held.body, view, now) {
-                        Answered::Yes => {}
-                        Answered::NotBefore(zxid, holds) => {
-                            self.wait_for(id, zxid, holds);
-                            if let Some(connection) = self.connections.get_mut(&id) {
-                                connection.pending.push_front(Pending::Held(held));
-                            }
-                            return;
-                        }
-                    }
+                let header = RequestHeader { xid: held.xid, op: held.op };
+                let (body, received) = (held.body.clone(), held.received);
+                let Some(submitted) = self.submit_request(id, header, op, &body, received) else { return };
+                if let Some(connection) = self.connections.get_mut(&id) {
+                    connection.pending[at] = Pending::Submitted(submitted);
+                    connection.awaiting += 1;
                 }
-                _ => return,
+                continue;
+            }
+            if at > 0 {
+                return;
+            }
+            let Some(Pending::Held(held)) = connection.pending.pop_front() else { return };
+            if let Answered::NotBefore(zxid, holds) = self.answer(id, &held, &held.body, view, now) {
+                self.wait_for(id, zxid, holds);
+                if let Some(connection) = self.connections.get_mut(&id) {
+                    connection.pending.push_front(Pending::Held(held));
+                }
+                return;
             }
         }
     }
@@ -462,6 +455,7 @@ impl Shard {
     pub(super) fn reply_submitted(&mut self, id: ConnectionId, now: Millis) {
         let Some(connection) = self.connections.get_mut(&id) else { return };
         let Some(Pending::Submitted(submitted)) = connection.pending.pop_front() else { return };
+        connection.awaiting -= 1;
         let Submitted { xid, op, received, echo, done: Some(done), .. } = submitted else { return };
         let Done { zxid, err, body } = done;
         let out = connection.output.buffer();
@@ -726,6 +720,13 @@ impl Shard {
     fn is_idle(&self) -> bool {
         self.credits == limits::SHARD_CREDITS
     }
+}
+
+/// Whether the request goes through the sequencer: a write, a sync, a look at the session's ephemerals that decodes.
+/// One that does not decode is answered here, in its turn.
+fn submits(op: OpCode, body: &[u8]) -> bool {
+    let crosses = op.is_write() || matches!(op, OpCode::Sync | OpCode::GetEphemerals);
+    crosses && is_request(op) && Request::decode(op, body).is_ok()
 }
 
 /// The scope of a link-local IPv6 peer, which Java prints behind the address.

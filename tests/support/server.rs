@@ -44,9 +44,8 @@ pub struct Server {
     folder: PathBuf,
     address: SocketAddr,
     /// Keeps other test processes off the port.
-    _claim: UdpSocket,
+    claim: UdpSocket,
     child: Mutex<Option<Child>>,
-    starts: AtomicU32,
 }
 
 impl Server {
@@ -61,9 +60,8 @@ impl Server {
         let folder = run_folder().join(format!("{kind:?}-{number}").to_lowercase());
         std::fs::create_dir_all(folder.join("data"))
             .map_err(|error| format!("{}: {error}", folder.display()))?;
-        let address = free_address();
-        let server =
-            Server { kind, setup, folder, address, child: Mutex::new(None), starts: AtomicU32::new(0) };
+        let (address, claim) = free_address();
+        let server = Server { kind, setup, folder, address, claim, child: Mutex::new(None) };
         server.write_config()?;
         server.spawn()?;
         Ok(server)
@@ -162,8 +160,6 @@ impl Server {
         command.stdin(Stdio::null()).stdout(log.try_clone().map_err(|e| e.to_string())?).stderr(log);
         let child = spawn_on_the_lasting_thread(command).map_err(|error| format!("setpriv: {error}"))?;
         *self.child.lock().unwrap() = Some(child);
-        // Counted for messages only.
-        self.starts.fetch_add(1, Ordering::Relaxed);
         let began = Instant::now();
         self.wait_until_it_answers()?;
         println!("started {:?} on {} in {} ms", self.kind, self.address, began.elapsed().as_millis());
