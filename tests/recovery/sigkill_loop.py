@@ -89,7 +89,11 @@ class Findings:
 
 
 class Loader(threading.Thread):
-    """A session that works until the connection breaks. Subclasses say how."""
+    """A session that works until the connection breaks. Subclasses say how.
+
+    `ready` is set when the work has begun, or cannot begin. `last_heard` is when the server last answered; a session that
+    had been waiting for long when the server was killed may have expired before, on a machine that is busy enough.
+    """
 
     timeout_ms = WRITER_TIMEOUT_MS
 
@@ -97,8 +101,17 @@ class Loader(threading.Thread):
         super().__init__(daemon=True)
         self.server, self.findings, self.path = server, findings, path
         self.random = random.Random(seed)
-        self.client = self.open_session()
-        self.must_succeed(zk.CREATE, zk.create_body(path, b""))
+        self.ready = threading.Event()
+        self.working = False
+        self.client = None
+        self.last_heard = 0.0
+
+    def prepare(self):
+        """What comes before the work."""
+
+    def was_alive(self, killed):
+        """Whether the session cannot have expired before the server was killed."""
+        return self.working and killed - self.last_heard < 0.5 * WRITER_TIMEOUT_MS / 1000
 
     def open_session(self, timeout_ms=None):
         client = RawClient(self.server.host, self.server.port, timeout_ms or self.timeout_ms)
@@ -111,14 +124,22 @@ class Loader(threading.Thread):
             self.findings.fault("acknowledged_writes", f"{self.path}: operation {op} failed with {reply.error}")
         else:
             self.findings.acknowledge(reply.zxid)
+        self.last_heard = time.monotonic()
         return reply
 
     def run(self):
         try:
+            self.client = self.open_session()
+            self.must_succeed(zk.CREATE, zk.create_body(self.path, b""))
+            self.prepare()
+            self.working = True
+            self.ready.set()
             while True:
                 self.work()
-        except ConnectionLost:
-            self.client.abandon()
+        except (ConnectionLost, OSError):
+            self.ready.set()
+            if self.client:
+                self.client.abandon()
 
 
 class Writer(Loader):
@@ -130,6 +151,8 @@ class Writer(Loader):
         self.pending = []  # sent, not acknowledged: lists of (name, data or None for deleted)
         self.counter = 0
         self.ephemeral = f"{self.path}/ephemeral"
+
+    def prepare(self):
         self.must_succeed(zk.CREATE, zk.create_body(self.ephemeral, b"e", zk.EPHEMERAL))
         for register in ("register", "register2"):
             self.must_succeed(zk.CREATE, zk.create_body(f"{self.path}/{register}", b"0"))
@@ -147,6 +170,7 @@ class Writer(Loader):
             if reply.error != zk.OK:
                 self.findings.fault("acknowledged_writes", f"{self.path}: a write failed with {reply.error}")
             self.findings.acknowledge(reply.zxid)
+            self.last_heard = time.monotonic()
             apply(self.state, self.pending.pop(0))
 
     def next_operation(self):
@@ -315,8 +339,12 @@ def run_round(number, server, findings, chance):
     before = findings.acknowledged
     for loader in loaders:
         loader.start()
+    for loader in loaders:
+        if not loader.ready.wait(60):
+            sys.exit(f"error: {loader.path} could not begin within a minute")
     load_seconds = chance.uniform(0.2, 1.5)
     time.sleep(load_seconds)  # The load is the point; there is nothing to wait for.
+    killed = time.monotonic()
     server.kill()
     for loader in loaders:
         loader.join(30)
@@ -329,7 +357,8 @@ def run_round(number, server, findings, chance):
     restarted = time.monotonic()
     # Resumed and looked at first, before any time-out can have run out.
     client = open_client(server, findings)
-    abandoned, resumed = writers[:ABANDONED], writers[ABANDONED:]
+    alive = [writer for writer in writers if writer.was_alive(killed)]
+    abandoned, resumed = alive[:ABANDONED], alive[ABANDONED:]
 
     def in_time():
         """Whether a session left alone since the process started must be alive still, however slow this machine is."""
@@ -369,13 +398,16 @@ def run_round(number, server, findings, chance):
         try:
             writer.client.close()
         except (ConnectionLost, OSError):
-            findings.fault("sessions_resume", f"the resumed session of {writer.path} was cut off")
+            if in_time():
+                findings.fault("sessions_resume", f"the resumed session of {writer.path} was cut off")
+            continue
         if exists(client, writer.ephemeral):
             findings.fault("closed_ephemerals_gone", f"{writer.ephemeral} outlived the close of its session")
 
     # The unresumed sessions' clocks began afresh with the restart.
+    left_alone = [writer for writer in writers if writer not in resumed_alive]
     deadline = restarted + (WRITER_TIMEOUT_MS + 2 * TICK_MS) / 1000 + SLACK_SECONDS
-    left = [writer.ephemeral for writer in abandoned]
+    left = [writer.ephemeral for writer in left_alone]
     while left and time.monotonic() < deadline:
         left = [path for path in left if exists(client, path)]
         if left:
@@ -421,7 +453,10 @@ def main():
             loader.verify(client, "old_rounds_intact")
         client.close()
     except (RuntimeError, OSError, ConnectionLost) as failure:
-        findings.fault("acknowledged_writes", f"the run ended early: {failure!r}\n{server.log_tail()}")
+        # What was not looked at has not held.
+        for check in CHECKS:
+            findings.fault(check, f"the run ended early: {failure!r}")
+        print(f"--- the server's log ends with:\n{server.log_tail()}")
     finally:
         server.stop()
         if not arguments.folder:
