@@ -225,7 +225,8 @@ impl Pipeline {
     }
 
     /// client-protocol §4.20: the cleaner's request, without session or ACL; it looks again whether the node is still
-    /// one to be removed.
+    /// one to be removed. A client that sends it is answered as stock does until the point where stock would delete,
+    /// whoever asks and whatever the ACL says (§A): there it has no right.
     fn prepare_delete_container<'a>(
         &mut self,
         context: &Context<'_>,
@@ -240,6 +241,9 @@ impl Pipeline {
         }
         if node.child_count > 0 {
             return Err(ErrorCode::NotEmpty);
+        }
+        if context.asker.session != SessionId::NONE {
+            return Err(ErrorCode::NoAuth);
         }
         self.put_deleted(context, path, parent_path, node, parent);
         Ok(Txn::Delete { path, container: true })

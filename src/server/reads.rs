@@ -26,6 +26,8 @@ pub(super) struct Reader<'a> {
 pub(super) enum Refused {
     /// The reply carries this code.
     Code(ErrorCode),
+    /// The reply carries MarshallingError and, all the same, the body so far.
+    Halfway,
     /// The connection has too many watches: close it.
     TooManyWatches,
 }
@@ -74,10 +76,7 @@ impl<'a> Reader<'a> {
                 self.set_watch(path, read.watch, Watch::Child)
             }
             Request::GetAcl(path) => self.get_acl(*path, out),
-            Request::MultiRead(ops) => {
-                self.multi_read(ops, out);
-                Ok(())
-            }
+            Request::MultiRead(ops) => self.multi_read(ops, out),
             Request::WhoAmI => {
                 let users: Vec<_> = self.identities.who_am_i(self.policy).collect();
                 out.int(users.len() as i32);
@@ -149,20 +148,26 @@ impl<'a> Reader<'a> {
         Ok(())
     }
 
-    /// client-protocol §4.15: each on its own, no watches.
-    fn multi_read(&self, ops: &[ReadOp<'_>], out: &mut Vec<u8>) {
+    /// client-protocol §4.15: each on its own, no watches. What is no read, or has a null path, ends stock's evaluation
+    /// with MarshallingError, and the results so far stand behind the error (`FinalRequestProcessor`, 3.9.5).
+    fn multi_read(&self, ops: &[ReadOp<'_>], out: &mut Vec<u8>) -> Result<()> {
+        let mut halfway = false;
         for op in ops {
             let at = out.len();
             let result = match op {
-                ReadOp::GetChildren(path) => self.readable(*path).map(|(znode, _)| {
+                ReadOp::GetChildren(path @ Some(_)) => self.readable(*path).map(|(znode, _)| {
                     reply::multi_header(out, OpCode::GetChildren, false, 0);
                     names(&znode, out);
                 }),
-                ReadOp::GetData(path) => self.readable(*path).map(|(znode, _)| {
+                ReadOp::GetData(path @ Some(_)) => self.readable(*path).map(|(znode, _)| {
                     reply::multi_header(out, OpCode::GetData, false, 0);
                     out.buffer(znode.data());
                     znode.stat().encode(out);
                 }),
+                ReadOp::GetChildren(None) | ReadOp::GetData(None) | ReadOp::Write => {
+                    halfway = true;
+                    break;
+                }
             };
             if let Err(Refused::Code(code)) = result {
                 out.truncate(at);
@@ -170,6 +175,7 @@ impl<'a> Reader<'a> {
             }
         }
         reply::multi_end(out);
+        if halfway { Err(Refused::Halfway) } else { Ok(()) }
     }
 }
 

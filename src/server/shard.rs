@@ -92,6 +92,15 @@ pub struct Shard {
     scratch: Vec<u8>,
 }
 
+/// Header of a reply, and what it is counted as.
+struct Answer {
+    xid: i32,
+    zxid: Zxid,
+    op: OpCode,
+    received: Millis,
+    err: i32,
+}
+
 /// What came of a request that is answered here.
 enum Answered {
     /// The reply is in the output.
@@ -301,10 +310,6 @@ impl Shard {
     ) -> bool {
         let Some(connection) = self.connections.get_mut(&id) else { return true };
         let op = OpCode::from_i32(header.op);
-        if let Some(op @ (OpCode::CreateSession | OpCode::DeleteContainer)) = op {
-            // Accepted by stock from anybody, without session or ACL checks (client-protocol §A): refused here.
-            tracing::debug!(peer = %connection.peer, ?op, "refusing an internal operation from a client");
-        }
         let admitted = acl::is_admitted(&connection.identities, &self.settings.policy);
         // Behind a read that waits nothing is submitted: the read must not see a later write of its own session.
         let behind_read = connection.awaiting < connection.pending.len();
@@ -514,7 +519,13 @@ impl Shard {
         }
         let xid = if op == OpCode::Ping { XID_PING } else { held.xid };
         match result {
-            Ok(()) => self.reply(id, xid, at, op, held.received, &out, now),
+            Ok(()) => {
+                self.reply(id, Answer { xid, zxid: at, op, received: held.received, err: 0 }, &out, now)
+            }
+            Err(Refused::Halfway) => {
+                let err = ErrorCode::MarshallingError.code();
+                self.reply(id, Answer { xid, zxid: at, op, received: held.received, err }, &out, now);
+            }
             Err(Refused::Code(code)) => {
                 self.reply_error(id, &Held { xid, body: Box::default(), ..*held }, at.0, code);
             }
@@ -661,19 +672,11 @@ impl Shard {
         SetWatchesRun::default().advance(set, usize::MAX, node, act).map(|_| ())
     }
 
-    fn reply(
-        &mut self,
-        id: ConnectionId,
-        xid: i32,
-        zxid: Zxid,
-        op: OpCode,
-        received: Millis,
-        body: &[u8],
-        now: Millis,
-    ) {
+    fn reply(&mut self, id: ConnectionId, answer: Answer, body: &[u8], now: Millis) {
+        let Answer { xid, zxid, op, received, err } = answer;
         let Some(connection) = self.connections.get_mut(&id) else { return };
         let out = connection.output.buffer();
-        let end = reply::begin(out, xid, zxid.0, 0);
+        let end = reply::begin(out, xid, zxid.0, err);
         out.extend_from_slice(body);
         end.finish(out);
         let us = now.since(received) * 1000;
@@ -737,9 +740,10 @@ fn scope(peer: SocketAddr) -> u32 {
     }
 }
 
-/// Whether clients may send it at all (client-protocol §4.1); check is part of a multi only.
+/// Whether clients may send it at all (client-protocol §4.1); check is part of a multi only, and createSession, which
+/// stock takes from anybody, is the server's own (reliability M14).
 fn is_request(op: OpCode) -> bool {
-    !matches!(op, OpCode::Check | OpCode::Error | OpCode::CreateSession | OpCode::DeleteContainer)
+    !matches!(op, OpCode::Check | OpCode::Error | OpCode::CreateSession)
 }
 
 impl Logic for Shard {

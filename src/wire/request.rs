@@ -152,6 +152,8 @@ pub enum ReadOp<'a> {
     GetChildren(Option<&'a [u8]>),
     /// Data and Stat.
     GetData(Option<&'a [u8]>),
+    /// An operation that has no place here.
+    Write,
 }
 
 /// A decoded request.
@@ -348,15 +350,39 @@ fn multi_create<'a>(op: OpCode, create: Create<'a>) -> Result<MultiOp<'a>> {
     Ok(MultiOp::Create(op, Create { ttl, ..create }))
 }
 
+/// Stock tells reads from writes while it decodes and refuses a mixture; writes alone, and null paths, it refuses only
+/// while it evaluates.
 fn multi_read<'a>(r: &mut Reader<'a>) -> Result<Vec<ReadOp<'a>>> {
     let mut ops = Vec::new();
     while let Some(kind) = multi_header(r)? {
         ops.push(match OpCode::from_i32(kind) {
             Some(OpCode::GetChildren) => ReadOp::GetChildren(path_watch(r)?.path),
             Some(OpCode::GetData) => ReadOp::GetData(path_watch(r)?.path),
-            _ => return Err(DecodeError::Kind(kind)),
+            Some(op) => {
+                match op {
+                    OpCode::Create | OpCode::Create2 | OpCode::CreateContainer => {
+                        multi_create(op, create(r)?)?;
+                    }
+                    OpCode::CreateTtl => {
+                        multi_create(op, create_ttl(r)?)?;
+                    }
+                    OpCode::Delete | OpCode::Check => {
+                        path_version(r)?;
+                    }
+                    OpCode::SetData => {
+                        set_data(r)?;
+                    }
+                    _ => return Err(DecodeError::Kind(kind)),
+                }
+                ReadOp::Write
+            }
+            None => return Err(DecodeError::Kind(kind)),
         });
     }
-    let null_path = ops.iter().any(|(ReadOp::GetChildren(p) | ReadOp::GetData(p))| p.is_none());
-    if null_path { Err(DecodeError::Null) } else { Ok(ops) }
+    let writes = ops.iter().filter(|op| **op == ReadOp::Write).count();
+    if writes != 0 && writes != ops.len() {
+        Err(DecodeError::Malformed("reads and writes in one"))
+    } else {
+        Ok(ops)
+    }
 }
