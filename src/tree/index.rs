@@ -465,7 +465,8 @@ mod tests {
 
     struct Table {
         index: Index<Node>,
-        grace: Grace<()>,
+        /// `None` only while it is dropped.
+        grace: Option<Grace<()>>,
         token: Token,
         hasher: PathHasher,
     }
@@ -474,7 +475,7 @@ mod tests {
         fn new() -> Table {
             Table {
                 index: Index::new(),
-                grace: Grace::new(),
+                grace: Some(Grace::new()),
                 token: Token::new(),
                 hasher: PathHasher::new(11),
             }
@@ -487,7 +488,7 @@ mod tests {
         fn insert(&mut self, n: u64) {
             let node = Node::new(None, &n.to_be_bytes(), None, 0).into_ref();
             let hash = self.hash(n);
-            self.index.insert(&self.token, &mut self.grace, hash, node);
+            self.index.insert(&self.token, self.grace.as_mut().unwrap(), hash, node);
         }
 
         fn find(&self, n: u64) -> Option<At<'_, Node>> {
@@ -497,7 +498,7 @@ mod tests {
         fn remove(&mut self, n: u64) {
             let node = self.find(n).unwrap().to_ref();
             let removed = self.index.remove(&self.token, self.hasher.hash(&n.to_be_bytes()), node).unwrap();
-            self.grace.retire(removed, false);
+            self.grace.as_mut().unwrap().retire(removed, false);
             assert!(self.index.remove(&self.token, self.hasher.hash(&n.to_be_bytes()), node).is_none());
         }
 
@@ -519,6 +520,13 @@ mod tests {
                 bytes += directory.bytes() + segments.len() * size_of::<Segment>();
             }
             bytes
+        }
+    }
+
+    impl Drop for Table {
+        fn drop(&mut self) {
+            // What was retired is nobody's now; the index drops what is in it.
+            drop(self.grace.take().map(Grace::into_attic));
         }
     }
 
@@ -552,8 +560,9 @@ mod tests {
             table.remove(n - 20_000);
             table.insert(n);
             if n % 1000 == 0 {
-                table.grace.seal();
-                table.grace.free(&mut table.token, &Leases::default(), usize::MAX);
+                let grace = table.grace.as_mut().unwrap();
+                grace.seal();
+                grace.free(&mut table.token, &Leases::default(), usize::MAX);
             }
         }
         assert_eq!(table.walk(), (380_000..400_000).collect::<Vec<_>>());

@@ -41,13 +41,21 @@ impl Rounds {
         self.round(|writer, zxid| writer.delete(zxid, path.as_bytes()))
     }
 
-    /// Runs grace periods until nothing is left; nobody may be pinned.
+    /// Runs grace periods until nothing is left; nobody of this test may be pinned.
     fn settle(&mut self) {
-        for _ in 0..10_000 {
-            if !self.writer.reclaim() {
+        self.reclaim_until(|writer| writer.reclaim_backlog() == ReclaimBacklog::default());
+        assert!(!self.writer.reclaim());
+    }
+
+    /// Runs grace periods until `done`. Tests beside this one share the epoch and hold it up while they are pinned, some
+    /// of them for seconds; hence so many tries.
+    fn reclaim_until(&mut self, mut done: impl FnMut(&TreeWriter) -> bool) {
+        for _ in 0..50_000_000u64 {
+            let more = self.writer.reclaim();
+            if done(&self.writer) && !(more && self.writer.reclaim_backlog() == ReclaimBacklog::default()) {
                 return;
             }
-            std::thread::yield_now(); // Other tests' threads share the epoch.
+            std::thread::yield_now();
         }
         panic!("left: {:?}", self.writer.reclaim_backlog());
     }

@@ -24,12 +24,9 @@ fn a_listing_is_one_version_whatever_happens_meanwhile() {
     assert!(listing.next_slice(7, |name| names.push(String::from_utf8(name.to_vec()).unwrap())));
     // The znodes go, their places in the index go, and the memory of their names stays.
     rounds.delete("/d").unwrap();
-    for _ in 0..1000 {
-        rounds.writer.reclaim();
-        std::thread::yield_now();
-    }
-    let backlog = rounds.writer.reclaim_backlog();
-    assert_eq!(backlog.listings, 1);
+    // Of all that was retired, the 501 nodes are left.
+    rounds.reclaim_until(|writer| writer.reclaim_backlog().waiting.objects == 501);
+    assert_eq!(rounds.writer.reclaim_backlog().listings, 1);
     names.extend(listed(&mut listing, 13));
     assert_eq!(names, expected);
     drop(listing);
@@ -47,28 +44,15 @@ fn new_listings_do_not_keep_what_died_before_them() {
     for n in 0..20 {
         rounds.delete(&format!("/old-{n}")).unwrap();
     }
-    for _ in 0..1000 {
-        rounds.writer.reclaim();
-        std::thread::yield_now();
-    }
-    let held = rounds.writer.reclaim_backlog().waiting.objects;
-    assert!(held >= 20, "{held}");
+    rounds.reclaim_until(|writer| writer.reclaim_backlog().waiting.objects == 20);
     // There is always one listing out, but never one of before the deletions.
     let mut later = reader.pin().find(b"/").unwrap().listing();
     drop(first);
-    for _ in 0..1000 {
-        later = {
-            let next = reader.pin().find(b"/").unwrap().listing();
-            drop(later);
-            next
-        };
-        rounds.writer.reclaim();
-        std::thread::yield_now();
-        if rounds.writer.reclaim_backlog().waiting.objects == 0 {
-            break;
-        }
-    }
-    assert_eq!(rounds.writer.reclaim_backlog().waiting.objects, 0);
+    rounds.reclaim_until(|writer| {
+        let next = reader.pin().find(b"/").unwrap().listing();
+        drop(std::mem::replace(&mut later, next));
+        writer.reclaim_backlog().waiting.objects == 0
+    });
     assert_eq!(listed(&mut later, 1), ["zookeeper"]);
 }
 
@@ -97,10 +81,8 @@ fn descendants_are_counted_in_slices() {
     let mut walk = Descendants::of(&reader.pin().find(b"/a").unwrap());
     assert_eq!(walk.next_slice(&reader.pin(), 5), Progress::More);
     rounds.delete("/a").unwrap();
-    for _ in 0..1000 {
-        rounds.writer.reclaim();
-        std::thread::yield_now();
-    }
+    // All that is not a node: gone.
+    rounds.reclaim_until(|writer| writer.reclaim_backlog().waiting.objects == 56);
     while walk.next_slice(&reader.pin(), 5) == Progress::More {}
     assert!((10..=55).contains(&walk.count()), "{}", walk.count());
     drop(walk);
