@@ -74,13 +74,16 @@ impl Loaded {
     }
 }
 
+/// Paths of prepared creates, with the txn of each.
+type PendingPaths = VecDeque<(Zxid, Arc<[u8]>)>;
+
 /// The state machine between a request and its reply.
 pub struct Pipeline {
     tree: TreeWriter,
     sessions: SessionTable,
     outstanding: outstanding::Outstanding,
     /// Ephemerals prepared and not yet applied, oldest first, by session.
-    pending_ephemerals: HashMap<SessionId, VecDeque<(Zxid, Arc<[u8]>)>, ahash::RandomState>,
+    pending_ephemerals: HashMap<SessionId, PendingPaths, ahash::RandomState>,
     quota: quota::QuotaPaths,
     reaper: reaper::Reaper,
     settings: Settings,

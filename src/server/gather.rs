@@ -162,7 +162,7 @@ impl Shard {
         let tree = self.tree_stats();
         let server = ServerView {
             version: self.settings.version.clone(),
-            latency: shards.latency.clone(),
+            latency: shards.latency,
             received: shards.packets_received,
             sent: shards.packets_sent,
             connections: total.open_connections,
