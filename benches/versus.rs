@@ -71,7 +71,10 @@ fn main() {
             run(server, &LOADS[1], Duration::from_secs_f64(seconds.max(3.0)));
         }
     }
-    println!("{:<20} {:>10} {:>10} {:>9} {:>9} {:>9} {:>8}", "", "", "ops/s", "cpu us", "p50 us", "p99 us", "MB");
+    println!(
+        "{:<20} {:>10} {:>10} {:>9} {:>9} {:>9} {:>8}",
+        "", "", "ops/s", "cpu us", "p50 us", "p99 us", "MB"
+    );
     for load in &LOADS {
         let mut medians = Vec::new();
         for server in &servers {
@@ -219,7 +222,8 @@ impl Connection {
 fn connect(address: SocketAddr, seed: usize) -> Connection {
     let mut socket = TcpStream::connect(address).unwrap();
     socket.set_nodelay(true).unwrap();
-    let hello = support::jute::out().int(45).int(0).long(0).int(30_000).long(0).int(16).bytes(&[0; 16]).bool(false);
+    let hello =
+        support::jute::out().int(45).int(0).long(0).int(30_000).long(0).int(16).bytes(&[0; 16]).bool(false);
     socket.write_all(&hello.done()).unwrap();
     let mut welcome = [0; 41];
     socket.read_exact(&mut welcome).unwrap();
