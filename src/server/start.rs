@@ -29,8 +29,9 @@ use crate::runtime::shard::{AcceptStart, ShardStart};
 use crate::runtime::sys::{self, Bell, Durability, ProbeError};
 use crate::runtime::{Clock, disk, shard};
 use crate::sessions::{SessionIds, SessionImage, SessionTable};
-use crate::storage::recovery::{Progress, Recovered, Stage};
-use crate::storage::snapshot::SinceSnapshot;
+use crate::storage::names::{self, FileKind};
+use crate::storage::recovery::{Progress, Recovered, Source, Stage};
+use crate::storage::snapshot::{SinceSnapshot, SnapshotFile};
 use crate::storage::wal::{WalLimits, WalWriter};
 use crate::storage::{ClusterId, Identity};
 use crate::tree::{NodeImage, StoredStat, TreeReader};
@@ -192,7 +193,7 @@ pub fn start(
             segment_bytes: state.wal.segment_bytes(),
             retain: config.folders.snapshots_retained as usize,
             seed: random("drawing random numbers")?[0],
-            verified: state.snapshot.into_iter().collect(),
+            snapshots: snapshots_on_disk(&dirs, state.snapshot)?,
             progress: Box::new(|done, total| tracing::info!(done, total, "writing a snapshot")),
         },
         shared.clone(),
@@ -209,6 +210,16 @@ pub fn start(
     let sequencer =
         launch(config, state, settings, &shared, disk, &dirs, &self_test, &placement, clock, listener)?;
     Ok(Running { facts, shared, sequencer })
+}
+
+/// What purge decides about: every snapshot file, of which recovery has read one whole.
+fn snapshots_on_disk(dirs: &DataDirs, loaded: Option<Zxid>) -> Result<Vec<SnapshotFile>, StartError> {
+    let listed = dirs.data().list().map_err(StartError::Recovery)?;
+    let zxids = listed.iter().filter_map(|file| match names::parse(&file.name) {
+        FileKind::Snapshot(zxid) => Some(zxid),
+        _ => None,
+    });
+    Ok(zxids.map(|zxid| SnapshotFile { zxid, verified: Some(zxid) == loaded }).collect())
 }
 
 /// The state that recovery made, ready to go on.
