@@ -39,6 +39,10 @@ const READ_BYTES: usize = 64 << 10;
 /// below any.
 const TICK: Duration = Duration::from_millis(50);
 
+/// Turns that one event may cause in a row: a client that reads as fast as we answer lets others in after so many
+/// times [`limits::OUTPUT_SOFT_BYTES`](crate::base::limits::OUTPUT_SOFT_BYTES).
+const TURNS_ON_END: usize = 8;
+
 /// glommio looks at other queues at least so often.
 const PREEMPT: Duration = Duration::from_micros(500);
 
@@ -80,6 +84,8 @@ pub trait Logic: 'static {
     /// The client's side of the connection is closed: nothing more will come. True when the connection is to stay
     /// until its output is sent.
     fn on_end_of_input(&mut self, connection: ConnectionId, now: Millis) -> bool;
+    /// Whether what was just sent made room for something that another turn can do now.
+    fn has_more(&self) -> bool;
     /// The server stops: take no new requests. True when nothing is left to do.
     fn on_stopping(&mut self, now: Millis) -> bool;
 }
@@ -89,6 +95,7 @@ pub trait Logic: 'static {
 pub struct Output {
     bytes: Vec<u8>,
     sent: usize,
+    sent_in_all: u64,
 }
 
 impl Output {
@@ -102,9 +109,15 @@ impl Output {
         &self.bytes[self.sent..]
     }
 
+    /// Bytes that the socket has taken since the connection began.
+    pub fn sent_in_all(&self) -> u64 {
+        self.sent_in_all
+    }
+
     /// Removes what was sent. An idle connection keeps no buffer.
     pub fn consume(&mut self, sent: usize) {
         self.sent += sent;
+        self.sent_in_all += sent as u64;
         assert!(self.sent <= self.bytes.len());
         if self.sent == self.bytes.len() {
             self.sent = 0;
@@ -301,9 +314,14 @@ async fn outcome_loop<L: Logic>(start: ShardStart, state: Rc<RefCell<State<L>>>)
 impl<L: Logic> State<L> {
     /// Lets the logic take outcomes and sends what came of it. True when the shard must not sleep.
     fn turn(&mut self, now: Millis) -> bool {
-        let must_stay = self.logic.on_turn(now);
-        self.flush(now);
-        must_stay
+        for _ in 0..TURNS_ON_END {
+            let must_stay = self.logic.on_turn(now);
+            self.flush(now);
+            if must_stay || !self.logic.has_more() {
+                return must_stay;
+            }
+        }
+        true
     }
 
     /// Sends what the logic produced, and wakes the tasks of connections that need more than that.
@@ -341,6 +359,8 @@ impl<L: Logic> State<L> {
 /// Why a connection's task stopped waiting.
 enum Next {
     Read(usize),
+    /// Output that had been blocked went out, and there is room for more.
+    Sent,
     EndOfInput,
     Broken,
     Close,
@@ -364,6 +384,12 @@ async fn connection<L: Logic>(state: Rc<RefCell<State<L>>>, fd: OwnedFd, peer: S
                 state.logic.on_bytes(id, &scratch[..bytes], now);
                 state.scratch = scratch;
                 state.flush(now);
+                if state.logic.has_more() {
+                    state.turn(now);
+                }
+            }
+            Next::Sent => {
+                state.turn(now);
             }
             Next::EndOfInput => {
                 input_open = false;
@@ -410,6 +436,9 @@ async fn wait<L: Logic>(
             let was_blocked = std::mem::replace(&mut link.blocked, !output.unsent().is_empty());
             if was_blocked && !link.blocked {
                 logic.on_sent(id, now);
+                if logic.has_more() {
+                    return Poll::Ready(Next::Sent);
+                }
             }
         }
         let wants = logic.wants(id);
