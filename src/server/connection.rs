@@ -103,6 +103,8 @@ pub(super) struct Connection {
     pub pending: VecDeque<Pending>,
     /// How many at the front of `pending` were submitted to the sequencer.
     pub awaiting: usize,
+    /// Bytes of the others: those that wait here.
+    pub held_bytes: usize,
     pub next_sequence: u64,
     pub identities: Identities,
     pub stats: ConnectionStats,
@@ -120,6 +122,10 @@ pub(super) struct Connection {
     pub choked: bool,
     /// The head of `pending` waits until `applied` has reached this.
     pub waits_for: Option<Zxid>,
+    /// Since when the frame at the front of `input` has been incomplete.
+    pub partial_since: Option<Millis>,
+    /// Since when the socket has taken no more, and how much it had taken in all by then.
+    pub stalled: Option<(Millis, u64)>,
 }
 
 impl Connection {
@@ -142,6 +148,7 @@ impl Connection {
             event_bytes: 0,
             pending: VecDeque::new(),
             awaiting: 0,
+            held_bytes: 0,
             next_sequence: 0,
             identities,
             stats: ConnectionStats::default(),
@@ -152,6 +159,8 @@ impl Connection {
             dirty: false,
             choked: false,
             waits_for: None,
+            partial_since: None,
+            stalled: None,
         }
     }
 
@@ -166,7 +175,25 @@ impl Connection {
     /// Whether another request may be taken: replies are few enough and small enough (reliability M34).
     pub(super) fn has_room(&self) -> bool {
         self.pending.len() < limits::CONNECTION_REQUESTS_MAX
-            && self.output.unsent().len() < limits::OUTPUT_SOFT_BYTES
+            && self.held_bytes < limits::CONNECTION_HELD_BYTES_MAX
+            && self.may_answer()
+    }
+
+    /// Whether another reply may be made: a pipeline of large reads is answered as fast as it is read.
+    pub(super) fn may_answer(&self) -> bool {
+        self.output.unsent().len() < limits::OUTPUT_SOFT_BYTES
+    }
+
+    /// Whether room in the output is all that the connection waits for.
+    pub(super) fn can_move(&self) -> bool {
+        let head_waits = matches!(self.pending.front(), Some(Pending::Held(_)));
+        (self.choked && self.has_room()) || (head_waits && self.may_answer())
+    }
+
+    /// A request waits here, at the end of the queue.
+    pub(super) fn hold(&mut self, held: Held) {
+        self.held_bytes += held.body.len();
+        self.pending.push_back(Pending::Held(held));
     }
 
     /// Whether the socket should be read.
@@ -185,8 +212,10 @@ impl Connection {
         self.phase = Phase::Closing;
         self.close = true;
         self.input = Vec::new();
+        self.partial_since = None;
         self.pending.clear();
         self.awaiting = 0;
+        self.held_bytes = 0;
     }
 }
 

@@ -3,12 +3,14 @@
 //!
 //! - `start.rs`: from a configuration to a running server, and back down.
 //! - `shard.rs`: the logic of a core that serves clients; `connection.rs` one client's state, `handshake.rs`, `reads.rs`,
-//!   `outcomes.rs` (what the sequencer sends back), `gather.rs` (words that need every core).
+//!   `outcomes.rs` (what the sequencer sends back), `gather.rs` (words that need every core), `deadlines.rs` (who is
+//!   closed for being slow).
 //! - `words/`: the texts of the four-letter words, as pure functions. `registry.rs`: what several cores look up rarely.
 //!
 //! Not here: threads and sockets (runtime), what a write does (pipeline).
 
 mod connection;
+mod deadlines;
 mod gather;
 mod handshake;
 mod outcomes;

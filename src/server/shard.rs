@@ -7,16 +7,17 @@
 //!
 //! Not here: sockets (runtime), what a read answers (`reads.rs`), the handshake (`handshake.rs`), words (`gather.rs`).
 
-use std::collections::HashMap;
+use std::collections::{HashMap, VecDeque};
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use super::connection::{Attachment, Connection, Done, Framed, Held, Pending, Phase, Submitted, frame};
+use super::deadlines::DEADLINE_TICK_MS;
 use super::reads::{self, Reader, Refused};
 use super::registry::Registry;
 use super::settings::Settings;
-use super::words;
+use super::words::{self, Word};
 use crate::base::{ConnectionId, Millis, SessionId, ShardId, Xid, Zxid, limits};
 use crate::pipeline::acl::{self, Identities};
 use crate::pipeline::ip;
@@ -74,11 +75,21 @@ pub struct Shard {
     next_connection: u64,
     /// Sessions by the time they expire.
     pub(super) expiry: ExpiryQueue<ConnectionId>,
-    /// Connections without a session by the time they are closed.
-    fresh: ExpiryQueue<ConnectionId>,
+    /// Connections without a session by the time they are closed, and (some of them long gone) in order of their
+    /// coming.
+    pub(super) fresh: ExpiryQueue<ConnectionId>,
+    pub(super) arrivals: VecDeque<ConnectionId>,
+    /// Connections that owe the rest of a frame or leave output lying, by the time they are looked at again.
+    pub(super) deadlines: ExpiryQueue<ConnectionId>,
+    /// Connections whose word is being answered, by the time they are closed.
+    pub(super) words: ExpiryQueue<ConnectionId>,
+    /// Words of this shard being collected, and those that wait for their turn.
+    pub(super) words_running: usize,
+    pub(super) words_waiting: VecDeque<(ConnectionId, Word)>,
     pub(super) metrics: ShardMetrics,
-    /// Writes the sequencer may still be given.
+    /// Writes the sequencer may still be given, and bytes of those it has.
     credits: usize,
+    request_bytes: usize,
     /// Connections whose next write waits for a credit.
     starved: Vec<ConnectionId>,
     /// Connections whose head read waits until `applied` has come further; their watch's interest is armed.
@@ -129,8 +140,14 @@ impl Shard {
             next_connection: 0,
             expiry: ExpiryQueue::new(tick),
             fresh: ExpiryQueue::new(sessionless),
+            arrivals: VecDeque::new(),
+            deadlines: ExpiryQueue::new(DEADLINE_TICK_MS),
+            words: ExpiryQueue::new(DEADLINE_TICK_MS),
+            words_running: 0,
+            words_waiting: VecDeque::new(),
             metrics: ShardMetrics::default(),
             credits: limits::SHARD_CREDITS,
+            request_bytes: 0,
             starved: Vec::new(),
             waiting: Vec::new(),
             movable: Vec::new(),
@@ -193,7 +210,7 @@ impl Shard {
             self.drain(id, view, now);
             self.take_frames(id, view, now);
         }
-        if self.credits > 0 && !self.starved.is_empty() {
+        if self.may_submit() && !self.starved.is_empty() {
             for id in std::mem::take(&mut self.starved) {
                 self.drain(id, view, now);
                 self.take_frames(id, view, now);
@@ -255,8 +272,13 @@ impl Shard {
                 taken += used;
                 continue;
             }
-            match frame(rest, self.settings.frame_bytes_max) {
+            let longest = match connection.phase {
+                Phase::Fresh => limits::HANDSHAKE_FRAME_BYTES_MAX.min(self.settings.frame_bytes_max),
+                _ => self.settings.frame_bytes_max,
+            };
+            match frame(rest, longest) {
                 Framed::Frame(frame, used) => {
+                    connection.partial_since = None;
                     if !self.frame(id, frame, view, now) {
                         // No credit: the frame stays where it is.
                         self.starved.push(id);
@@ -270,6 +292,9 @@ impl Shard {
                 Framed::Partial => {
                     if was_choked {
                         Self::touch_output(&mut self.dirty, connection);
+                    }
+                    if !rest.is_empty() {
+                        self.frame_begun(id, now);
                     }
                     return taken;
                 }
@@ -314,13 +339,14 @@ impl Shard {
         view: &View<'_>,
         now: Millis,
     ) -> bool {
+        let may_submit = self.may_submit();
         let Some(connection) = self.connections.get_mut(&id) else { return true };
         let op = OpCode::from_i32(header.op);
         let admitted = acl::is_admitted(&connection.identities, &self.settings.policy);
         // Behind a read that waits nothing is submitted: the read must not see a later write of its own session.
         let behind_read = connection.awaiting < connection.pending.len();
         let submits = admitted && !behind_read && op.is_some_and(|op| submits(op, body));
-        if submits && self.credits == 0 {
+        if submits && !may_submit {
             return false;
         }
         self.metrics.packet_received(body.len() + 12);
@@ -367,7 +393,7 @@ impl Shard {
         if let Some(connection) = self.connections.get_mut(&id)
             && connection.phase != Phase::Closing
         {
-            connection.pending.push_back(Pending::Held(Held { body: body.into(), ..held }));
+            connection.hold(Held { body: body.into(), ..held });
         }
         true
     }
@@ -383,7 +409,8 @@ impl Shard {
     ) -> Option<Submitted> {
         let connection = self.connections.get_mut(&id)?;
         let attachment = connection.attachment()?;
-        let ticket = Ticket { connection: id, sequence: connection.next_sequence };
+        let bytes = body.len() as u32;
+        let ticket = Ticket { connection: id, sequence: connection.next_sequence, bytes };
         let mut echo = None;
         let submission = match Request::decode(op, body).ok()? {
             Request::Sync(path) => {
@@ -408,6 +435,7 @@ impl Shard {
         };
         connection.next_sequence += 1;
         self.credits -= 1;
+        self.request_bytes += body.len();
         self.submit(submission);
         Some(Submitted { sequence: ticket.sequence, xid: header.xid, op, received, echo, done: None })
     }
@@ -416,6 +444,7 @@ impl Shard {
     /// is answered.
     fn drain(&mut self, id: ConnectionId, view: &View<'_>, now: Millis) {
         loop {
+            let may_submit = self.may_submit();
             let Some(connection) = self.connections.get_mut(&id) else { return };
             if connection.waits_for.is_some_and(|zxid| view.at() < zxid) {
                 return;
@@ -428,7 +457,7 @@ impl Shard {
             let Some(Pending::Held(held)) = connection.pending.get(at) else { return };
             let op = OpCode::from_i32(held.op).filter(|op| submits(*op, &held.body));
             if let Some(op) = op {
-                if self.credits == 0 {
+                if !may_submit {
                     self.starved.push(id);
                     return;
                 }
@@ -436,18 +465,21 @@ impl Shard {
                 let (body, received) = (held.body.clone(), held.received);
                 let Some(submitted) = self.submit_request(id, header, op, &body, received) else { return };
                 if let Some(connection) = self.connections.get_mut(&id) {
+                    connection.held_bytes -= body.len();
                     connection.pending[at] = Pending::Submitted(submitted);
                     connection.awaiting += 1;
                 }
                 continue;
             }
-            if at > 0 {
+            if at > 0 || !connection.may_answer() {
                 return;
             }
             let Some(Pending::Held(held)) = connection.pending.pop_front() else { return };
+            connection.held_bytes -= held.body.len();
             if let Answered::NotBefore(zxid, holds) = self.answer(id, &held, &held.body, view, now) {
                 self.wait_for(id, zxid, holds);
                 if let Some(connection) = self.connections.get_mut(&id) {
+                    connection.held_bytes += held.body.len();
                     connection.pending.push_front(Pending::Held(held));
                 }
                 return;
@@ -720,9 +752,15 @@ impl Shard {
         self.tree.stats()
     }
 
+    /// Whether the sequencer may be given another request.
+    fn may_submit(&self) -> bool {
+        self.credits > 0 && self.request_bytes < limits::SHARD_REQUEST_BYTES_MAX
+    }
+
     /// A credit came back.
-    pub(super) fn credit(&mut self) {
+    pub(super) fn credit(&mut self, ticket: Ticket) {
         self.credits += 1;
+        self.request_bytes -= ticket.bytes as usize;
     }
 
     /// Whether every connection's writes were answered.
@@ -764,7 +802,7 @@ impl Logic for Shard {
         let identities = Identities::of_peer(&ip::host_address(peer.ip(), scope(peer)));
         let connection = Connection::new(id, peer, identities, now, self.clock.wall());
         self.connections.insert(id, connection);
-        self.fresh.touch(id, now, u64::from(self.settings.sessionless_timeout_ms));
+        self.arrived(id, now);
         Some(id)
     }
 
@@ -802,6 +840,8 @@ impl Logic for Shard {
         }
         self.expiry.remove(id);
         self.fresh.remove(id);
+        self.deadlines.remove(id);
+        self.words.remove(id);
         if let Some(attachment) = connection.attachment() {
             self.registry.detached(attachment.session, self.id, id);
             self.submit(Submission::Detach {
@@ -836,14 +876,7 @@ impl Logic for Shard {
 
     fn on_tick(&mut self, now: Millis) {
         self.expire(now);
-        for id in self.fresh.poll(now) {
-            if let Some(connection) = self.connections.get(&id)
-                && matches!(connection.phase, Phase::Fresh)
-            {
-                self.metrics.sessionless_expired();
-                self.abort(id);
-            }
-        }
+        self.close_the_late(now);
     }
 
     fn take_dirty(&mut self, into: &mut Vec<ConnectionId>) {
@@ -912,7 +945,7 @@ impl Shard {
     }
 
     /// Output went out: there may be room for requests, and for the rest of a long answer.
-    fn output_sent(&mut self, id: ConnectionId, _now: Millis) {
+    fn output_sent(&mut self, id: ConnectionId, now: Millis) {
         let Some(connection) = self.connections.get_mut(&id) else { return };
         if connection.output.unsent().is_empty() {
             connection.event_bytes = 0;
@@ -925,9 +958,10 @@ impl Shard {
                 Self::touch_output(&mut self.dirty, connection);
             }
         }
-        if connection.choked && connection.has_room() && !self.movable.contains(&id) {
+        if connection.can_move() && !self.movable.contains(&id) {
             self.movable.push(id);
         }
+        self.output_left(id, now);
     }
 
     /// Who is attached where, for a handshake that succeeded after its connection died.
