@@ -29,6 +29,7 @@ mod replies;
 mod sessions;
 mod side;
 mod stat;
+mod throttle;
 mod watches;
 
 use std::cell::Cell;
