@@ -64,9 +64,10 @@ pub trait Logic: 'static {
     fn on_bytes(&mut self, connection: ConnectionId, bytes: &[u8], now: Millis);
     /// The connection is gone, whoever closed it.
     fn on_closed(&mut self, connection: ConnectionId, now: Millis);
-    /// Outcomes may have come: take them. True when some connection waits for `applied` to advance, and the shard must
-    /// not sleep.
-    fn on_turn(&mut self, now: Millis) -> bool;
+    /// Outcomes may have come: take them, and go on with what waited.
+    fn on_turn(&mut self, now: Millis);
+    /// Whether another turn is due at once: some connection waits for `applied` to advance, or may go on.
+    fn must_stay(&self) -> bool;
     /// Time passed.
     fn on_tick(&mut self, now: Millis);
     /// Connections whose output or wishes changed since the last call, each once at least.
@@ -156,6 +157,8 @@ struct State<L> {
     links: std::collections::HashMap<ConnectionId, Link>,
     dirty: Vec<ConnectionId>,
     scratch: Vec<u8>,
+    /// Wakes the task that takes outcomes.
+    outcomes: Option<Waker>,
 }
 
 /// The driver's side of a connection.
@@ -221,6 +224,7 @@ async fn run<L: Logic>(start: ShardStart, accept: Option<AcceptStart>, logic: L)
         links: std::collections::HashMap::new(),
         dirty: Vec::new(),
         scratch: vec![0; READ_BYTES],
+        outcomes: None,
     }));
     let executor = glommio::executor();
     let urgent =
@@ -271,6 +275,7 @@ async fn outcome_loop<L: Logic>(start: ShardStart, state: Rc<RefCell<State<L>>>)
         parked.unpark();
         let mut arrived = Vec::new();
         let mut state_ref = this.borrow_mut();
+        state_ref.outcomes.get_or_insert_with(|| cx.waker().clone());
         let now = clock.now();
         loop {
             while let Some(handover) = handovers.pop() {
@@ -301,9 +306,17 @@ async fn outcome_loop<L: Logic>(start: ShardStart, state: Rc<RefCell<State<L>>>)
 impl<L: Logic> State<L> {
     /// Lets the logic take outcomes and sends what came of it. True when the shard must not sleep.
     fn turn(&mut self, now: Millis) -> bool {
-        let must_stay = self.logic.on_turn(now);
+        self.logic.on_turn(now);
         self.flush(now);
-        must_stay
+        self.logic.must_stay()
+    }
+
+    /// After a connection's own task did something: sends what came of it, and has the next turn taken if one is due.
+    fn after_event(&mut self, now: Millis) {
+        self.flush(now);
+        if let (true, Some(waker)) = (self.logic.must_stay(), &self.outcomes) {
+            waker.wake_by_ref();
+        }
     }
 
     /// Sends what the logic produced, and wakes the tasks of connections that need more than that.
@@ -340,6 +353,8 @@ impl<L: Logic> State<L> {
 
 /// Why a connection's task stopped waiting.
 enum Next {
+    /// All that had been blocked is sent: requests that waited for room may go on.
+    Sent,
     Read(usize),
     EndOfInput,
     Broken,
@@ -363,14 +378,15 @@ async fn connection<L: Logic>(state: Rc<RefCell<State<L>>>, fd: OwnedFd, peer: S
                 let scratch = std::mem::take(&mut state.scratch);
                 state.logic.on_bytes(id, &scratch[..bytes], now);
                 state.scratch = scratch;
-                state.flush(now);
+                state.after_event(now);
             }
+            Next::Sent => state.after_event(now),
             Next::EndOfInput => {
                 input_open = false;
                 if !state.logic.on_end_of_input(id, now) {
                     break;
                 }
-                state.flush(now);
+                state.after_event(now);
             }
             Next::Broken | Next::Close => break,
         }
@@ -380,7 +396,7 @@ async fn connection<L: Logic>(state: Rc<RefCell<State<L>>>, fd: OwnedFd, peer: S
         state.links.remove(&id);
         let now = clock.now();
         state.logic.on_closed(id, now);
-        state.flush(now);
+        state.after_event(now);
     }
     sys::shutdown(sys::borrow_fd(&stream));
 }
@@ -410,6 +426,7 @@ async fn wait<L: Logic>(
             let was_blocked = std::mem::replace(&mut link.blocked, !output.unsent().is_empty());
             if was_blocked && !link.blocked {
                 logic.on_sent(id, now);
+                return Poll::Ready(Next::Sent);
             }
         }
         let wants = logic.wants(id);

@@ -205,7 +205,10 @@ impl Shard {
     fn take_frames(&mut self, id: ConnectionId, view: &View<'_>, now: Millis) {
         let Some(connection) = self.connections.get_mut(&id) else { return };
         if connection.input.is_empty() {
-            connection.choked = false;
+            if std::mem::replace(&mut connection.choked, false) {
+                // The driver may have stopped reading.
+                Self::touch_output(&mut self.dirty, connection);
+            }
             return;
         }
         let input = std::mem::take(&mut connection.input);
@@ -235,6 +238,9 @@ impl Shard {
                     return taken;
                 }
                 Phase::Word | Phase::Closing => return bytes.len(),
+            }
+            if taken == bytes.len() {
+                return taken;
             }
             if self.stopping || !connection.has_room() {
                 connection.choked = true;
@@ -811,7 +817,7 @@ impl Logic for Shard {
         self.metrics.socket_closed(now.since(now));
     }
 
-    fn on_turn(&mut self, now: Millis) -> bool {
+    fn on_turn(&mut self, now: Millis) {
         if self.outcomes.peek().is_some() || !self.waiting.is_empty() || !self.movable.is_empty() {
             self.with_view(now, |shard, view| {
                 for (id, _) in &shard.waiting {
@@ -822,7 +828,10 @@ impl Logic for Shard {
                 }
             });
         }
-        !self.waiting.is_empty()
+    }
+
+    fn must_stay(&self) -> bool {
+        !self.waiting.is_empty() || !self.movable.is_empty()
     }
 
     fn on_tick(&mut self, now: Millis) {
