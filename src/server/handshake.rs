@@ -21,7 +21,16 @@ impl Shard {
     /// The first frame of a connection.
     pub(super) fn handshake(&mut self, id: ConnectionId, frame: &[u8], view: &View<'_>) {
         let Ok(request) = ConnectRequest::decode(frame) else { return self.abort(id) };
-        self.metrics.connect_request(request.session_id != 0);
+        let renewal = request.session_id != 0;
+        if let Some(gate) = self.registry.connects() {
+            let Some(deficit) = gate.admit(renewal, self.clock.now()) else {
+                // No line of the log for each: they come in crowds, and are counted.
+                self.metrics.connection_rejected();
+                return self.abort(id);
+            };
+            self.metrics.token_deficit(deficit);
+        }
+        self.metrics.connect_request(renewal);
         let Some(connection) = self.connections.get_mut(&id) else { return };
         if request.last_zxid_seen > view.at().0 {
             // The client has seen more than this server: it is to try another one (§2.4, step 3).

@@ -14,6 +14,7 @@ use std::time::{Duration, Instant};
 use super::registry::{AcceptLimits, Registry};
 use super::settings::Settings;
 use super::shard::{Shard, ShardParts};
+use super::throttle::{ConnectGate, ConnectThrottle};
 use super::words::{BuildDateStyle, ConfView, EnvView, Version, Whitelist};
 use crate::base::{Millis, ServerId, ShardId, Zxid, limits};
 use crate::config::{Config, Pin};
@@ -399,10 +400,11 @@ fn launch(
     listener: Option<(std::os::fd::OwnedFd, SocketAddr)>,
 ) -> Result<std::thread::JoinHandle<()>, StartError> {
     let count = placement.shards.len();
-    let registry = Arc::new(Registry::new());
     let loads: Arc<Vec<AtomicUsize>> = Arc::new((0..count).map(|_| AtomicUsize::new(0)).collect());
     let random =
         sys::random().map_err(|source| StartError::System { what: "drawing random numbers", source })?;
+    let throttle = ConnectThrottle::new(&config.connect_throttle, clock.now());
+    let registry = Arc::new(Registry::new(throttle.map(|throttle| ConnectGate::new(throttle, random[1]))));
     let interest = Arc::new(InterestTable::new(limits::INTEREST_SLOTS, PathHasher::new(random[0])));
     let mut links = Vec::new();
     let mut handover_ends = Vec::new();
