@@ -79,7 +79,9 @@
 //! - [`zab`]: who orders and when a proposal is committed. Today the role of a server that is alone.
 //! - [`storage`]: what is on disk and in which order it must get there; recovery. Says what to write, never writes.
 //! - [`pipeline`]: request to txn, txn to state; ACLs, quotas, containers.
-//! - [`tree`]: many readers, one writer. [`sessions`]: who is connected and what they own. [`watches`]: who waits for what.
+//! - [`tree`]: many readers, one writer.
+//! - [`sessions`]: who is connected, until when, and what they own.
+//! - [`watches`]: who waits for what, and what a change fires.
 //! - [`wire`]: ZooKeeper's encoding and every message in it.
 //! - [`config`]: zoo.cfg and properties to a checked configuration.
 //! - [`base`]: numbers that travel, limits with their names, path rules.
@@ -105,8 +107,8 @@
 //! 10. **A pin lasts a turn and never crosses an await**: every borrow and every view ends within a synchronous function.
 //! 11. **Everything is bounded** (`base/limits.rs`): credits, queued requests, output, watches, identities. The sequencer
 //!     waits for nobody; pressure goes back to the socket.
-//! 12. **Acknowledged is durable.** `applied ≤ committed ≤ flushed ≤ last_logged`. A failed write or flush ends the process
-//!     (`runtime/fatal.rs`); recovery reads what the disk holds and never guesses (`storage/recovery.rs`).
+//! 12. **Acknowledged is durable.** `applied ≤ committed ≤ flushed ≤ last_logged`. A failed write or flush ends the
+//!     process (`runtime/fatal.rs`); recovery reads what the disk holds and never guesses (`storage/recovery.rs`).
 //!
 //! # Where a test is
 //!

@@ -1,3 +1,4 @@
+#![forbid(unsafe_code)]
 //! The order of checks of each operation (client-protocol §4). Every request of a table has the fault its row names and
 //! all faults of the rows behind it: the first that is looked at decides, and mending it uncovers the next.
 

@@ -1,3 +1,4 @@
+#![forbid(unsafe_code)]
 //! Prep and apply together, over a real tree: what a row of requests leaves in the log, in the replies and in the tree.
 
 mod checks;

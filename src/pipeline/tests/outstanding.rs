@@ -1,3 +1,4 @@
+#![forbid(unsafe_code)]
 //! What requests see of those before them that are not applied yet.
 
 use super::*;

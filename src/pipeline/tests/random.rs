@@ -1,3 +1,4 @@
+#![forbid(unsafe_code)]
 //! Random requests. Prepared in batches and then applied, they must leave exactly what they leave one by one: the same
 //! txns, byte for byte and digests included, and a tree whose digest is that of one built from its znodes.
 

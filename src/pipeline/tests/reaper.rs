@@ -1,3 +1,4 @@
+#![forbid(unsafe_code)]
 //! Containers and TTL nodes: which are due, and when (client-protocol §7.7).
 
 use super::*;

@@ -1,3 +1,4 @@
+#![forbid(unsafe_code)]
 //! A restart: an image of any txn and the log behind it give the state the log alone gives (reliability S48, S49).
 
 use super::*;
