@@ -63,7 +63,8 @@ ours!(m03_requests_that_never_end_share_one_budget, OPEN, |s| {
         client.raw.send(unfinished);
     }
     witness.is_well();
-    grew_at_most(s, before, 320);
+    // The budget, and what the allocator keeps of buffers that grew.
+    grew_at_most(s, before, 400);
     let closed = clients
         .iter_mut()
         .map(|client| client.raw.frame_within(Duration::from_millis(1)))

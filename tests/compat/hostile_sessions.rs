@@ -14,7 +14,7 @@ const WORDS: [&str; 18] = [
     "stat", "stmk", "wchc", "wchp", "wchs",
 ];
 
-line!(m09_unknown_ids_and_wrong_passwords_look_alike, DEFAULT, |s| {
+ours!(m09_unknown_ids_and_wrong_passwords_look_alike, DEFAULT, |s| {
     let mut witness = Witness::of(s);
     let known = witness.client().session.clone();
     let answer = |id: i64, password: Option<Vec<u8>>| {
