@@ -110,6 +110,9 @@ pub const SESSIONLESS_CONNECTIONS_MAX: usize = 16_384;
 /// Identities of one connection (reliability M48).
 pub const CONNECTION_IDENTITIES_MAX: usize = 16;
 
+/// Steps of a SASL exchange on one connection (reliability M50).
+pub const SASL_ROUNDS_MAX: u32 = 10;
+
 /// Longest text of a client's that enters a log line, bytes (reliability M47).
 pub const LOG_TEXT_BYTES_MAX: usize = 256;
 

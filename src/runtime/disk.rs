@@ -213,8 +213,8 @@ pub struct DiskStart {
     pub retain: usize,
     /// Random: generations of segments.
     pub seed: u64,
-    /// Snapshots on disk that were verified by recovery.
-    pub verified: Vec<Zxid>,
+    /// Snapshots on disk; verified is the one that recovery loaded.
+    pub snapshots: Vec<SnapshotFile>,
     /// Called about once a second while a snapshot is written: znodes written, znodes in all.
     pub progress: Box<dyn FnMut(u64, u64) + Send>,
 }
@@ -301,8 +301,9 @@ impl DiskShard {
             Ok(Some(bytes)) => {
                 tracing::info!(%zxid, bytes, took_ms = began.elapsed().as_millis() as u64, "snapshot written");
                 match verify_snapshot(self.start.dirs.data(), self.start.identity.cluster, zxid) {
-                    Ok(_) => self.start.verified.push(zxid),
+                    Ok(_) => self.start.snapshots.push(SnapshotFile { zxid, verified: true }),
                     Err(error) => {
+                        self.start.snapshots.push(SnapshotFile { zxid, verified: false });
                         tracing::error!(%zxid, %error, "the snapshot just written does not read back; it is kept apart from those that do");
                         return Report::SnapshotFailed;
                     }
@@ -401,15 +402,13 @@ impl DiskShard {
 
     /// Removes snapshots beyond those to keep; gives how far the log may go.
     fn purge(&mut self) -> Zxid {
-        let files: Vec<SnapshotFile> =
-            self.start.verified.iter().map(|&zxid| SnapshotFile { zxid, verified: true }).collect();
-        let Purge { snapshots, log_up_to } = purge(&files, self.start.retain);
+        let Purge { snapshots, log_up_to } = purge(&self.start.snapshots, self.start.retain);
         for zxid in snapshots {
             let steps = [FileAction::Unlink { name: names::snapshot(zxid) }, FileAction::SyncDirectory];
             match self.start.dirs.data().perform(&steps) {
                 Ok(()) => {
                     tracing::info!(%zxid, "old snapshot removed");
-                    self.start.verified.retain(|kept| *kept != zxid);
+                    self.start.snapshots.retain(|kept| kept.zxid != zxid);
                 }
                 Err(error) => tracing::warn!(%zxid, %error, "cannot remove an old snapshot"),
             }

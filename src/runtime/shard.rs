@@ -39,10 +39,6 @@ const READ_BYTES: usize = 64 << 10;
 /// below any.
 const TICK: Duration = Duration::from_millis(50);
 
-/// Turns that one event may cause in a row: a client that reads as fast as we answer lets others in after so many
-/// times [`limits::OUTPUT_SOFT_BYTES`](crate::base::limits::OUTPUT_SOFT_BYTES).
-const TURNS_ON_END: usize = 8;
-
 /// glommio looks at other queues at least so often.
 const PREEMPT: Duration = Duration::from_micros(500);
 
@@ -68,9 +64,10 @@ pub trait Logic: 'static {
     fn on_bytes(&mut self, connection: ConnectionId, bytes: &[u8], now: Millis);
     /// The connection is gone, whoever closed it.
     fn on_closed(&mut self, connection: ConnectionId, now: Millis);
-    /// Outcomes may have come: take them. True when some connection waits for `applied` to advance, and the shard must
-    /// not sleep.
-    fn on_turn(&mut self, now: Millis) -> bool;
+    /// Outcomes may have come: take them, and go on with what waited.
+    fn on_turn(&mut self, now: Millis);
+    /// Whether another turn is due at once: some connection waits for `applied` to advance, or may go on.
+    fn must_stay(&self) -> bool;
     /// Time passed.
     fn on_tick(&mut self, now: Millis);
     /// Connections whose output or wishes changed since the last call, each once at least.
@@ -84,8 +81,6 @@ pub trait Logic: 'static {
     /// The client's side of the connection is closed: nothing more will come. True when the connection is to stay
     /// until its output is sent.
     fn on_end_of_input(&mut self, connection: ConnectionId, now: Millis) -> bool;
-    /// Whether what was just sent made room for something that another turn can do now.
-    fn has_more(&self) -> bool;
     /// The server stops: take no new requests. True when nothing is left to do.
     fn on_stopping(&mut self, now: Millis) -> bool;
 }
@@ -169,6 +164,8 @@ struct State<L> {
     links: std::collections::HashMap<ConnectionId, Link>,
     dirty: Vec<ConnectionId>,
     scratch: Vec<u8>,
+    /// Wakes the task that takes outcomes.
+    outcomes: Option<Waker>,
 }
 
 /// The driver's side of a connection.
@@ -234,6 +231,7 @@ async fn run<L: Logic>(start: ShardStart, accept: Option<AcceptStart>, logic: L)
         links: std::collections::HashMap::new(),
         dirty: Vec::new(),
         scratch: vec![0; READ_BYTES],
+        outcomes: None,
     }));
     let executor = glommio::executor();
     let urgent =
@@ -284,6 +282,7 @@ async fn outcome_loop<L: Logic>(start: ShardStart, state: Rc<RefCell<State<L>>>)
         parked.unpark();
         let mut arrived = Vec::new();
         let mut state_ref = this.borrow_mut();
+        state_ref.outcomes.get_or_insert_with(|| cx.waker().clone());
         let now = clock.now();
         loop {
             while let Some(handover) = handovers.pop() {
@@ -314,14 +313,17 @@ async fn outcome_loop<L: Logic>(start: ShardStart, state: Rc<RefCell<State<L>>>)
 impl<L: Logic> State<L> {
     /// Lets the logic take outcomes and sends what came of it. True when the shard must not sleep.
     fn turn(&mut self, now: Millis) -> bool {
-        for _ in 0..TURNS_ON_END {
-            let must_stay = self.logic.on_turn(now);
-            self.flush(now);
-            if must_stay || !self.logic.has_more() {
-                return must_stay;
-            }
+        self.logic.on_turn(now);
+        self.flush(now);
+        self.logic.must_stay()
+    }
+
+    /// After a connection's own task did something: sends what came of it, and has the next turn taken if one is due.
+    fn after_event(&mut self, now: Millis) {
+        self.flush(now);
+        if let (true, Some(waker)) = (self.logic.must_stay(), &self.outcomes) {
+            waker.wake_by_ref();
         }
-        true
     }
 
     /// Sends what the logic produced, and wakes the tasks of connections that need more than that.
@@ -358,9 +360,9 @@ impl<L: Logic> State<L> {
 
 /// Why a connection's task stopped waiting.
 enum Next {
-    Read(usize),
-    /// Output that had been blocked went out, and there is room for more.
+    /// All that had been blocked is sent: requests that waited for room may go on.
     Sent,
+    Read(usize),
     EndOfInput,
     Broken,
     Close,
@@ -383,20 +385,15 @@ async fn connection<L: Logic>(state: Rc<RefCell<State<L>>>, fd: OwnedFd, peer: S
                 let scratch = std::mem::take(&mut state.scratch);
                 state.logic.on_bytes(id, &scratch[..bytes], now);
                 state.scratch = scratch;
-                state.flush(now);
-                if state.logic.has_more() {
-                    state.turn(now);
-                }
+                state.after_event(now);
             }
-            Next::Sent => {
-                state.turn(now);
-            }
+            Next::Sent => state.after_event(now),
             Next::EndOfInput => {
                 input_open = false;
                 if !state.logic.on_end_of_input(id, now) {
                     break;
                 }
-                state.flush(now);
+                state.after_event(now);
             }
             Next::Broken | Next::Close => break,
         }
@@ -406,7 +403,7 @@ async fn connection<L: Logic>(state: Rc<RefCell<State<L>>>, fd: OwnedFd, peer: S
         state.links.remove(&id);
         let now = clock.now();
         state.logic.on_closed(id, now);
-        state.flush(now);
+        state.after_event(now);
     }
     sys::shutdown(sys::borrow_fd(&stream));
 }
@@ -436,9 +433,7 @@ async fn wait<L: Logic>(
             let was_blocked = std::mem::replace(&mut link.blocked, !output.unsent().is_empty());
             if was_blocked && !link.blocked {
                 logic.on_sent(id, now);
-                if logic.has_more() {
-                    return Poll::Ready(Next::Sent);
-                }
+                return Poll::Ready(Next::Sent);
             }
         }
         let wants = logic.wants(id);

@@ -110,6 +110,8 @@ pub(super) struct Connection {
     pub next_sequence: u64,
     pub identities: Identities,
     pub stats: ConnectionStats,
+    /// Steps of a SASL exchange that the client began; nobody here finishes one.
+    pub sasl_tokens: u32,
     /// The rest of a long answer to a word.
     pub answer: Option<Answer>,
     /// Close once all output is sent.
@@ -153,6 +155,7 @@ impl Connection {
             next_sequence: 0,
             identities,
             stats: ConnectionStats::default(),
+            sasl_tokens: 0,
             answer: None,
             close: false,
             abort: false,

@@ -204,6 +204,10 @@ impl Shard {
                     local_sessions: 0,
                     open_file_descriptors: open,
                     max_file_descriptors: most,
+                    connection_drop_probability: self
+                        .registry
+                        .connects()
+                        .map_or(0.0, |gate| gate.drop_probability()),
                     uptime_ms: self.clock.now().0,
                     quotas: Vec::new(),
                     metrics,

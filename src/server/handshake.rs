@@ -6,7 +6,7 @@
 
 use super::connection::{Attachment, Phase};
 use super::shard::Shard;
-use crate::base::{ConnectionId, Generation, Millis, SessionId};
+use crate::base::{ConnectionId, Generation, Millis, SessionId, limits};
 use crate::pipeline::acl;
 use crate::runtime::messages::{AttachRequest, Submission};
 use crate::sessions::password;
@@ -21,7 +21,16 @@ impl Shard {
     /// The first frame of a connection.
     pub(super) fn handshake(&mut self, id: ConnectionId, frame: &[u8], view: &View<'_>) {
         let Ok(request) = ConnectRequest::decode(frame) else { return self.abort(id) };
-        self.metrics.connect_request(request.session_id != 0);
+        let renewal = request.session_id != 0;
+        if let Some(gate) = self.registry.connects() {
+            let Some(deficit) = gate.admit(renewal, self.clock.now()) else {
+                // No line of the log for each: they come in crowds, and are counted.
+                self.metrics.connection_rejected();
+                return self.abort(id);
+            };
+            self.metrics.token_deficit(deficit);
+        }
+        self.metrics.connect_request(renewal);
         let Some(connection) = self.connections.get_mut(&id) else { return };
         if request.last_zxid_seen > view.at().0 {
             // The client has seen more than this server: it is to try another one (§2.4, step 3).
@@ -111,18 +120,25 @@ impl Shard {
         }
     }
 
-    /// sasl on a server without a SASL login: err 0 and a null token for every token (§8.5).
+    /// sasl on a server without a SASL login: err 0 and a null token for every token (§8.5). A client that takes this for
+    /// a step of its exchange goes on for ever against stock; here it ends after ten (reliability M50).
     pub(super) fn sasl(&mut self, id: ConnectionId, xid: i32, body: &[u8]) {
         let Some(connection) = self.connections.get_mut(&id) else { return };
         if Request::decode(OpCode::Sasl, body).is_err() {
             return self.abort(id);
         }
+        connection.sasl_tokens += 1;
+        let endless = connection.sasl_tokens > limits::SASL_ROUNDS_MAX;
         let out = connection.output.buffer();
-        let end = reply::begin(out, xid, 0, 0);
+        let end = reply::begin(out, xid, 0, if endless { ErrorCode::AuthFailed.code() } else { 0 });
         out.buffer(None);
         end.finish(out);
         connection.stats.packet_sent();
         self.metrics.reply_sent(24);
+        if endless {
+            self.metrics.auth_failed();
+            return self.finish(id);
+        }
         self.mark(id);
     }
 }

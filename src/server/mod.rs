@@ -5,6 +5,7 @@
 //! - `shard.rs`: the logic of a core that serves clients; `connection.rs` one client's state, `handshake.rs`, `reads.rs`,
 //!   `outcomes.rs` (what the sequencer sends back), `gather.rs` (words that need every core), `deadlines.rs` (who is
 //!   closed for being slow).
+//! - `throttle.rs`: who may connect, by a bucket of tokens.
 //! - `words/`: the texts of the four-letter words, as pure functions. `registry.rs`: what several cores look up rarely.
 //!
 //! Not here: threads and sockets (runtime), what a write does (pipeline).
@@ -19,4 +20,5 @@ pub mod registry;
 pub mod settings;
 pub mod shard;
 pub mod start;
+pub mod throttle;
 pub mod words;

@@ -13,6 +13,7 @@ use dashmap::DashMap;
 use crate::base::{ConnectionId, SessionId, ShardId};
 use crate::runtime::messages::SequencerPart;
 use crate::server::gather::ShardPart;
+use crate::server::throttle::ConnectGate;
 use crate::server::words::Word;
 
 /// Shared by all shards of this server.
@@ -23,6 +24,8 @@ pub struct Registry {
     sessions: DashMap<SessionId, (ShardId, ConnectionId)>,
     collections: DashMap<u64, Collection>,
     next_collection: AtomicU64,
+    /// Admits handshakes, where it is configured to.
+    connects: Option<ConnectGate>,
     /// `gtmk`, `stmk`: kept and echoed.
     pub trace_mask: AtomicI64,
 }
@@ -52,9 +55,9 @@ pub struct AcceptLimits {
 }
 
 impl Registry {
-    /// A server without connections; stock's default trace mask.
-    pub fn new() -> Registry {
-        let registry = Registry::default();
+    /// A server without connections; stock's default trace mask. Handshakes pass `connects`.
+    pub fn new(connects: Option<ConnectGate>) -> Registry {
+        let registry = Registry { connects, ..Registry::default() };
         registry.trace_mask.store(306, Ordering::Relaxed);
         registry
     }
@@ -88,6 +91,11 @@ impl Registry {
         }
         self.addresses.remove_if(&address, |_, count| *count == 0);
         self.connections.fetch_sub(1, Ordering::Relaxed);
+    }
+
+    /// Admits handshakes; `None` when all are.
+    pub fn connects(&self) -> Option<&ConnectGate> {
+        self.connects.as_ref()
     }
 
     /// Connections now.
@@ -154,7 +162,7 @@ mod tests {
 
     #[test]
     fn a_limit_for_each_address_counts_connections_in_and_out() {
-        let registry = Registry::new();
+        let registry = Registry::new(None);
         let limits = AcceptLimits { per_address: Some(2), in_all: Some(3) };
         let [a, b]: [SocketAddr; 2] = ["127.0.0.1:1", "127.0.0.2:1"].map(|a| a.parse().expect("an address"));
         assert!(registry.admit(a, limits) && registry.admit(a, limits));

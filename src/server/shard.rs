@@ -225,7 +225,10 @@ impl Shard {
     fn take_frames(&mut self, id: ConnectionId, view: &View<'_>, now: Millis) {
         let Some(connection) = self.connections.get_mut(&id) else { return };
         if connection.input.is_empty() {
-            connection.choked = false;
+            if std::mem::replace(&mut connection.choked, false) {
+                // The driver may have stopped reading.
+                Self::touch_output(&mut self.dirty, connection);
+            }
             return;
         }
         let input = std::mem::take(&mut connection.input);
@@ -256,6 +259,9 @@ impl Shard {
                     return taken;
                 }
                 Phase::Word | Phase::Closing => return bytes.len(),
+            }
+            if taken == bytes.len() {
+                return taken;
             }
             if self.stopping || !connection.has_room() {
                 connection.choked = true;
@@ -857,7 +863,7 @@ impl Logic for Shard {
         self.metrics.socket_closed(now.since(now));
     }
 
-    fn on_turn(&mut self, now: Millis) -> bool {
+    fn on_turn(&mut self, now: Millis) {
         if self.outcomes.peek().is_some() || !self.waiting.is_empty() || !self.movable.is_empty() {
             self.with_view(now, |shard, view| {
                 for (id, _) in &shard.waiting {
@@ -868,7 +874,10 @@ impl Logic for Shard {
                 }
             });
         }
-        !self.waiting.is_empty()
+    }
+
+    fn must_stay(&self) -> bool {
+        !self.waiting.is_empty() || !self.movable.is_empty()
     }
 
     fn on_tick(&mut self, now: Millis) {
@@ -907,10 +916,6 @@ impl Logic for Shard {
     fn on_end_of_input(&mut self, id: ConnectionId, _now: Millis) -> bool {
         // `echo ruok | nc` closes its side before the answer is there.
         self.connections.get(&id).is_some_and(|connection| matches!(connection.phase, Phase::Word))
-    }
-
-    fn has_more(&self) -> bool {
-        !self.movable.is_empty()
     }
 
     fn on_stopping(&mut self, _now: Millis) -> bool {

@@ -14,6 +14,7 @@ use std::time::{Duration, Instant};
 use super::registry::{AcceptLimits, Registry};
 use super::settings::Settings;
 use super::shard::{Shard, ShardParts};
+use super::throttle::{ConnectGate, ConnectThrottle};
 use super::words::{BuildDateStyle, ConfView, EnvView, Version, Whitelist};
 use crate::base::{Millis, ServerId, ShardId, Zxid, limits};
 use crate::config::{Config, Pin};
@@ -29,8 +30,9 @@ use crate::runtime::shard::{AcceptStart, ShardStart};
 use crate::runtime::sys::{self, Bell, Durability, ProbeError};
 use crate::runtime::{Clock, disk, shard};
 use crate::sessions::{SessionIds, SessionImage, SessionTable};
-use crate::storage::recovery::{Progress, Recovered, Stage};
-use crate::storage::snapshot::SinceSnapshot;
+use crate::storage::names::{self, FileKind};
+use crate::storage::recovery::{Progress, Recovered, Source, Stage};
+use crate::storage::snapshot::{SinceSnapshot, SnapshotFile};
 use crate::storage::wal::{WalLimits, WalWriter};
 use crate::storage::{ClusterId, Identity};
 use crate::tree::{NodeImage, StoredStat, TreeReader};
@@ -192,7 +194,7 @@ pub fn start(
             segment_bytes: state.wal.segment_bytes(),
             retain: config.folders.snapshots_retained as usize,
             seed: random("drawing random numbers")?[0],
-            verified: state.snapshot.into_iter().collect(),
+            snapshots: snapshots_on_disk(&dirs, state.snapshot)?,
             progress: Box::new(|done, total| tracing::info!(done, total, "writing a snapshot")),
         },
         shared.clone(),
@@ -209,6 +211,16 @@ pub fn start(
     let sequencer =
         launch(config, state, settings, &shared, disk, &dirs, &self_test, &placement, clock, listener)?;
     Ok(Running { facts, shared, sequencer })
+}
+
+/// What purge decides about: every snapshot file, of which recovery has read one whole.
+fn snapshots_on_disk(dirs: &DataDirs, loaded: Option<Zxid>) -> Result<Vec<SnapshotFile>, StartError> {
+    let listed = dirs.data().list().map_err(StartError::Recovery)?;
+    let zxids = listed.iter().filter_map(|file| match names::parse(&file.name) {
+        FileKind::Snapshot(zxid) => Some(zxid),
+        _ => None,
+    });
+    Ok(zxids.map(|zxid| SnapshotFile { zxid, verified: Some(zxid) == loaded }).collect())
 }
 
 /// The state that recovery made, ready to go on.
@@ -388,10 +400,11 @@ fn launch(
     listener: Option<(std::os::fd::OwnedFd, SocketAddr)>,
 ) -> Result<std::thread::JoinHandle<()>, StartError> {
     let count = placement.shards.len();
-    let registry = Arc::new(Registry::new());
     let loads: Arc<Vec<AtomicUsize>> = Arc::new((0..count).map(|_| AtomicUsize::new(0)).collect());
     let random =
         sys::random().map_err(|source| StartError::System { what: "drawing random numbers", source })?;
+    let throttle = ConnectThrottle::new(&config.connect_throttle, clock.now());
+    let registry = Arc::new(Registry::new(throttle.map(|throttle| ConnectGate::new(throttle, random[1]))));
     let interest = Arc::new(InterestTable::new(limits::INTEREST_SLOTS, PathHasher::new(random[0])));
     let mut links = Vec::new();
     let mut handover_ends = Vec::new();

@@ -35,6 +35,7 @@ mod replies;
 mod sessions;
 mod side;
 mod stat;
+mod throttle;
 mod watches;
 
 use std::cell::Cell;

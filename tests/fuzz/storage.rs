@@ -58,7 +58,7 @@ fn a_whole_segment_gives_back_its_records() {
     let records: Vec<_> =
         scan.records(&last, Zxid::ZERO).map(|(zxid, bytes)| (zxid, bytes.to_vec())).collect();
     assert_eq!(records, (1..=6).map(|z| (Zxid(z), payload(Zxid(z)))).collect::<Vec<_>>());
-    let log = wal::join(IDENTITY.cluster, Zxid::ZERO, &[(SEGMENT, scanned)]).unwrap();
+    let log = wal::join(IDENTITY.cluster, Zxid::ZERO, wal::SegmentId(0), &[(SEGMENT, scanned)]).unwrap();
     assert_eq!((log.position.last, log.position.sealed), (Zxid(6), true));
 }
 
@@ -77,7 +77,7 @@ target!(
             assert!(scan.batches.is_sorted_by_key(|batch| batch.offset));
             assert!(scan.end <= input.len().max(BLOCK_BYTES) as u64);
         }
-        if let Ok(log) = wal::join(IDENTITY.cluster, Zxid::ZERO, &[(SEGMENT, scanned)]) {
+        if let Ok(log) = wal::join(IDENTITY.cluster, Zxid::ZERO, wal::SegmentId(0), &[(SEGMENT, scanned)]) {
             assert!(log.committed <= log.position.last);
             assert!(log.position.active.is_none_or(|active| active.offset.is_multiple_of(BLOCK_BYTES as u64)));
         }

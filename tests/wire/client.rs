@@ -37,6 +37,13 @@ pub(crate) fn encode_request(request: &Request<'_>, out: &mut Vec<u8>) {
                 let (kind, path) = match op {
                     ReadOp::GetChildren(path) => (OpCode::GetChildren, path),
                     ReadOp::GetData(path) => (OpCode::GetData, path),
+                    // Its fields are not kept, since it is refused; any write stands for it.
+                    ReadOp::Write => {
+                        reply::multi_header(out, OpCode::Delete, false, -1);
+                        out.string(b"/");
+                        out.int(-1);
+                        continue;
+                    }
                 };
                 reply::multi_header(out, kind, false, -1);
                 out.buffer(*path);

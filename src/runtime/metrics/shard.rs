@@ -56,8 +56,10 @@ pub struct ShardMetrics {
     pub connect_requests: u64,
     /// Handshakes that came back for a session.
     pub revalidations: u64,
-    /// Connections refused at accept.
+    /// Connections refused at accept or for want of tokens.
     pub connections_rejected: u64,
+    /// Tokens that the bucket of connect requests lacked after each that it admitted.
+    pub token_deficits: Summary,
     /// Connections closed by us for cause.
     pub connections_dropped: u64,
     /// Connections that never sent a handshake.
@@ -147,9 +149,14 @@ impl ShardMetrics {
         self.revalidations += u64::from(renewal);
     }
 
-    /// A connection was refused at accept.
+    /// A connection was refused at accept or for want of tokens.
     pub fn connection_rejected(&mut self) {
         self.connections_rejected += 1;
+    }
+
+    /// A connect request was admitted, and left the bucket so many tokens short.
+    pub fn token_deficit(&mut self, tokens: u64) {
+        self.token_deficits.record(tokens);
     }
 
     /// A connection was closed by us for cause.
@@ -240,6 +247,7 @@ impl ShardMetrics {
             connect_requests,
             revalidations,
             connections_rejected,
+            token_deficits,
             connections_dropped,
             sessionless_expired,
             closed_while_not_serving,
@@ -271,6 +279,7 @@ impl ShardMetrics {
         self.connect_requests += connect_requests;
         self.revalidations += revalidations;
         self.connections_rejected += connections_rejected;
+        self.token_deficits.merge(token_deficits);
         self.connections_dropped += connections_dropped;
         self.sessionless_expired += sessionless_expired;
         self.closed_while_not_serving += closed_while_not_serving;

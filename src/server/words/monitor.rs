@@ -48,6 +48,8 @@ pub struct MonitorView {
     pub open_file_descriptors: u64,
     /// File descriptors allowed.
     pub max_file_descriptors: u64,
+    /// How likely the next connect request is dropped by the throttle.
+    pub connection_drop_probability: f64,
     /// ms since start.
     pub uptime_ms: u64,
     /// Quotas set.
@@ -173,7 +175,7 @@ fn gauges(view: &MonitorView, lines: &mut Lines) {
     lines.line("uptime", view.uptime_ms);
     lines.line("global_sessions", view.global_sessions);
     lines.line("local_sessions", view.local_sessions);
-    lines.line("connection_drop_probability", "0.0");
+    lines.line("connection_drop_probability", format!("{:?}", view.connection_drop_probability));
     let sizes = shards.response_sizes;
     for (key, size) in [
         ("last_client_response_size", sizes.last),
@@ -311,7 +313,6 @@ const ABSENT_SUMMARIES: &[&str] = &[
     "observer_sync_time",
     "inflight_snap_count",
     "inflight_diff_count",
-    "connection_token_deficit",
     "proposal_process_time",
     "commit_process_time",
     "netty_queued_buffer_capacity",
@@ -352,6 +353,7 @@ fn simple_summaries(metrics: &Metrics, lines: &mut Lines) {
         ("node_deleted_watch_count", &shards.deleted_watches),
         ("node_changed_watch_count", &shards.changed_watches),
         ("node_children_watch_count", &shards.children_watches),
+        ("connection_token_deficit", &shards.token_deficits),
         ("prep_processor_queue_size", &sequencer.prep_queue),
         ("sync_processor_queue_size", &sequencer.log_queue),
         ("sync_processor_batch_size", &sequencer.batch),

@@ -101,6 +101,7 @@ fn monitor() -> MonitorView {
         local_sessions: 0,
         open_file_descriptors: 40,
         max_file_descriptors: 1_048_576,
+        connection_drop_probability: 0.0,
         uptime_ms: 61_000,
         quotas: vec![],
         metrics: Metrics::default(),
