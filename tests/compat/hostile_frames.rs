@@ -285,7 +285,11 @@ line!(m24_access_lists_that_name_nobody_are_invalid, DEFAULT, |s| {
         acl(ALL, "auth", ""),
         acl(ALL, "", ""),
     ] {
-        assert_eq!(client.create_with(&path, b"", &[entry.clone()], 0), Err(err::INVALID_ACL), "{entry:?}");
+        assert_eq!(
+            client.create_with(&path, b"", std::slice::from_ref(&entry), 0),
+            Err(err::INVALID_ACL),
+            "{entry:?}"
+        );
     }
     assert_eq!(client.create_with(&path, b"", &[], 0), Err(err::INVALID_ACL));
     let null = out().str(&path).null().null().int(0).done();
