@@ -27,6 +27,10 @@ pub const CONNECTION_HELD_BYTES_MAX: usize = 1 << 20;
 /// [`SHARD_CREDITS`]: full frames in every slot would take 2 GiB.
 pub const SHARD_REQUEST_BYTES_MAX: usize = 32 << 20;
 
+/// Memory of all connections for input that is not a whole frame yet, or waits for room, bytes. Past it the connection
+/// whose bytes came last is closed (reliability §7, M3).
+pub const INPUT_BYTES_MAX: usize = 256 << 20;
+
 /// Longest first frame of a connection, bytes (reliability §7, memory before a session). A connect request has 45; its
 /// password may be of any length, and none that is longer than stock's 16 bytes is right.
 pub const HANDSHAKE_FRAME_BYTES_MAX: usize = 4096;

@@ -97,6 +97,8 @@ pub(super) struct Connection {
     pub last_heard: Millis,
     /// Bytes that came and were not taken yet: the start of a frame, or frames behind a full queue.
     pub input: Vec<u8>,
+    /// What `input` was last found to occupy, bytes.
+    pub input_counted: usize,
     pub output: Output,
     /// Bytes of events in `output` since it was last empty.
     pub event_bytes: usize,
@@ -144,6 +146,7 @@ impl Connection {
             established: wall,
             last_heard: now,
             input: Vec::new(),
+            input_counted: 0,
             output: Output::default(),
             event_bytes: 0,
             pending: VecDeque::new(),

@@ -1,6 +1,6 @@
 #![forbid(unsafe_code)]
-//! Who is closed for being slow, apart from sessions: connections that never begin one, frames that begin and do not
-//! end, output that is not taken, words (reliability M3–M5, M34, M42).
+//! Who is closed for being slow or for holding too much, apart from sessions: connections that never begin one, frames
+//! that begin and do not end, output that is not taken, words (reliability M3–M5, M34, M42).
 //!
 //! Lives on: each shard. A connection costs nothing here until it owes something: it is filed then, and looked at when
 //! its deadline comes; what it did meanwhile is told from its own fields.
@@ -47,6 +47,24 @@ impl Shard {
         connection.partial_since = Some(now);
         let limit = frame_ms(connection);
         self.look_at(id, now.plus(limit));
+    }
+
+    /// The connection's input grew or shrank. Whoever takes it past the limit of all is closed.
+    pub(super) fn count_input(&mut self, id: ConnectionId) {
+        let Some(connection) = self.connections.get_mut(&id) else { return };
+        let occupied = connection.input.capacity();
+        let grew = occupied > connection.input_counted;
+        self.input_bytes = self.input_bytes - connection.input_counted + occupied;
+        connection.input_counted = occupied;
+        if grew && self.input_bytes > limits::INPUT_BYTES_MAX / self.settings.shards {
+            tracing::warn!(
+                peer = %connection.peer,
+                bytes = self.input_bytes,
+                "closing a connection: unfinished requests of all connections take too much memory"
+            );
+            self.metrics.connection_dropped();
+            self.abort(id);
+        }
     }
 
     /// The socket has taken what it could, and something may be left.

@@ -90,6 +90,8 @@ pub struct Shard {
     /// Writes the sequencer may still be given, and bytes of those it has.
     credits: usize,
     request_bytes: usize,
+    /// Memory of all connections' input, bytes.
+    pub(super) input_bytes: usize,
     /// Connections whose next write waits for a credit.
     starved: Vec<ConnectionId>,
     /// Connections whose head read waits until `applied` has come further; their watch's interest is armed.
@@ -148,6 +150,7 @@ impl Shard {
             metrics: ShardMetrics::default(),
             credits: limits::SHARD_CREDITS,
             request_bytes: 0,
+            input_bytes: 0,
             starved: Vec::new(),
             waiting: Vec::new(),
             movable: Vec::new(),
@@ -239,6 +242,7 @@ impl Shard {
                 connection.input = Vec::new();
             }
         }
+        self.count_input(id);
     }
 
     /// The same over `bytes`; gives how many were taken.
@@ -827,6 +831,7 @@ impl Logic for Shard {
                     shard.take_frames(id, view, now);
                 }
             }
+            shard.count_input(id);
         });
     }
 
@@ -839,6 +844,7 @@ impl Logic for Shard {
             }
         }
         self.expiry.remove(id);
+        self.input_bytes -= connection.input_counted;
         self.fresh.remove(id);
         self.deadlines.remove(id);
         self.words.remove(id);

@@ -147,8 +147,11 @@ ours!(m34_output_that_nobody_takes_is_given_up_and_the_session_stays, OPEN, |s| 
     let (stuck, asking) =
         asks_and_never_reads(s, 120_000, &repeated(op::GET_DATA, &body::read(&large, false), 1_000));
     let began = Instant::now();
+    until("the connection is closed", || {
+        witness.client().ping();
+        connections(s) <= 2
+    });
     asking.join().unwrap();
-    until("the connection is closed", || connections(s) <= 2);
     println!("given up after {:?}", began.elapsed());
     assert!(began.elapsed() > Duration::from_secs(25));
     Client::resume(s, &stuck.abandon()).close();

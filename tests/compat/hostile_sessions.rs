@@ -14,7 +14,7 @@ const WORDS: [&str; 18] = [
     "stat", "stmk", "wchc", "wchp", "wchs",
 ];
 
-line!(m09_unknown_ids_and_wrong_passwords_look_alike, DEFAULT, |s| {
+ours!(m09_unknown_ids_and_wrong_passwords_look_alike, DEFAULT, |s| {
     let mut witness = Witness::of(s);
     let known = witness.client().session.clone();
     let answer = |id: i64, password: Option<Vec<u8>>| {
@@ -244,7 +244,7 @@ ours!(m66_secrets_are_nowhere_in_what_the_server_says, TALKATIVE, |s| {
     s.terminate();
     said.push_str(&log_of(s));
     assert!(
-        said.contains("canary-scheme") && said.contains("DEBUG"),
+        said.contains("canary-scheme") && said.contains("TRACE"),
         "what is said of a failed auth:\n{said}"
     );
     // The digests too: stored ones let their reader search for passwords at leisure.
