@@ -3,7 +3,7 @@
 //!
 //! - `start.rs`: from a configuration to a running server, and back down.
 //! - `shard.rs`: the logic of a core that serves clients; `connection.rs` one client's state, `handshake.rs`, `reads.rs`,
-//!   `outcomes.rs` (what the sequencer sends back), `gather.rs` (words that need every core).
+//!   `jobs.rs` (long answers in slices), `outcomes.rs` (what the sequencer sends back), `gather.rs` (words that need every core).
 //! - `throttle.rs`: who may connect, by a bucket of tokens.
 //! - `words/`: the texts of the four-letter words, as pure functions. `registry.rs`: what several cores look up rarely.
 //!
@@ -12,6 +12,7 @@
 mod connection;
 mod gather;
 mod handshake;
+mod jobs;
 mod outcomes;
 mod reads;
 pub mod registry;
