@@ -110,6 +110,19 @@ pub const SESSIONLESS_CONNECTIONS_MAX: usize = 16_384;
 /// Identities of one connection (reliability M48).
 pub const CONNECTION_IDENTITIES_MAX: usize = 16;
 
+/// Znodes that one slice of a count looks at: 0.5 ms at 250 ns each, cold (DESIGN §2 rule 9).
+pub const SLICE_ZNODES: usize = 2048;
+
+/// Names that one slice of a listing copies: 0.5 ms at 60 ns each, cold.
+pub const SLICE_NAMES: usize = 8192;
+
+/// Longest list of children that is answered in one go.
+pub const LISTING_WHOLE_MAX: u32 = 10_000;
+
+/// Paths that one slice of a setWatches arms and registers: 0.5 ms at 500 ns each. One of a client's own size (128 KiB)
+/// takes a few slices.
+pub const SLICE_WATCHES: usize = 1024;
+
 /// Steps of a SASL exchange on one connection (reliability M50).
 pub const SASL_ROUNDS_MAX: u32 = 10;
 

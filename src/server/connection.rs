@@ -14,6 +14,7 @@ use crate::pipeline::ReplyBody;
 use crate::pipeline::acl::Identities;
 use crate::runtime::metrics::ConnectionStats;
 use crate::runtime::shard::Output;
+use crate::server::jobs::Job;
 use crate::server::words::Answer;
 use crate::wire::OpCode;
 
@@ -122,6 +123,8 @@ pub(super) struct Connection {
     pub dirty: bool,
     /// Parsing stopped before the end of `input`, for want of room or credit.
     pub choked: bool,
+    /// What makes the answer of the head of `pending`, slice by slice.
+    pub job: Option<Box<Job>>,
     /// The head of `pending` waits until `applied` has reached this.
     pub waits_for: Option<Zxid>,
     /// Since when the frame at the front of `input` has been incomplete.
@@ -161,6 +164,7 @@ impl Connection {
             abort: false,
             dirty: false,
             choked: false,
+            job: None,
             waits_for: None,
             partial_since: None,
             stalled: None,

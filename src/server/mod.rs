@@ -3,8 +3,8 @@
 //!
 //! - `start.rs`: from a configuration to a running server, and back down.
 //! - `shard.rs`: the logic of a core that serves clients; `connection.rs` one client's state, `handshake.rs`, `reads.rs`,
-//!   `outcomes.rs` (what the sequencer sends back), `gather.rs` (words that need every core), `deadlines.rs` (who is
-//!   closed for being slow).
+//!   `jobs.rs` (long answers in slices), `outcomes.rs` (what the sequencer sends back), `gather.rs` (words that need
+//!   every core), `deadlines.rs` (who is closed for being slow).
 //! - `throttle.rs`: who may connect, by a bucket of tokens.
 //! - `words/`: the texts of the four-letter words, as pure functions. `registry.rs`: what several cores look up rarely.
 //!
@@ -14,6 +14,7 @@ mod connection;
 mod deadlines;
 mod gather;
 mod handshake;
+mod jobs;
 mod outcomes;
 mod reads;
 pub mod registry;

@@ -19,6 +19,8 @@ pub(super) struct Reader<'a> {
     pub policy: &'a Policy,
     pub watches: &'a mut WatchTable,
     pub connection: ConnectionId,
+    /// Longest list of children that is answered here.
+    pub listing_max: u32,
 }
 
 /// Why a read has no body.
@@ -30,6 +32,8 @@ pub(super) enum Refused {
     Halfway,
     /// The connection has too many watches: close it.
     TooManyWatches,
+    /// Nothing is refused: the answer is long, and a job of the connection makes it.
+    Later,
 }
 
 impl From<ErrorCode> for Refused {
@@ -65,12 +69,12 @@ impl<'a> Reader<'a> {
                 self.set_watch(path, read.watch, Watch::Data)
             }
             Request::GetChildren(read) => {
-                let (znode, path) = self.readable(read.path)?;
+                let (znode, path) = self.listable(read.path)?;
                 names(&znode, out);
                 self.set_watch(path, read.watch, Watch::Child)
             }
             Request::GetChildren2(read) => {
-                let (znode, path) = self.readable(read.path)?;
+                let (znode, path) = self.listable(read.path)?;
                 names(&znode, out);
                 znode.stat().encode(out);
                 self.set_watch(path, read.watch, Watch::Child)
@@ -97,11 +101,17 @@ impl<'a> Reader<'a> {
     }
 
     /// The znode, if it exists and may be read.
-    fn readable<'p>(&self, path: Option<&'p [u8]>) -> Result<(Znode<'a>, &'p [u8])> {
+    pub(super) fn readable<'p>(&self, path: Option<&'p [u8]>) -> Result<(Znode<'a>, &'p [u8])> {
         let (znode, path) = self.find(path)?;
         let znode = znode.ok_or(ErrorCode::NoNode)?;
         self.check(&znode, perms::READ)?;
         Ok((znode, path))
+    }
+
+    /// The same, for its children; [`Refused::Later`] when they are too many.
+    fn listable<'p>(&self, path: Option<&'p [u8]>) -> Result<(Znode<'a>, &'p [u8])> {
+        let (znode, path) = self.readable(path)?;
+        if znode.child_count() > self.listing_max { Err(Refused::Later) } else { Ok((znode, path)) }
     }
 
     fn check(&self, znode: &Znode<'_>, wanted: i32) -> Result<()> {
@@ -112,7 +122,7 @@ impl<'a> Reader<'a> {
         }
     }
 
-    fn set_watch(&mut self, path: &[u8], wanted: bool, watch: Watch) -> Result<()> {
+    pub(super) fn set_watch(&mut self, path: &[u8], wanted: bool, watch: Watch) -> Result<()> {
         if !wanted {
             return Ok(());
         }

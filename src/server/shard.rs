@@ -14,6 +14,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 
 use super::connection::{Attachment, Connection, Done, Framed, Held, Pending, Phase, Submitted, frame};
 use super::deadlines::DEADLINE_TICK_MS;
+use super::jobs;
 use super::reads::{self, Reader, Refused};
 use super::registry::Registry;
 use super::settings::Settings;
@@ -28,12 +29,12 @@ use crate::runtime::ring::{Consumer, Producer};
 use crate::runtime::sequencer::Shared;
 use crate::runtime::shard::{Logic, Output, Wants};
 use crate::sessions::ExpiryQueue;
-use crate::tree::{Descendants, Progress as Counting, TreeReader, View};
-use crate::watches::{Hold, NodeZxids, Rearm, SetWatchesRun, Watch, WatchTable, WatchType};
-use crate::wire::jute::{Writer, echo_bytes};
+use crate::tree::{TreeReader, View};
+use crate::watches::{Hold, Watch, WatchTable, WatchType};
+use crate::wire::jute::Writer;
 use crate::wire::reply::{self, XID_PING};
-use crate::wire::request::{Request, RequestHeader, SetWatches};
-use crate::wire::{DecodeError, ErrorCode, OpCode, perms};
+use crate::wire::request::{Request, RequestHeader};
+use crate::wire::{DecodeError, ErrorCode, OpCode};
 
 /// What a shard is made of.
 pub struct ShardParts {
@@ -98,6 +99,8 @@ pub struct Shard {
     waiting: Vec<(ConnectionId, Vec<Hold>)>,
     /// Connections whose queue of reads may move on.
     pub(super) movable: Vec<ConnectionId>,
+    /// Connections with a job, in the order of their turns.
+    pub(super) jobs: VecDeque<ConnectionId>,
     dirty: Vec<ConnectionId>,
     /// Silent for their whole timeout when last looked at, and when they had been heard then.
     suspects: Vec<(ConnectionId, Millis)>,
@@ -106,12 +109,12 @@ pub struct Shard {
 }
 
 /// Header of a reply, and what it is counted as.
-struct Answer {
-    xid: i32,
-    zxid: Zxid,
-    op: OpCode,
-    received: Millis,
-    err: i32,
+pub(super) struct Answer {
+    pub xid: i32,
+    pub zxid: Zxid,
+    pub op: OpCode,
+    pub received: Millis,
+    pub err: i32,
 }
 
 /// What came of a request that is answered here.
@@ -120,6 +123,8 @@ enum Answered {
     Yes,
     /// Not before `applied` has come so far.
     NotBefore(Zxid, Vec<Hold>),
+    /// A job of the connection makes it.
+    Later,
 }
 
 impl Shard {
@@ -154,6 +159,7 @@ impl Shard {
             starved: Vec::new(),
             waiting: Vec::new(),
             movable: Vec::new(),
+            jobs: VecDeque::new(),
             dirty: Vec::new(),
             suspects: Vec::new(),
             stopping: false,
@@ -392,6 +398,7 @@ impl Shard {
             match self.answer(id, &held, body, view, now) {
                 Answered::Yes => return true,
                 Answered::NotBefore(zxid, holds) => self.wait_for(id, zxid, holds),
+                Answered::Later => {}
             }
         }
         if let Some(connection) = self.connections.get_mut(&id)
@@ -450,7 +457,7 @@ impl Shard {
         loop {
             let may_submit = self.may_submit();
             let Some(connection) = self.connections.get_mut(&id) else { return };
-            if connection.waits_for.is_some_and(|zxid| view.at() < zxid) {
+            if connection.job.is_some() || connection.waits_for.is_some_and(|zxid| view.at() < zxid) {
                 return;
             }
             if matches!(connection.pending.front(), Some(Pending::Submitted(head)) if head.done.is_some()) {
@@ -480,14 +487,16 @@ impl Shard {
             }
             let Some(Pending::Held(held)) = connection.pending.pop_front() else { return };
             connection.held_bytes -= held.body.len();
-            if let Answered::NotBefore(zxid, holds) = self.answer(id, &held, &held.body, view, now) {
-                self.wait_for(id, zxid, holds);
-                if let Some(connection) = self.connections.get_mut(&id) {
-                    connection.held_bytes += held.body.len();
-                    connection.pending.push_front(Pending::Held(held));
-                }
-                return;
+            match self.answer(id, &held, &held.body, view, now) {
+                Answered::Yes => continue,
+                Answered::NotBefore(zxid, holds) => self.wait_for(id, zxid, holds),
+                Answered::Later => {}
             }
+            if let Some(connection) = self.connections.get_mut(&id) {
+                connection.held_bytes += held.body.len();
+                connection.pending.push_front(Pending::Held(held));
+            }
+            return;
         }
     }
 
@@ -555,18 +564,41 @@ impl Shard {
             Err((zxid, holds)) => return Answered::NotBefore(zxid, holds),
         };
         let mut out = std::mem::take(&mut self.scratch);
-        let result = self.answer_into(id, &request, view, &mut out);
+        let result = self.answer_into(id, held.xid, &request, view, &mut out);
+        if result == Err(Refused::Later)
+            && let Some(job) = self.connections.get_mut(&id).and_then(|connection| connection.job.as_mut())
+        {
+            job.holds = holds;
+            self.scratch = out;
+            return Answered::Later;
+        }
         for hold in holds {
             self.watches.disarm(hold);
         }
+        self.replied(id, held, at, result, &out, now);
+        out.clear();
+        // A long listing's buffer is not kept.
+        self.scratch = if out.capacity() > 1 << 20 { Vec::new() } else { out };
+        Answered::Yes
+    }
+
+    /// Writes the reply of a request that was answered here.
+    pub(super) fn replied(
+        &mut self,
+        id: ConnectionId,
+        held: &Held,
+        at: Zxid,
+        result: Result<(), Refused>,
+        out: &[u8],
+        now: Millis,
+    ) {
+        let Some(op) = OpCode::from_i32(held.op) else { return };
         let xid = if op == OpCode::Ping { XID_PING } else { held.xid };
         match result {
-            Ok(()) => {
-                self.reply(id, Answer { xid, zxid: at, op, received: held.received, err: 0 }, &out, now)
-            }
+            Ok(()) => self.reply(id, Answer { xid, zxid: at, op, received: held.received, err: 0 }, out, now),
             Err(Refused::Halfway) => {
                 let err = ErrorCode::MarshallingError.code();
-                self.reply(id, Answer { xid, zxid: at, op, received: held.received, err }, &out, now);
+                self.reply(id, Answer { xid, zxid: at, op, received: held.received, err }, out, now);
             }
             Err(Refused::Code(code)) => {
                 self.reply_error(id, &Held { xid, body: Box::default(), ..*held }, at.0, code);
@@ -575,11 +607,9 @@ impl Shard {
                 tracing::warn!("closing a connection with more than {} watches", limits::SESSION_WATCHES_MAX);
                 self.abort(id);
             }
+            // The connection is gone, and its job with it.
+            Err(Refused::Later) => {}
         }
-        out.clear();
-        // A long listing's buffer is not kept.
-        self.scratch = if out.capacity() > 1 << 20 { Vec::new() } else { out };
-        Answered::Yes
     }
 
     /// Arms the interest that the request's watches need, or takes what an earlier try armed.
@@ -600,6 +630,8 @@ impl Shard {
         let tree = &self.tree;
         let watches = &mut self.watches;
         match request {
+            // A long one arms slice by slice.
+            Request::SetWatches(set) if jobs::is_long(set) => {}
             Request::SetWatches(set) => {
                 let lists = set.lists.iter().zip(crate::watches::SetWatchesList::ALL);
                 for (paths, list) in lists {
@@ -628,13 +660,14 @@ impl Shard {
     fn answer_into(
         &mut self,
         id: ConnectionId,
+        xid: i32,
         request: &Request<'_>,
         view: &View<'_>,
         out: &mut Vec<u8>,
     ) -> Result<(), Refused> {
         match request {
             Request::Ping => Ok(()),
-            Request::SetWatches(set) => self.set_watches(id, set, view),
+            Request::SetWatches(set) => self.rearm(id, set, view),
             Request::AddWatch(add) => {
                 let watch = Watch::of_mode(add.kind).ok_or(ErrorCode::MarshallingError)?;
                 let path = add.path.ok_or(ErrorCode::MarshallingError)?;
@@ -661,70 +694,45 @@ impl Shard {
                     policy: &self.settings.policy,
                     watches: &mut self.watches,
                     connection: id,
+                    listing_max: limits::LISTING_WHOLE_MAX,
                 };
-                reader.answer(request, out)
+                match reader.answer(request, out) {
+                    Err(Refused::Later) => Err(self.begin_names(id, xid, request, view)),
+                    result => result,
+                }
             }
         }
-    }
-
-    /// client-protocol §4.18.
-    fn count_descendants(
-        &mut self,
-        id: ConnectionId,
-        path: Option<&[u8]>,
-        view: &View<'_>,
-        out: &mut Vec<u8>,
-    ) -> Result<(), Refused> {
-        let znode = view.find(path.ok_or(ErrorCode::MarshallingError)?).ok_or(ErrorCode::NoNode)?;
-        let Some(connection) = self.connections.get(&id) else { return Ok(()) };
-        if !acl::check(znode.acl(), perms::READ, &connection.identities, &self.settings.policy) {
-            return Err(ErrorCode::NoAuth.into());
-        }
-        let mut descendants = Descendants::of(&znode);
-        while descendants.next_slice(view, usize::MAX) == Counting::More {}
-        out.int(i32::try_from(descendants.count()).unwrap_or(i32::MAX));
-        Ok(())
-    }
-
-    /// client-protocol §6.5: an event now, or a watch; events leave before the reply, with zxid -1.
-    fn set_watches(
-        &mut self,
-        id: ConnectionId,
-        set: &SetWatches<'_>,
-        view: &View<'_>,
-    ) -> Result<(), Refused> {
-        let Some(connection) = self.connections.get_mut(&id) else { return Ok(()) };
-        let watches = &mut self.watches;
-        let metrics = &mut self.metrics;
-        let at = view.at();
-        let node = |path: &[u8]| {
-            let znode = view.find(path)?;
-            Some(NodeZxids { mzxid: znode.mzxid().0, pzxid: znode.pzxid().0 })
-        };
-        let act = |path: &[u8], rearm: Rearm| match rearm {
-            Rearm::Register(watch) => watches.add(path, id, watch, at).map_err(|_| Refused::TooManyWatches),
-            Rearm::Fire(event) => {
-                let before = connection.output.buffer().len();
-                reply::notification(connection.output.buffer(), -1, event, &echo_bytes(path));
-                metrics.event_sent(connection.output.buffer().len() - before);
-                connection.stats.packet_sent();
-                Ok(())
-            }
-        };
-        SetWatchesRun::default().advance(set, usize::MAX, node, act).map(|_| ())
     }
 
     fn reply(&mut self, id: ConnectionId, answer: Answer, body: &[u8], now: Millis) {
-        let Answer { xid, zxid, op, received, err } = answer;
         let Some(connection) = self.connections.get_mut(&id) else { return };
         let out = connection.output.buffer();
-        let end = reply::begin(out, xid, zxid.0, err);
+        let end = reply::begin(out, answer.xid, answer.zxid.0, answer.err);
         out.extend_from_slice(body);
         end.finish(out);
+        self.count_reply(id, answer, body.len() + 20, now);
+    }
+
+    /// As [`Shard::reply`], for a frame that is too long to be copied in one go.
+    pub(super) fn reply_framed(&mut self, id: ConnectionId, answer: Answer, frame: Vec<u8>, now: Millis) {
+        let Some(connection) = self.connections.get_mut(&id) else { return };
+        let bytes = frame.len();
+        let out = connection.output.buffer();
+        if out.is_empty() {
+            *out = frame;
+        } else {
+            out.extend_from_slice(&frame);
+        }
+        self.count_reply(id, answer, bytes, now);
+    }
+
+    fn count_reply(&mut self, id: ConnectionId, answer: Answer, bytes: usize, now: Millis) {
+        let Answer { xid, zxid, op, received, .. } = answer;
+        let Some(connection) = self.connections.get_mut(&id) else { return };
         let us = now.since(received) * 1000;
         connection.stats.packet_sent();
         connection.stats.answered(op, xid, zxid, now, us);
-        self.metrics.reply_sent(body.len() + 20);
+        self.metrics.reply_sent(bytes);
         self.metrics.request_done(op, us);
         Self::touch_output(&mut self.dirty, connection);
     }
@@ -836,7 +844,10 @@ impl Logic for Shard {
     }
 
     fn on_closed(&mut self, id: ConnectionId, now: Millis) {
-        let Some(connection) = self.connections.remove(&id) else { return };
+        let Some(mut connection) = self.connections.remove(&id) else { return };
+        if let Some(job) = connection.job.take() {
+            self.end_job(*job);
+        }
         self.watches.remove_connection(id);
         while let Some(at) = self.waiting.iter().position(|(waiting, _)| *waiting == id) {
             for hold in self.waiting.swap_remove(at).1 {
@@ -864,8 +875,10 @@ impl Logic for Shard {
     }
 
     fn on_turn(&mut self, now: Millis) {
-        if self.outcomes.peek().is_some() || !self.waiting.is_empty() || !self.movable.is_empty() {
+        let waits = !self.waiting.is_empty() || !self.movable.is_empty() || !self.jobs.is_empty();
+        if waits || self.outcomes.peek().is_some() {
             self.with_view(now, |shard, view| {
+                shard.continue_jobs(view, now);
                 for (id, _) in &shard.waiting {
                     let ready = shard.connections.get(id).and_then(|c| c.waits_for);
                     if ready.is_none_or(|zxid| zxid <= view.at()) {
@@ -877,7 +890,7 @@ impl Logic for Shard {
     }
 
     fn must_stay(&self) -> bool {
-        !self.waiting.is_empty() || !self.movable.is_empty()
+        !self.waiting.is_empty() || !self.movable.is_empty() || !self.jobs.is_empty()
     }
 
     fn on_tick(&mut self, now: Millis) {

@@ -47,6 +47,12 @@ pub struct FrameEnd {
 }
 
 impl FrameEnd {
+    /// As [`FrameEnd::finish`], for a reply whose zxid is known only now.
+    pub fn finish_at(&self, out: &mut [u8], zxid: i64) {
+        out[self.at + 8..self.at + 16].copy_from_slice(&zxid.to_be_bytes());
+        FrameEnd { at: self.at }.finish(out);
+    }
+
     /// Writes the length prefix over everything appended since [`begin`].
     pub fn finish(self, out: &mut [u8]) {
         let length = i32::try_from(out.len() - self.at - 4).expect("a reply is far below 2 GiB");

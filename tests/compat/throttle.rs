@@ -2,8 +2,12 @@
 //! Admission of connections and requests (operations §11.1, §11.2), and that long answers let others pass.
 
 use super::{Group, Scene, Setup, line};
-use crate::support::client::Client;
+use crate::support::client::{
+    CHILDREN_CHANGED, CREATED, Client, DATA_CHANGED, DELETED, Part, Reply, body, flags, op,
+};
+use crate::support::jute::{In, open, out};
 use crate::support::raw::Hello;
+use crate::support::server::Kind;
 
 /// A value of `mntr`.
 fn counted(s: &Scene, key: &str) -> String {
@@ -69,3 +73,124 @@ line!(
         }
     }
 );
+
+/// One core serves everybody: what passes in between passes on that core.
+const ONE_CORE: Group =
+    Group::Fresh(Setup { keys: &[("ringkeeper.threads", "1"), ("maxClientCnxns", "0")], properties: &[] });
+
+/// Makes `count` znodes below `parent`.
+fn grow(client: &mut Client, parent: &str, count: usize) {
+    client.create(parent, b"").unwrap();
+    for first in (0..count).step_by(2000) {
+        let parts: Vec<Part> = (first..count.min(first + 2000))
+            .map(|n| Part::create(format!("{parent}/{n:06}"), b"", 0))
+            .collect();
+        client.multi(&parts).unwrap();
+    }
+}
+
+/// Sends the request on `long`, and heartbeats on `short` one after the other until its reply is there. Gives the reply,
+/// and how many heartbeats were answered before.
+fn heartbeats_during(long: &mut Client, short: &mut Client, opcode: i32, body: &[u8]) -> (Reply, usize) {
+    long.send(opcode, body);
+    let stream = long.raw.stream();
+    for answered in 0.. {
+        short.ping();
+        stream.set_nonblocking(true).unwrap();
+        let has_come = stream.peek(&mut [0]).is_ok();
+        stream.set_nonblocking(false).unwrap();
+        if has_come {
+            return (long.reply(), answered);
+        }
+    }
+    unreachable!()
+}
+
+line!(t04_heartbeats_pass_while_a_large_tree_is_counted, ONE_CORE, |s| {
+    let (mut long, mut short) = (Client::open(s), Client::open(s));
+    long.create("/t", b"").unwrap();
+    for part in 0..4 {
+        grow(&mut long, &format!("/t/{part}"), 50_000);
+    }
+    let body = out().str("/t").done();
+    let (reply, answered) = heartbeats_during(&mut long, &mut short, op::GET_ALL_CHILDREN_NUMBER, &body);
+    assert_eq!(reply.result().map(|body| In(body).int()), Ok(200_004));
+    // The first heartbeat may be read before the long request is. An answer in one go lets no other pass.
+    assert!(s.kind == Kind::Stock || answered > 2, "{answered} heartbeats");
+});
+
+line!(t05_heartbeats_pass_while_a_large_directory_is_listed, ONE_CORE, |s| {
+    let (mut long, mut short) = (Client::open(s), Client::open(s));
+    grow(&mut long, "/t", 200_000);
+    let (_, stat) = long.get("/t", false).unwrap();
+    let listing = |reply: &Reply| {
+        let mut body = In(reply.result().unwrap());
+        let mut names = body.strings();
+        names.sort_unstable();
+        assert_eq!((body.stat(), body.0.len()), (stat, 0));
+        assert!(names.iter().enumerate().all(|(n, name)| *name == format!("{n:06}")));
+        names.len()
+    };
+    let body = body::read("/t", true);
+    let (reply, answered) = heartbeats_during(&mut long, &mut short, op::GET_CHILDREN2, &body);
+    assert_eq!(listing(&reply), 200_000);
+    assert_eq!(reply.zxid, short.zxid);
+    assert!(s.kind == Kind::Stock || answered > 2, "{answered} heartbeats");
+    // The watch is there, and what was sent behind the listing is answered behind it.
+    let children = long.send(op::GET_CHILDREN2, &body);
+    let created = long.send(op::CREATE, &body::create("/t/new", Some(b""), &open(), 0));
+    let reply = long.reply();
+    assert_eq!((reply.xid, listing(&reply)), (children, 200_000));
+    assert_eq!(long.reply().xid, created);
+    assert_eq!(long.briefs(), [(CHILDREN_CHANGED, "/t".to_owned())]);
+});
+
+line!(t06_a_listing_that_changes_while_it_is_made_is_whole, ONE_CORE, |s| {
+    let (mut long, mut other) = (Client::open(s), Client::open(s));
+    grow(&mut long, "/t", 50_000);
+    for round in 0..20 {
+        long.send(op::GET_CHILDREN, &body::read("/t", true));
+        let made = other.create_with(format!("/t/new{round}"), b"", &open(), flags::PERSISTENT);
+        made.unwrap();
+        let reply = long.reply();
+        let count = In(reply.result().unwrap()).strings().len();
+        // Either the child is in the list, or its event is on the way: never neither.
+        let events = long.briefs();
+        let told = events.contains(&(CHILDREN_CHANGED, "/t".to_owned()));
+        assert_eq!(count + usize::from(told), 50_000 + round + 1, "round {round}: {events:?}");
+        if !told {
+            // The watch of this round waits still: let the next child be its end.
+            other.create(format!("/t/end{round}"), b"").unwrap();
+            assert_eq!(long.briefs(), [(CHILDREN_CHANGED, "/t".to_owned())]);
+            other.delete(format!("/t/end{round}"), -1).unwrap();
+        }
+    }
+});
+
+line!(t07_a_long_set_watches_arms_every_path, ONE_CORE, |s| {
+    let (mut client, mut other) = (Client::open(s), Client::open(s));
+    grow(&mut client, "/t", 5000);
+    let missed = other.create("/t/gone", b"").map(|_| other.zxid).unwrap();
+    other.delete("/t/gone", -1).unwrap();
+    other.set("/t/000003", b"missed", -1).unwrap();
+    let mut data: Vec<String> = (0..5000).map(|n| format!("/t/{n:06}")).collect();
+    data.push("/t/gone".to_owned());
+    let data: Vec<&str> = data.iter().map(String::as_str).collect();
+    let exist: Vec<String> = (0..3000).map(|n| format!("/t/later{n}")).collect();
+    let exist: Vec<&str> = exist.iter().map(String::as_str).collect();
+    client.set_watches(missed, &data, &exist, &["/t"]).expect_header(0);
+    let mut events = client.briefs();
+    events.sort_unstable();
+    let missed = [
+        (DELETED, "/t/gone".to_owned()),
+        (DATA_CHANGED, "/t/000003".to_owned()),
+        (CHILDREN_CHANGED, "/t".to_owned()),
+    ];
+    assert_eq!(events, missed);
+    for n in [0, 1023, 1024, 4999] {
+        other.set(format!("/t/{n:06}"), b"", -1).unwrap();
+        assert_eq!(client.briefs(), [(DATA_CHANGED, format!("/t/{n:06}"))]);
+    }
+    other.create("/t/later2999", b"").unwrap();
+    assert_eq!(client.briefs(), [(CREATED, "/t/later2999".to_owned())]);
+});
