@@ -312,7 +312,11 @@ impl Pipeline {
         let pending = self.pending_ephemerals.remove(&session).unwrap_or_default();
         // Which of these are still there, and ours, is asked below; a path in both lists is gone the second time.
         let committed = self.sessions.image().ephemerals_of(session).cloned();
-        let candidates: Vec<Arc<[u8]>> = committed.chain(pending.into_iter().map(|(_, path)| path)).collect();
+        let mut candidates: Vec<Arc<[u8]>> =
+            committed.chain(pending.into_iter().map(|(_, path)| path)).collect();
+        // In the order of paths, whether or not the flush of some was faster than this request: the log and the order of
+        // events follow from the requests alone.
+        candidates.sort_unstable();
         let mut paths = Vec::with_capacity(candidates.len());
         for path in candidates {
             let Some(node) = self.outstanding.get(&self.tree, &path) else { continue };
