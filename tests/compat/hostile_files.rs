@@ -131,7 +131,6 @@ ours!(m62_damaged_files_are_refused_or_done_without, FRESH, |s| {
                 bytes
             }),
         ];
-        let is_segment = name.ends_with(".seg");
         for (how, damaged) in damages {
             put_back(&data(s), &pristine);
             fs::write(path, damaged).unwrap();
