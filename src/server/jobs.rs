@@ -70,6 +70,12 @@ impl Names {
     }
 }
 
+/// What the reply says. Stock keeps the root under both of its names, and counts the other one for the empty path
+/// (`DataTree.getAllChildrenNumber`).
+fn shown_count(descendants: &Descendants, path: &[u8]) -> i32 {
+    i32::try_from(descendants.count() + u64::from(path.is_empty())).unwrap_or(i32::MAX)
+}
+
 /// How a slice ended.
 enum Slice {
     More,
@@ -121,6 +127,8 @@ impl Shard {
                 if let Some(connection) = self.connections.get_mut(&id) {
                     connection.pending.push_front(Pending::Held(held));
                 }
+                self.end_job(*job);
+                return self.movable.push(id);
             }
             Slice::Done(body) => self.replied(id, &held, view.at(), Ok(()), &body, now),
             Slice::Refused(refused) => self.replied(id, &held, view.at(), Err(refused), &[], now),
@@ -129,6 +137,10 @@ impl Shard {
                 let answer = Answer { xid: held.xid, zxid: view.at(), op, received: held.received, err: 0 };
                 self.reply_framed(id, answer, frame, now);
             }
+        }
+        if let Some(connection) = self.connections.get_mut(&id) {
+            // Cleared already where the answer ended the connection.
+            connection.held_bytes = connection.held_bytes.saturating_sub(held.body.len());
         }
         self.end_job(*job);
         self.movable.push(id);
@@ -142,7 +154,12 @@ impl Shard {
                 Counting::Aborted => Slice::Again,
                 Counting::Done => {
                     let mut body = Vec::new();
-                    body.int(i32::try_from(descendants.count()).unwrap_or(i32::MAX));
+                    let asked = Request::decode(OpCode::GetAllChildrenNumber, &held.body);
+                    let path = match asked {
+                        Ok(Request::GetAllChildrenNumber(path)) => path.unwrap_or_default(),
+                        _ => b"/",
+                    };
+                    body.int(shown_count(descendants, path));
                     Slice::Done(body)
                 }
             },
@@ -249,7 +266,7 @@ impl Shard {
         if descendants.next_slice(view, limits::SLICE_ZNODES) == Counting::More {
             return Err(self.begin_job(id, Work::Count(descendants)));
         }
-        out.int(i32::try_from(descendants.count()).unwrap_or(i32::MAX));
+        out.int(shown_count(&descendants, path.unwrap_or_default()));
         Ok(())
     }
 

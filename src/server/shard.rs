@@ -423,12 +423,12 @@ impl Shard {
         let bytes = body.len() as u32;
         let ticket = Ticket { connection: id, sequence: connection.next_sequence, bytes };
         let mut echo = None;
-        let submission = match Request::decode(op, body).ok()? {
-            Request::Sync(path) => {
+        let submission = match Request::decode(op, body) {
+            Ok(Request::Sync(path)) => {
                 echo = Some(path.unwrap_or_default().into());
                 Submission::Sync(ticket)
             }
-            Request::GetEphemerals(prefix) => Submission::Ephemerals {
+            Ok(Request::GetEphemerals(prefix)) => Submission::Ephemerals {
                 ticket,
                 session: attachment.session,
                 prefix: prefix.unwrap_or_default().into(),
@@ -785,7 +785,14 @@ impl Shard {
 /// One that does not decode is answered here, in its turn.
 fn submits(op: OpCode, body: &[u8]) -> bool {
     let crosses = op.is_write() || matches!(op, OpCode::Sync | OpCode::GetEphemerals);
-    crosses && is_request(op) && Request::decode(op, body).is_ok()
+    crosses
+        && is_request(op)
+        && match Request::decode(op, body) {
+            Ok(_) => true,
+            // A multi that does not decode takes a zxid all the same, unless it is a null that stock's decoder trips
+            // over (3.9.5 `PrepRequestProcessor.pRequestHelper`).
+            Err(error) => op == OpCode::Multi && error != DecodeError::Null,
+        }
 }
 
 /// The scope of a link-local IPv6 peer, which Java prints behind the address.

@@ -119,32 +119,6 @@ line!(t04_heartbeats_pass_while_a_large_tree_is_counted, ONE_CORE, |s| {
     assert!(s.kind == Kind::Stock || answered > 2, "{answered} heartbeats");
 });
 
-line!(t05_heartbeats_pass_while_a_large_directory_is_listed, ONE_CORE, |s| {
-    let (mut long, mut short) = (Client::open(s), Client::open(s));
-    grow(&mut long, "/t", 20_000);
-    let (_, stat) = long.get("/t", false).unwrap();
-    let listing = |reply: &Reply| {
-        let mut body = In(reply.result().unwrap());
-        let mut names = body.strings();
-        names.sort_unstable();
-        assert_eq!((body.stat(), body.0.len()), (stat, 0));
-        assert!(names.iter().enumerate().all(|(n, name)| *name == format!("{n:06}")));
-        names.len()
-    };
-    let body = body::read("/t", true);
-    let (reply, answered) = heartbeats_during(&mut long, &mut short, op::GET_CHILDREN2, &body);
-    assert_eq!(listing(&reply), 20_000);
-    assert_eq!(reply.zxid, short.zxid);
-    assert!(s.kind == Kind::Stock || answered > 2, "{answered} heartbeats");
-    // The watch is there, and what was sent behind the listing is answered behind it.
-    let children = long.send(op::GET_CHILDREN2, &body);
-    let created = long.send(op::CREATE, &body::create("/t/new", Some(b""), &open(), 0));
-    let reply = long.reply();
-    assert_eq!((reply.xid, listing(&reply)), (children, 20_000));
-    assert_eq!(long.reply().xid, created);
-    assert_eq!(long.briefs(), [(CHILDREN_CHANGED, "/t".to_owned())]);
-});
-
 line!(t06_a_listing_that_changes_while_it_is_made_is_whole, ONE_CORE, |s| {
     let (mut long, mut other) = (Client::open(s), Client::open(s));
     grow(&mut long, "/t", 50_000);
