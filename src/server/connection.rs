@@ -6,7 +6,6 @@
 //! connection, nor a write submitted before an earlier read is answered: `pending` is `awaiting` requests at the
 //! sequencer, then those that wait here.
 
-use std::collections::VecDeque;
 use std::net::SocketAddr;
 
 use crate::base::{ConnectionId, Generation, Millis, SessionId, WallMillis, Zxid, limits};
@@ -14,6 +13,7 @@ use crate::pipeline::ReplyBody;
 use crate::pipeline::acl::Identities;
 use crate::runtime::metrics::ConnectionStats;
 use crate::runtime::shard::Output;
+use crate::server::admission::{Pass, Queue};
 use crate::server::jobs::Job;
 use crate::server::words::Answer;
 use crate::wire::OpCode;
@@ -68,6 +68,8 @@ pub(super) struct Submitted {
     pub received: Millis,
     /// A sync answers with its own path.
     pub echo: Option<Box<[u8]>>,
+    /// Kept for its drop.
+    pub _pass: Pass,
     pub done: Option<Done>,
 }
 
@@ -86,6 +88,7 @@ pub(super) struct Held {
     pub op: i32,
     pub body: Box<[u8]>,
     pub received: Millis,
+    pub pass: Pass,
 }
 
 /// One connection.
@@ -101,7 +104,7 @@ pub(super) struct Connection {
     pub output: Output,
     /// Bytes of events in `output` since it was last empty.
     pub event_bytes: usize,
-    pub pending: VecDeque<Pending>,
+    pub pending: Queue,
     /// How many at the front of `pending` were submitted to the sequencer.
     pub awaiting: usize,
     pub next_sequence: u64,
@@ -119,6 +122,14 @@ pub(super) struct Connection {
     pub dirty: bool,
     /// Parsing stopped before the end of `input`, for want of room or credit.
     pub choked: bool,
+    /// What admission said of the frame that is being taken.
+    pub pass: Pass,
+    /// Since when whole frames of `input` have waited for admission.
+    pub waits_since: Option<Millis>,
+    /// Stands in the shard's list of those whose intake stalls.
+    pub stalls: bool,
+    /// The length of the frame at the front of `input` was admitted as that of a large request.
+    pub announced: bool,
     /// What makes the answer of the head of `pending`, slice by slice.
     pub job: Option<Box<Job>>,
     /// The head of `pending` waits until `applied` has reached this.
@@ -143,7 +154,7 @@ impl Connection {
             input: Vec::new(),
             output: Output::default(),
             event_bytes: 0,
-            pending: VecDeque::new(),
+            pending: Queue::default(),
             awaiting: 0,
             next_sequence: 0,
             identities,
@@ -154,6 +165,10 @@ impl Connection {
             abort: false,
             dirty: false,
             choked: false,
+            pass: Pass::default(),
+            waits_since: None,
+            stalls: false,
+            announced: false,
             job: None,
             waits_for: None,
         }

@@ -4,11 +4,12 @@
 //! - `start.rs`: from a configuration to a running server, and back down.
 //! - `shard.rs`: the logic of a core that serves clients; `connection.rs` one client's state, `handshake.rs`, `reads.rs`,
 //!   `jobs.rs` (long answers in slices), `outcomes.rs` (what the sequencer sends back), `gather.rs` (words that need every core).
-//! - `throttle.rs`: who may connect, by a bucket of tokens.
+//! - `throttle.rs`: who may connect, by a bucket of tokens; `admission.rs`: how many requests are taken.
 //! - `words/`: the texts of the four-letter words, as pure functions. `registry.rs`: what several cores look up rarely.
 //!
 //! Not here: threads and sockets (runtime), what a write does (pipeline).
 
+pub mod admission;
 mod connection;
 mod gather;
 mod handshake;

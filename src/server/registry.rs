@@ -12,6 +12,7 @@ use dashmap::DashMap;
 
 use crate::base::{ConnectionId, SessionId, ShardId};
 use crate::runtime::messages::SequencerPart;
+use crate::server::admission::ServerLoad;
 use crate::server::gather::ShardPart;
 use crate::server::throttle::ConnectGate;
 use crate::server::words::Word;
@@ -26,6 +27,8 @@ pub struct Registry {
     next_collection: AtomicU64,
     /// Admits handshakes, where it is configured to.
     connects: Option<ConnectGate>,
+    /// Requests in process.
+    pub load: ServerLoad,
     /// `gtmk`, `stmk`: kept and echoed.
     pub trace_mask: AtomicI64,
 }

@@ -1,6 +1,7 @@
 #![forbid(unsafe_code)]
 //! What every shard goes by: plain values, made once from the checked configuration.
 
+use crate::config::Requests;
 use crate::pipeline::acl::Policy;
 use crate::server::words::{ConfView, EnvView, Version, Whitelist};
 
@@ -15,6 +16,8 @@ pub struct Settings {
     pub timeout_ms_max: u32,
     /// Largest frame taken, bytes.
     pub frame_bytes_max: usize,
+    /// Admission of requests.
+    pub requests: Requests,
     /// A connection without a handshake is closed after this to twice this, ms.
     pub sessionless_timeout_ms: u32,
     /// Who may do what.

@@ -12,6 +12,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
+use super::admission::{Gate, Intake, Pass};
 use super::connection::{Attachment, Connection, Done, Framed, Held, Pending, Phase, Submitted, frame};
 use super::jobs;
 use super::reads::{self, Reader, Refused};
@@ -78,6 +79,8 @@ pub struct Shard {
     /// Connections without a session by the time they are closed.
     fresh: ExpiryQueue<ConnectionId>,
     pub(super) metrics: ShardMetrics,
+    /// Requests in process here and elsewhere, and whose intake stalls.
+    pub(super) intake: Intake,
     /// Writes the sequencer may still be given.
     credits: usize,
     /// Connections whose next write waits for a credit.
@@ -135,6 +138,7 @@ impl Shard {
             expiry: ExpiryQueue::new(tick),
             fresh: ExpiryQueue::new(sessionless),
             metrics: ShardMetrics::default(),
+            intake: Intake::new(&parts.settings.requests),
             credits: limits::SHARD_CREDITS,
             starved: Vec::new(),
             waiting: Vec::new(),
@@ -187,14 +191,19 @@ impl Shard {
     fn with_view<R>(&mut self, now: Millis, f: impl FnOnce(&mut Self, &View<'_>) -> R) -> R {
         let tree = self.tree.clone();
         let view = tree.pin();
+        self.intake.exchange(&self.registry.load);
         self.take_outcomes(view.at(), now);
         let result = f(self, &view);
         self.move_on(&view, now);
+        self.intake.exchange(&self.registry.load);
         result
     }
 
     /// Goes on with the connections whose reads were held back, and with those that had no room or no credit.
     fn move_on(&mut self, view: &View<'_>, now: Millis) {
+        if self.intake.has_stalled() {
+            self.resume_stalled(view, now);
+        }
         while let Some(id) = self.movable.pop() {
             self.drain(id, view, now);
             self.take_frames(id, view, now);
@@ -208,7 +217,7 @@ impl Shard {
     }
 
     /// Takes whole frames from the connection's input as long as there is room for their requests.
-    fn take_frames(&mut self, id: ConnectionId, view: &View<'_>, now: Millis) {
+    pub(super) fn take_frames(&mut self, id: ConnectionId, view: &View<'_>, now: Millis) {
         let Some(connection) = self.connections.get_mut(&id) else { return };
         if connection.input.is_empty() {
             if std::mem::replace(&mut connection.choked, false) {
@@ -246,9 +255,11 @@ impl Shard {
                 Phase::Word | Phase::Closing => return bytes.len(),
             }
             if taken == bytes.len() {
+                connection.waits_since = None;
                 return taken;
             }
-            if self.stopping || !connection.has_room() {
+            let crowded = !connection.pending.is_empty() && self.intake.is_crowded();
+            if self.stopping || crowded || !connection.has_room() {
                 connection.choked = true;
                 return taken;
             }
@@ -261,6 +272,14 @@ impl Shard {
                 taken += used;
                 continue;
             }
+            if self.intake.is_on {
+                match self.admit(id, rest, now) {
+                    Gate::Open => {}
+                    Gate::Stalled => return taken,
+                    Gate::Closed => return bytes.len(),
+                }
+            }
+            let Some(connection) = self.connections.get_mut(&id) else { return taken };
             match frame(rest, self.settings.frame_bytes_max) {
                 Framed::Frame(frame, used) => {
                     if !self.frame(id, frame, view, now) {
@@ -268,6 +287,7 @@ impl Shard {
                         self.starved.push(id);
                         if let Some(connection) = self.connections.get_mut(&id) {
                             connection.choked = true;
+                            connection.waits_since.get_or_insert(now);
                         }
                         return taken;
                     }
@@ -325,7 +345,8 @@ impl Shard {
         let admitted = acl::is_admitted(&connection.identities, &self.settings.policy);
         // Behind a read that waits nothing is submitted: the read must not see a later write of its own session.
         let behind_read = connection.awaiting < connection.pending.len();
-        let submits = admitted && !behind_read && op.is_some_and(|op| submits(op, body));
+        let submits =
+            admitted && !behind_read && !connection.pass.late && op.is_some_and(|op| submits(op, body));
         if submits && self.credits == 0 {
             return false;
         }
@@ -355,15 +376,17 @@ impl Shard {
             return true;
         }
         if let (true, Some(op)) = (submits, op) {
-            if let Some(submitted) = self.submit_request(id, header, op, body, now)
+            if let Some(mut submitted) = self.submit_request(id, header, op, body, now)
                 && let Some(connection) = self.connections.get_mut(&id)
             {
+                submitted._pass = std::mem::take(&mut connection.pass);
                 connection.pending.push_back(Pending::Submitted(submitted));
                 connection.awaiting += 1;
             }
             return true;
         }
-        let held = Held { xid: header.xid, op: header.op, body: Box::default(), received: now };
+        let pass = std::mem::take(&mut connection.pass);
+        let held = Held { xid: header.xid, op: header.op, body: Box::default(), received: now, pass };
         if connection.pending.is_empty() {
             match self.answer(id, &held, body, view, now) {
                 Answered::Yes => return true,
@@ -416,7 +439,8 @@ impl Shard {
         connection.next_sequence += 1;
         self.credits -= 1;
         self.submit(submission);
-        Some(Submitted { sequence: ticket.sequence, xid: header.xid, op, received, echo, done: None })
+        let _pass = Pass::default();
+        Some(Submitted { sequence: ticket.sequence, xid: header.xid, op, received, echo, _pass, done: None })
     }
 
     /// Moves the queue on: what is decided is replied to, writes are submitted up to the first read, a read at the head
@@ -433,7 +457,7 @@ impl Shard {
             }
             let at = connection.awaiting;
             let Some(Pending::Held(held)) = connection.pending.get(at) else { return };
-            let op = OpCode::from_i32(held.op).filter(|op| submits(*op, &held.body));
+            let op = OpCode::from_i32(held.op).filter(|op| !held.pass.late && submits(*op, &held.body));
             if let Some(op) = op {
                 if self.credits == 0 {
                     self.starved.push(id);
@@ -441,8 +465,13 @@ impl Shard {
                 }
                 let header = RequestHeader { xid: held.xid, op: held.op };
                 let (body, received) = (held.body.clone(), held.received);
-                let Some(submitted) = self.submit_request(id, header, op, &body, received) else { return };
+                let Some(mut submitted) = self.submit_request(id, header, op, &body, received) else {
+                    return;
+                };
                 if let Some(connection) = self.connections.get_mut(&id) {
+                    if let Some(Pending::Held(held)) = connection.pending.get_mut(at) {
+                        submitted._pass = std::mem::take(&mut held.pass);
+                    }
                     connection.pending[at] = Pending::Submitted(submitted);
                     connection.awaiting += 1;
                 }
@@ -515,6 +544,11 @@ impl Shard {
             self.finish(id);
             return Answered::Yes;
         };
+        if held.pass.late {
+            self.metrics.throttled();
+            self.reply_error(id, held, at.0, ErrorCode::ThrottledOp);
+            return Answered::Yes;
+        }
         let request = match Request::decode(op, body) {
             Ok(request) => request,
             Err(error) => {
@@ -565,7 +599,8 @@ impl Shard {
                 self.reply(id, Answer { xid, zxid: at, op, received: held.received, err }, out, now);
             }
             Err(Refused::Code(code)) => {
-                self.reply_error(id, &Held { xid, body: Box::default(), ..*held }, at.0, code);
+                let held = Held { xid, body: Box::default(), pass: Pass::default(), ..*held };
+                self.reply_error(id, &held, at.0, code);
             }
             Err(Refused::TooManyWatches) => {
                 tracing::warn!("closing a connection with more than {} watches", limits::SESSION_WATCHES_MAX);
@@ -770,7 +805,8 @@ impl Logic for Shard {
         let id = ConnectionId(self.next_connection);
         self.next_connection += 1;
         let identities = Identities::of_peer(&ip::host_address(peer.ip(), scope(peer)));
-        let connection = Connection::new(id, peer, identities, now, self.clock.wall());
+        let mut connection = Connection::new(id, peer, identities, now, self.clock.wall());
+        connection.pending = self.intake.queue();
         self.connections.insert(id, connection);
         self.fresh.touch(id, now, u64::from(self.settings.sessionless_timeout_ms));
         Some(id)
@@ -805,6 +841,10 @@ impl Logic for Shard {
         if let Some(job) = connection.job.take() {
             self.end_job(*job);
         }
+        self.count_dropped(&connection);
+        // Its requests are in process no longer.
+        connection.pending.clear();
+        self.intake.exchange(&self.registry.load);
         self.watches.remove_connection(id);
         while let Some(at) = self.waiting.iter().position(|(waiting, _)| *waiting == id) {
             for hold in self.waiting.swap_remove(at).1 {
@@ -848,6 +888,10 @@ impl Logic for Shard {
     }
 
     fn on_tick(&mut self, now: Millis) {
+        // Requests of other shards may have ended, of which nobody tells this one.
+        if self.intake.has_stalled() {
+            self.with_view(now, |_, _| {});
+        }
         self.expire(now);
         for id in self.fresh.poll(now) {
             if let Some(connection) = self.connections.get(&id)

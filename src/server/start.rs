@@ -608,6 +608,7 @@ fn settings(config: &Config, version: Version, facts: &Facts, placement: &Placem
         timeout_ms_min: config.sessions.timeout_ms_min,
         timeout_ms_max: config.sessions.timeout_ms_max,
         frame_bytes_max: config.requests.frame_bytes_max as usize,
+        requests: config.requests,
         sessionless_timeout_ms: config.net.sessionless_timeout_ms,
         policy: policy(config),
         whitelist: Whitelist::parse(Some(&listed), config.words.read_only_mode),

@@ -3,7 +3,7 @@
 
 use super::{Group, Scene, Setup, line};
 use crate::support::client::{
-    CHILDREN_CHANGED, CREATED, Client, DATA_CHANGED, DELETED, Part, Reply, body, flags, op,
+    CHILDREN_CHANGED, CREATED, Client, DATA_CHANGED, DELETED, Part, Reply, body, flags, op, request,
 };
 use crate::support::jute::{In, open, out};
 use crate::support::raw::Hello;
@@ -194,3 +194,110 @@ line!(t07_a_long_set_watches_arms_every_path, ONE_CORE, |s| {
     other.create("/t/later2999", b"").unwrap();
     assert_eq!(client.briefs(), [(CREATED, "/t/later2999".to_owned())]);
 });
+
+/// Values of `mntr` need the word; one request in process at a time.
+const ONE_AT_A_TIME: Group = Group::Fresh(Setup {
+    keys: &[
+        ("4lw.commands.whitelist", "*"),
+        ("request_throttle_max_requests", "1"),
+        ("throttled_op_wait_time", "1"),
+    ],
+    properties: &[],
+});
+
+line!(t08_a_request_that_waited_too_long_is_not_executed, ONE_AT_A_TIME, |s| {
+    let mut client = Client::open(s);
+    client.create("/t", b"").unwrap();
+    let mut burst = Vec::new();
+    for n in 0..500 {
+        burst.extend(request(n + 10, op::CREATE, &body::create(format!("/t/{n}"), Some(b""), &open(), 0)));
+    }
+    burst.extend(request(-2, op::PING, &[]));
+    client.raw.send(&burst);
+    let replies: Vec<Reply> = (0..500).map(|_| client.reply()).collect();
+    let ping = client.reply();
+    assert_eq!((ping.xid, ping.err), (-2, 0), "a heartbeat is exempt");
+    assert_eq!(replies[0].err, 0);
+    for (n, reply) in replies.iter().enumerate() {
+        assert_eq!(reply.xid, n as i32 + 10);
+        assert!(matches!(reply.err, 0 | -127), "{reply:?}");
+    }
+    let refused = replies.iter().filter(|reply| reply.err == -127).count();
+    assert!(refused > 0, "500 writes, each for itself, take longer than 1 ms");
+    assert_eq!(counted(s, "throttled_ops"), refused.to_string());
+    loop {
+        match client.children("/t", false) {
+            // A request that had to wait may itself be refused.
+            Err(-127) => {}
+            names => break assert_eq!(names.unwrap().len(), 500 - refused),
+        }
+    }
+});
+
+line!(
+    t09_requests_in_process_stall_the_intake,
+    Group::Fresh(Setup {
+        keys: &[("4lw.commands.whitelist", "*"), ("request_throttle_max_requests", "2")],
+        properties: &[],
+    }),
+    |s| {
+        let (mut one, mut other) = (Client::open(s), Client::open(s));
+        one.create("/t", b"").unwrap();
+        let write = body::set("/t", Some(b""), -1);
+        for _ in 0..300 {
+            one.send(op::SET_DATA, &write);
+            other.send(op::SET_DATA, &write);
+        }
+        for _ in 0..300 {
+            one.reply().result().unwrap();
+            other.reply().result().unwrap();
+        }
+        assert_ne!(counted(s, "request_throttle_wait_count"), "0");
+    }
+);
+
+line!(
+    t10_more_requests_than_the_server_takes_wait_and_none_is_refused,
+    Group::Fresh(Setup { keys: &[("globalOutstandingLimit", "2")], properties: &[] }),
+    |s| {
+        let mut clients: Vec<Client> = (0..4).map(|_| Client::open(s)).collect();
+        clients[0].create("/t", b"").unwrap();
+        for client in &mut clients {
+            for _ in 0..200 {
+                client.send(op::SET_DATA, &body::set("/t", Some(b""), -1));
+                client.send(op::GET_DATA, &body::read("/t", false));
+            }
+        }
+        for client in &mut clients {
+            for _ in 0..400 {
+                client.reply().result().unwrap();
+            }
+        }
+    }
+);
+
+line!(
+    t11_large_requests_beyond_their_bytes_close_the_connection,
+    Group::Fresh(Setup {
+        keys: &[
+            ("4lw.commands.whitelist", "*"),
+            ("largeRequestThreshold", "1000"),
+            ("largeRequestMaxBytes", "5000"),
+        ],
+        properties: &[],
+    }),
+    |s| {
+        let mut client = Client::open(s);
+        client.create("/t", b"").unwrap();
+        // One after the other they fit, however many.
+        for _ in 0..5 {
+            client.set("/t", &[0; 4000], -1).unwrap();
+        }
+        // This one is refused for its length, before its body is there.
+        client.raw.send(&5001i32.to_be_bytes());
+        client.expect_close();
+        assert_eq!(counted(s, "large_requests_rejected"), "1");
+        let mut client = Client::open(s);
+        client.set("/t", &[0; 900], -1).unwrap();
+    }
+);

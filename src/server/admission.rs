@@ -1,0 +1,426 @@
+#![forbid(unsafe_code)]
+//! Admission of requests: how many may be in process, how long one may have waited, how many bytes large ones may take
+//! together (operations §11.2, client-protocol §3.4 items 3 and 4; stock `RequestThrottler`,
+//! `ZooKeeperServer.checkRequestSize...`, `shouldThrottle`).
+//!
+//! Lives on: each shard; two counts are the server's. A request is in process from its frame until its reply, when it
+//! has to wait for one; what is answered on the spot never is. The intake of a connection is its input: frames that
+//! came and were not taken. Unless one of the keys is set, a frame costs one branch here.
+//!
+//! Not here: tokens of connect requests (`throttle.rs`), bounds of one connection (`connection.rs`).
+
+use std::cell::Cell;
+use std::collections::VecDeque;
+use std::ops::{Deref, IndexMut};
+use std::rc::Rc;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use super::connection::{Connection, Pending, Phase};
+use super::shard::Shard;
+use crate::base::{ConnectionId, Millis};
+use crate::config::Requests;
+use crate::tree::View;
+use crate::wire::OpCode;
+
+/// What all shards together have in hand.
+#[derive(Debug, Default)]
+pub struct ServerLoad {
+    /// Requests in process, as the shards last said.
+    in_process: AtomicUsize,
+    /// Bytes of large requests in process.
+    large_bytes: Arc<AtomicUsize>,
+}
+
+/// One shard's side of it.
+#[derive(Debug, Default)]
+pub(super) struct Intake {
+    /// Whether any key below is set at all.
+    pub is_on: bool,
+    own: Rc<Cell<usize>>,
+    /// What the others know of `own`.
+    published: usize,
+    others: usize,
+    outstanding_max: usize,
+    /// Connections whose intake stalls.
+    stalled: VecDeque<ConnectionId>,
+    /// When they are looked at again, whatever happened meanwhile.
+    next_step: Millis,
+}
+
+impl Intake {
+    pub(super) fn new(requests: &Requests) -> Intake {
+        Intake {
+            is_on: requests.throttle_requests_max.is_some()
+                || requests.throttled_op_wait_ms.is_some()
+                || requests.large_threshold_bytes.is_some(),
+            outstanding_max: requests.outstanding_max as usize,
+            ..Intake::default()
+        }
+    }
+
+    /// A queue for a new connection, counted here.
+    pub(super) fn queue(&self) -> Queue {
+        Queue { items: VecDeque::new(), count: self.own.clone() }
+    }
+
+    /// Requests in process on this server.
+    fn in_process(&self) -> usize {
+        self.own.get() + self.others
+    }
+
+    /// Whether connections that have a request in process are read no further (`globalOutstandingLimit`).
+    pub(super) fn is_crowded(&self) -> bool {
+        self.in_process() > self.outstanding_max
+    }
+
+    /// Tells the others, and learns from them; at both ends of a turn.
+    pub(super) fn exchange(&mut self, load: &ServerLoad) {
+        let own = self.own.get();
+        // Relaxed: a count, which orders nothing.
+        let before = match own.wrapping_sub(self.published) {
+            0 => load.in_process.load(Ordering::Relaxed),
+            more => load.in_process.fetch_add(more, Ordering::Relaxed),
+        };
+        self.others = before.wrapping_sub(self.published);
+        self.published = own;
+    }
+
+    pub(super) fn has_stalled(&self) -> bool {
+        !self.stalled.is_empty()
+    }
+}
+
+/// Requests of one connection that are not answered yet, counted for the whole shard.
+#[derive(Debug, Default)]
+pub(super) struct Queue {
+    items: VecDeque<Pending>,
+    count: Rc<Cell<usize>>,
+}
+
+impl Queue {
+    pub(super) fn push_back(&mut self, pending: Pending) {
+        self.items.push_back(pending);
+        self.count.set(self.count.get() + 1);
+    }
+
+    pub(super) fn push_front(&mut self, pending: Pending) {
+        self.items.push_front(pending);
+        self.count.set(self.count.get() + 1);
+    }
+
+    pub(super) fn pop_front(&mut self) -> Option<Pending> {
+        let popped = self.items.pop_front();
+        self.count.set(self.count.get() - usize::from(popped.is_some()));
+        popped
+    }
+
+    pub(super) fn get_mut(&mut self, at: usize) -> Option<&mut Pending> {
+        self.items.get_mut(at)
+    }
+
+    pub(super) fn iter_mut(&mut self) -> impl Iterator<Item = &mut Pending> {
+        self.items.iter_mut()
+    }
+
+    pub(super) fn clear(&mut self) {
+        self.count.set(self.count.get() - self.items.len());
+        self.items.clear();
+    }
+}
+
+impl Deref for Queue {
+    type Target = VecDeque<Pending>;
+
+    fn deref(&self) -> &VecDeque<Pending> {
+        &self.items
+    }
+}
+
+impl std::ops::Index<usize> for Queue {
+    type Output = Pending;
+
+    fn index(&self, at: usize) -> &Pending {
+        &self.items[at]
+    }
+}
+
+impl IndexMut<usize> for Queue {
+    fn index_mut(&mut self, at: usize) -> &mut Pending {
+        &mut self.items[at]
+    }
+}
+
+impl Drop for Queue {
+    fn drop(&mut self) {
+        self.clear();
+    }
+}
+
+/// What admission said of a request.
+#[derive(Debug, Default)]
+pub(super) struct Pass {
+    /// It waited too long: its answer is ThrottledOp.
+    pub late: bool,
+    /// Its share of the bytes of large requests, until it is answered.
+    _large: Option<LargeShare>,
+}
+
+/// Bytes of a large request, given back when it is dropped.
+#[derive(Debug)]
+struct LargeShare {
+    bytes: usize,
+    of: Arc<AtomicUsize>,
+}
+
+impl LargeShare {
+    fn take(of: &Arc<AtomicUsize>, bytes: usize, max: usize) -> Option<LargeShare> {
+        // Relaxed: a count, which orders nothing.
+        let before = of.fetch_add(bytes, Ordering::Relaxed);
+        let share = LargeShare { bytes, of: of.clone() };
+        (before + bytes <= max).then_some(share)
+    }
+}
+
+impl Drop for LargeShare {
+    fn drop(&mut self) {
+        // Relaxed: see `take`.
+        self.of.fetch_sub(self.bytes, Ordering::Relaxed);
+    }
+}
+
+/// What becomes of the frame at the front of an intake.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+enum Verdict {
+    Admit { late: bool, stale: bool },
+    Stall,
+    Drop,
+}
+
+/// Stock's order: staleness, then room, then the wait (`RequestThrottler.run`). `waited_ms` in the intake; the session's
+/// time-out in ms.
+fn verdict(requests: &Requests, op: i32, waited_ms: u64, timeout_ms: u32, in_process: usize) -> Verdict {
+    let op = OpCode::from_i32(op);
+    // A request of a connection that is gone went with it.
+    let stale =
+        requests.stale_latency_check && op != Some(OpCode::CloseSession) && waited_ms > u64::from(timeout_ms);
+    if let Some(max) = requests.throttle_requests_max {
+        if stale && requests.throttle_drop_stale {
+            return Verdict::Drop;
+        }
+        if in_process >= max as usize {
+            return Verdict::Stall;
+        }
+    }
+    let exempt = matches!(op, Some(OpCode::Ping | OpCode::CloseSession | OpCode::CreateSession));
+    let late = !exempt && requests.throttled_op_wait_ms.is_some_and(|most| waited_ms > u64::from(most));
+    Verdict::Admit { late, stale }
+}
+
+/// Whether the connection goes on with the frame.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) enum Gate {
+    Open,
+    /// Not now.
+    Stalled,
+    /// The connection is being closed.
+    Closed,
+}
+
+impl Shard {
+    /// Judges what `rest`, the unparsed input of the connection, begins with. Asked only while [`Intake::is_on`].
+    pub(super) fn admit(&mut self, id: ConnectionId, rest: &[u8], now: Millis) -> Gate {
+        let Some(connection) = self.connections.get_mut(&id) else { return Gate::Closed };
+        connection.pass = Pass::default();
+        let Some((length, rest)) = rest.split_first_chunk::<4>() else {
+            connection.waits_since = None;
+            return Gate::Open;
+        };
+        // A negative length is refused by whoever takes the frame.
+        let length = usize::try_from(i32::from_be_bytes(*length)).unwrap_or(0);
+        let requests = &self.settings.requests;
+        let large_bytes = &self.registry.load.large_bytes;
+        let (threshold, max) = match requests.large_threshold_bytes {
+            Some(threshold) => (threshold as usize, requests.large_bytes_max as usize),
+            None => (usize::MAX, usize::MAX),
+        };
+        if length > threshold && !connection.announced {
+            // Relaxed: a count, which orders nothing.
+            if large_bytes.load(Ordering::Relaxed) + length > max {
+                return self.refuse_large(id);
+            }
+            connection.announced = true;
+        }
+        let (Some(frame), Phase::Open(attachment)) = (rest.get(..length), connection.phase) else {
+            connection.waits_since = None;
+            connection.announced &= rest.len() < length;
+            return Gate::Open;
+        };
+        let (Some(op), Some(body)) = (frame.get(4..8), frame.get(8..)) else { return Gate::Open };
+        let op = op.try_into().map_or(0, i32::from_be_bytes);
+        if matches!(OpCode::from_i32(op), Some(OpCode::Auth | OpCode::Sasl)) {
+            connection.announced = false;
+            return Gate::Open;
+        }
+        let waited_ms = connection.waits_since.map_or(0, |since| now.since(since));
+        match verdict(requests, op, waited_ms, attachment.timeout_ms, self.intake.in_process()) {
+            Verdict::Admit { late, stale } => {
+                let mut large = None;
+                if body.len() > threshold {
+                    large = LargeShare::take(large_bytes, body.len(), max);
+                    if large.is_none() {
+                        return self.refuse_large(id);
+                    }
+                }
+                connection.announced = false;
+                connection.pass = Pass { late, _large: large };
+                if stale {
+                    self.metrics.stale_request(false);
+                }
+                Gate::Open
+            }
+            Verdict::Stall => {
+                connection.choked = true;
+                connection.waits_since.get_or_insert(now);
+                if !std::mem::replace(&mut connection.stalls, true) {
+                    self.intake.stalled.push_back(id);
+                    self.metrics.throttle_wait();
+                }
+                Gate::Stalled
+            }
+            Verdict::Drop => {
+                self.metrics.stale_request(true);
+                self.finish(id);
+                Gate::Closed
+            }
+        }
+    }
+
+    fn refuse_large(&mut self, id: ConnectionId) -> Gate {
+        self.metrics.large_request_rejected();
+        self.abort(id);
+        Gate::Closed
+    }
+
+    /// Goes on with stalled connections while there is room, and in any case once a stall's time is over: a request may
+    /// have become stale meanwhile.
+    pub(super) fn resume_stalled(&mut self, view: &View<'_>, now: Millis) {
+        let requests = self.settings.requests;
+        let room = requests.throttle_requests_max.is_none_or(|max| self.intake.in_process() < max as usize);
+        let step_is_over = now >= self.intake.next_step;
+        if !room && !step_is_over {
+            return;
+        }
+        self.intake.next_step = Millis(now.0 + u64::from(requests.throttle_stall_ms));
+        for _ in 0..self.intake.stalled.len() {
+            let Some(id) = self.intake.stalled.pop_front() else { return };
+            if let Some(connection) = self.connections.get_mut(&id) {
+                connection.stalls = false;
+                self.take_frames(id, view, now);
+            }
+        }
+    }
+
+    /// The connection is gone, and with it the requests it had waiting.
+    pub(super) fn count_dropped(&mut self, connection: &Connection) {
+        let requests = &self.settings.requests;
+        let counts = connection.stalls && requests.throttle_drop_stale && requests.stale_connection_check;
+        let mut rest = &connection.input[..];
+        while counts
+            && let Some((length, behind)) = rest.split_first_chunk::<4>()
+            && let Some(behind) =
+                behind.get(usize::try_from(i32::from_be_bytes(*length)).unwrap_or(usize::MAX)..)
+        {
+            self.metrics.stale_request(true);
+            rest = behind;
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const OFF: Requests = Requests {
+        frame_bytes_max: 1_048_575,
+        record_extra_bytes: 1024,
+        outstanding_max: 1000,
+        throttle_requests_max: None,
+        throttle_stall_ms: 100,
+        throttle_drop_stale: true,
+        stale_latency_check: false,
+        stale_connection_check: true,
+        throttled_op_wait_ms: None,
+        large_bytes_max: 100,
+        large_threshold_bytes: None,
+    };
+    const ADMIT: Verdict = Verdict::Admit { late: false, stale: false };
+    const LATE: Verdict = Verdict::Admit { late: true, stale: false };
+    const STALE: Verdict = Verdict::Admit { late: false, stale: true };
+
+    #[test]
+    fn staleness_comes_before_room_and_room_before_the_wait() {
+        let max = Requests { throttle_requests_max: Some(2), ..OFF };
+        let stale = Requests { stale_latency_check: true, ..max };
+        let kept = Requests { throttle_drop_stale: false, ..stale };
+        let wait = Requests { throttled_op_wait_ms: Some(10), ..OFF };
+        let both = Requests { throttled_op_wait_ms: Some(10), ..max };
+        let table = [
+            // limits, operation, waited, in process, verdict; the session's time-out is 100
+            (OFF, OpCode::Create, 1000, 1000, ADMIT),
+            (max, OpCode::Create, 1000, 1, ADMIT),
+            (max, OpCode::Create, 0, 2, Verdict::Stall),
+            (max, OpCode::Ping, 0, 2, Verdict::Stall),
+            (stale, OpCode::Create, 100, 1, ADMIT),
+            (stale, OpCode::Create, 101, 1, Verdict::Drop),
+            (stale, OpCode::Create, 101, 2, Verdict::Drop),
+            (stale, OpCode::CloseSession, 101, 1, ADMIT),
+            (stale, OpCode::CloseSession, 101, 2, Verdict::Stall),
+            (kept, OpCode::Create, 101, 2, Verdict::Stall),
+            (kept, OpCode::Create, 101, 1, STALE),
+            (Requests { stale_latency_check: true, ..OFF }, OpCode::Create, 101, 9, STALE),
+            (wait, OpCode::Create, 10, 9, ADMIT),
+            (wait, OpCode::Create, 11, 9, LATE),
+            (wait, OpCode::Ping, 11, 9, ADMIT),
+            (wait, OpCode::CloseSession, 11, 9, ADMIT),
+            (wait, OpCode::CreateSession, 11, 9, ADMIT),
+            (both, OpCode::Create, 11, 2, Verdict::Stall),
+            (both, OpCode::Create, 11, 1, LATE),
+        ];
+        for (row, (requests, op, waited, in_process, expected)) in table.into_iter().enumerate() {
+            assert_eq!(verdict(&requests, op as i32, waited, 100, in_process), expected, "row {row}");
+        }
+    }
+
+    #[test]
+    fn large_requests_share_their_bytes_until_they_are_dropped() {
+        let pool = Arc::new(AtomicUsize::new(0));
+        let first = LargeShare::take(&pool, 60, 100);
+        assert!(first.is_some());
+        assert!(LargeShare::take(&pool, 41, 100).is_none());
+        let second = LargeShare::take(&pool, 40, 100);
+        assert!(second.is_some());
+        drop(first);
+        assert_eq!(pool.load(Ordering::Relaxed), 40);
+        drop(second);
+        assert_eq!(pool.load(Ordering::Relaxed), 0);
+    }
+
+    #[test]
+    fn shards_learn_of_each_others_requests() {
+        let load = ServerLoad::default();
+        let requests = Requests { outstanding_max: 2, ..OFF };
+        let (mut a, mut b) = (Intake::new(&requests), Intake::new(&requests));
+        a.own.set(2);
+        a.exchange(&load);
+        b.own.set(1);
+        assert!(!a.is_crowded() && !b.is_crowded());
+        b.exchange(&load);
+        assert_eq!((a.in_process(), b.in_process()), (2, 3));
+        assert!(b.is_crowded());
+        a.own.set(0);
+        a.exchange(&load);
+        b.exchange(&load);
+        assert_eq!((a.in_process(), b.in_process()), (1, 1));
+    }
+}
