@@ -211,6 +211,122 @@ fn run(server: &Server, load: &Load, time: Duration) -> Measured {
     }
 }
 
+/// One change, and everybody waits for it: the time until the last watcher has its event.
+fn events(server: &Server, watchers: usize, rounds: usize) {
+    let pid = server.pid().unwrap();
+    let mut writer = Client::open(server);
+    let mut connections: Vec<Connection> = (0..watchers).map(|_| connect(server.address(), 0)).collect();
+    let get = request(1, op::GET_DATA, &body::read("/k0", true));
+    let (mut times, mut cpu) = (Vec::new(), 0.0);
+    for _ in 0..rounds {
+        for connection in &mut connections {
+            connection.socket.write_all(&get).unwrap();
+        }
+        for connection in &mut connections {
+            frame(&mut connection.socket);
+        }
+        let (before, began) = (cpu_us(pid), Instant::now());
+        writer.set("/k0", &[b'e'; 128], -1).unwrap();
+        for connection in &mut connections {
+            frame(&mut connection.socket);
+        }
+        times.push(began.elapsed());
+        cpu += cpu_us(pid) - before;
+    }
+    times.sort();
+    println!(
+        "event to {watchers} watchers: {:?} {:.1} ms (median), {:.1} us CPU an event",
+        server.kind,
+        times[times.len() / 2].as_secs_f64() * 1e3,
+        cpu / (rounds * watchers) as f64
+    );
+}
+
+/// Sessions opened one behind the other on as many connections, and what each costs while it idles.
+fn sessions(server: &Server, count: usize) {
+    let pid = server.pid().unwrap();
+    let (before, began) = (resident_mb(pid), Instant::now());
+    let mut open = Vec::with_capacity(count);
+    let hello = support::jute::out()
+        .int(45)
+        .int(0)
+        .long(0)
+        .int(30_000)
+        .long(0)
+        .int(16)
+        .bytes(&[0; 16])
+        .bool(false)
+        .done();
+    for _ in 0..count.div_ceil(250) {
+        let first = open.len();
+        for _ in 0..250.min(count - first) {
+            let mut socket = TcpStream::connect(server.address()).unwrap();
+            socket.write_all(&hello).unwrap();
+            open.push(socket);
+        }
+        for socket in &mut open[first..] {
+            frame(socket);
+        }
+    }
+    let took = began.elapsed().as_secs_f64();
+    println!(
+        "{count} sessions: {:?} {:.0} a second, {:.1} KB each",
+        server.kind,
+        count as f64 / took,
+        (resident_mb(pid) - before).max(0.0) * 1024.0 / count as f64
+    );
+}
+
+/// A million znodes of 100 bytes under 25-byte names: memory, and the time to come back after SIGKILL.
+fn large(kind: Kind, znodes: usize) {
+    let server = Server::start(kind, PLAIN).unwrap();
+    let mut client = Client::open(&server);
+    client.create("/large", b"").unwrap();
+    let before = resident_mb(server.pid().unwrap());
+    let began = Instant::now();
+    let mut connections: Vec<Connection> = (0..8).map(|_| connect(server.address(), 0)).collect();
+    let batch = 128;
+    for first in (0..znodes).step_by(batch * connections.len()) {
+        for (at, connection) in connections.iter_mut().enumerate() {
+            let mut out = Vec::new();
+            for i in first + at * batch..(first + (at + 1) * batch).min(znodes) {
+                let path = format!("/large/{i:025}");
+                out.extend(request(
+                    1,
+                    op::CREATE,
+                    &body::create(path, Some(&[b'd'; 100]), &support::jute::open(), 0),
+                ));
+                connection.sent.push_back(began);
+            }
+            connection.socket.write_all(&out).unwrap();
+        }
+        for connection in &mut connections {
+            for _ in connection.sent.drain(..) {
+                assert_eq!(frame(&mut connection.socket)[12..16], [0; 4]);
+            }
+        }
+    }
+    let filled = began.elapsed().as_secs_f64();
+    let resident = resident_mb(server.pid().unwrap());
+    drop(connections);
+    let restarting = Instant::now();
+    server.restart().unwrap();
+    println!(
+        "{znodes} znodes: {kind:?} filled in {filled:.1} s, {resident:.0} MB resident ({:.0} B a znode), back after SIGKILL in {:.2} s with {:.0} MB",
+        (resident - before) * 1048576.0 / znodes as f64,
+        restarting.elapsed().as_secs_f64(),
+        resident_mb(server.pid().unwrap())
+    );
+}
+
+fn frame(socket: &mut TcpStream) -> Vec<u8> {
+    let mut length = [0; 4];
+    socket.read_exact(&mut length).unwrap();
+    let mut frame = vec![0; u32::from_be_bytes(length) as usize];
+    socket.read_exact(&mut frame).unwrap();
+    frame
+}
+
 impl Connection {
     fn choose<'a>(&mut self, requests: &'a [(Vec<u8>, Vec<u8>)], load: &Load) -> &'a [u8] {
         self.next += 1;

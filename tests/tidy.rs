@@ -468,3 +468,102 @@ fn blanking_keeps_code_and_nothing_else() {
         assert_eq!(blank(text), expected, "for {text:?}");
     }
 }
+
+/// The part of README.md under a heading, down to the next one of any level.
+fn readme_section(heading: &str) -> String {
+    let text = std::fs::read_to_string(root().join("README.md")).expect("README.md");
+    let (_, rest) = text.split_once(&format!("\n{heading}\n")).unwrap_or_else(|| panic!("no {heading}"));
+    rest.split("\n#").next().expect("a split has a first part").to_owned()
+}
+
+/// What stands between backticks in the rows of a section's tables.
+fn quoted_in_tables(section: &str) -> Vec<String> {
+    let rows = section.lines().filter(|line| line.starts_with('|'));
+    rows.flat_map(|row| row.split('`').skip(1).step_by(2)).map(str::to_owned).collect()
+}
+
+/// Whether `name` is one of the names that `pattern` stands for; `*` is any text.
+fn stands_for(pattern: &str, name: &str) -> bool {
+    match pattern.split_once('*') {
+        None => pattern == name,
+        Some((before, after)) => name.strip_prefix(before).is_some_and(|rest| {
+            (0..=rest.len()).any(|at| rest.is_char_boundary(at) && stands_for(after, &rest[at..]))
+        }),
+    }
+}
+
+fn source(path: &str) -> String {
+    std::fs::read_to_string(root().join("src").join(path)).expect(path)
+}
+
+#[test]
+fn the_readme_names_every_key() {
+    let table = source("config/keys.rs");
+    let (table, _) = table.split_once("static LABELS").expect("the table ends where the labels begin");
+    let keys: Vec<(&str, bool)> = table
+        .lines()
+        .filter_map(|line| line.trim().strip_prefix("key(\"")?.split_once("\", "))
+        .map(|(name, rest)| (name, rest.contains("Ensemble)")))
+        .collect();
+    assert!(keys.len() > 150, "{} keys: has the table another shape?", keys.len());
+    let named = quoted_in_tables(&readme_section("### Settings"));
+    let is_named = |name: &str| named.iter().any(|pattern| stands_for(pattern, name));
+    // "All others" of the table are those that concern ensembles.
+    let missing: Vec<_> = keys.iter().filter(|(name, ensemble)| !ensemble && !is_named(name)).collect();
+    assert!(missing.is_empty(), "README.md names none of {missing:?}");
+    let of_no_key = |pattern: &&String| {
+        let is_value = ["yes", "no", "auto", "info", "iso", "us", "false", "text", "json", "error", "trace"];
+        !keys.iter().any(|(name, _)| stands_for(pattern, name)) && !is_value.contains(&pattern.as_str())
+    };
+    let unknown: Vec<_> =
+        named.iter().filter(of_no_key).filter(|name| !name.contains("RINGKEEPER_LOG")).collect();
+    let unknown: Vec<_> = unknown.into_iter().filter(|name| !name.contains("ringkeeper::")).collect();
+    assert!(unknown.is_empty(), "README.md names what is no key: {unknown:?}");
+}
+
+#[test]
+fn the_readme_names_every_word_and_every_operation() {
+    let words = source("server/words/mod.rs");
+    let words: Vec<&str> = words
+        .lines()
+        .filter_map(|line| line.trim().strip_suffix("\";")?.split_once(" = \""))
+        .map(|(_, word)| word)
+        .filter(|word| word.len() == 4)
+        .collect();
+    assert!(words.len() > 15, "{words:?}: has the table another shape?");
+    let named = quoted_in_tables(&readme_section("### Four-letter words"));
+    let missing: Vec<_> = words.iter().filter(|word| !named.iter().any(|name| name == *word)).collect();
+    assert!(missing.is_empty(), "README.md lacks {missing:?}");
+
+    let operations = readme_section("### Operations");
+    let table = source("wire/op_code.rs");
+    let (_, table) = table.split_once("op_codes! {").expect("the table");
+    let numbers: Vec<(&str, &str)> = table
+        .lines()
+        .filter_map(|line| line.trim().strip_suffix("\";")?.split_once(" = "))
+        .filter_map(|(name, rest)| Some((name, rest.split_once(',')?.0)))
+        .collect();
+    assert!(numbers.len() > 25, "{numbers:?}: has the table another shape?");
+    for (name, number) in numbers {
+        // -1 marks errors in the log; nobody sends it.
+        assert!(
+            number == "-1" || operations.contains(&format!("({number})")),
+            "README.md lacks {name} ({number})"
+        );
+    }
+}
+
+#[test]
+fn a_pattern_stands_for_what_it_says() {
+    for (pattern, name, expected) in [
+        ("ab", "ab", true),
+        ("a*", "ab", true),
+        ("a*c*", "abcd", true),
+        ("*.b", "a.b", true),
+        ("a*", "ba", false),
+        ("ab", "abc", false),
+        ("a*c", "abcd", false),
+    ] {
+        assert_eq!(stands_for(pattern, name), expected, "{pattern} {name}");
+    }
+}

@@ -19,6 +19,37 @@ pub const SHARD_CREDITS: usize = RING_SLOTS / 2;
 /// Requests of one connection that are decoded but not answered, before its socket is no longer read.
 pub const CONNECTION_REQUESTS_MAX: usize = 1000;
 
+/// Bytes of those requests of one connection that wait for an earlier one of its own, past which it is not read: one
+/// frame may always wait.
+pub const CONNECTION_HELD_BYTES_MAX: usize = 1 << 20;
+
+/// Bytes of requests that one shard may have at the sequencer. Past it writes wait for a credit, as they do past
+/// [`SHARD_CREDITS`]: full frames in every slot would take 2 GiB.
+pub const SHARD_REQUEST_BYTES_MAX: usize = 32 << 20;
+
+/// Memory of all connections for input that is not a whole frame yet, or waits for room, bytes. Past it the connection
+/// whose bytes came last is closed (reliability §7, M3).
+pub const INPUT_BYTES_MAX: usize = 256 << 20;
+
+/// Longest first frame of a connection, bytes (reliability §7, memory before a session). A connect request has 45; its
+/// password may be of any length, and none that is longer than stock's 16 bytes is right.
+pub const HANDSHAKE_FRAME_BYTES_MAX: usize = 4096;
+
+/// Time in which a frame that has begun must be complete, or the session's timeout if that is shorter, ms
+/// (reliability M3).
+pub const FRAME_MS_MAX: u64 = 30_000;
+
+/// Time for which a client may take none of the bytes that wait for it, ms: closed after this to twice this
+/// (reliability M34).
+pub const OUTPUT_STALL_MS_MAX: u64 = 30_000;
+
+/// Time for a word and its answer, ms (reliability M42; operations §4.1: capped by time, not by size).
+pub const WORD_MS_MAX: u64 = 5_000;
+
+/// Words that are being collected at once; those behind them wait (reliability M41). Each holds a copy of what every
+/// shard has to say.
+pub const WORDS_AT_ONCE_MAX: usize = 4;
+
 /// Unsent bytes of one connection past which it is not read (DESIGN §8 "output caps").
 pub const OUTPUT_SOFT_BYTES: usize = 1 << 20;
 
@@ -35,6 +66,9 @@ pub const SESSION_MOVES_MAX: u32 = 10;
 /// Slots of each of the two tables of watch interest, a power of two: 512 KiB a table. A shard that watches as many
 /// paths is told of two in three changes (1 - 1/e) it does not wait for, which it finds out with one look-up each.
 pub const INTEREST_SLOTS: usize = 1 << 16;
+
+/// Entries of one ACL, `auth` expanded and duplicates removed (reliability M24).
+pub const ACL_ENTRIES_MAX: usize = 1024;
 
 /// Longest credentials of an auth packet that are looked at, bytes (reliability M48).
 pub const AUTH_BYTES_MAX: usize = 64 << 10;

@@ -15,7 +15,7 @@ use std::sync::Arc;
 use super::digest::{self, DigestAlgorithm};
 use super::ip;
 use crate::base::constant_time;
-use crate::base::limits::{AUTH_BYTES_MAX, CONNECTION_IDENTITIES_MAX, FRAME_BYTES_MAX};
+use crate::base::limits::{ACL_ENTRIES_MAX, AUTH_BYTES_MAX, CONNECTION_IDENTITIES_MAX, FRAME_BYTES_MAX};
 use crate::wire::jute::to_java_bytes;
 use crate::wire::request::RawAcl;
 use crate::wire::{Acl, ErrorCode, Id, perms};
@@ -236,8 +236,8 @@ fn admits(acl: &Acl, wanted: i32, identities: &Identities, policy: &Policy) -> b
 /// connection's own identities, ids as Java writes them.
 ///
 /// Errors: InvalidACL for a null or empty list, a null scheme, `auth` without an authenticated identity, a scheme without
-/// a provider, an id its provider refuses or that is not UTF-8 (reliability M19), and a list that would outgrow a frame
-/// once expanded; MarshallingError for a null id that is looked at.
+/// a provider, an id its provider refuses or that is not UTF-8 (reliability M19), and a list that once expanded would
+/// outgrow a frame or [`ACL_ENTRIES_MAX`] (M24); MarshallingError for a null id that is looked at.
 pub fn fix_up(
     list: Option<&[RawAcl<'_>]>,
     identities: &Identities,
@@ -250,6 +250,9 @@ pub fn fix_up(
     let mut store = |acl: Acl| {
         let bytes = 12 + acl.id.scheme.len() + acl.id.id.len();
         room = room.checked_sub(bytes).ok_or(ErrorCode::InvalidAcl)?;
+        if stored.len() == ACL_ENTRIES_MAX {
+            return Err(ErrorCode::InvalidAcl);
+        }
         stored.push(acl);
         Ok(())
     };

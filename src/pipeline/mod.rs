@@ -17,6 +17,8 @@ mod outstanding;
 mod prep;
 pub mod quota;
 mod reaper;
+#[cfg(test)]
+mod tests;
 
 use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
@@ -88,6 +90,8 @@ pub struct Pipeline {
     reaper: reaper::Reaper,
     settings: Settings,
     applied: Zxid,
+    /// The newest txn prepared here; behind `applied` when txns come from a log.
+    prepared: Zxid,
     /// Retired versions are left to be freed.
     backlog: bool,
     digests: VecDeque<(Zxid, i64)>,
@@ -113,6 +117,7 @@ impl Pipeline {
             reaper: reaper::Reaper::new(),
             settings,
             applied,
+            prepared: applied,
             backlog: false,
             digests: VecDeque::new(),
         };
@@ -210,7 +215,8 @@ impl Pipeline {
 
     /// Containers and TTL nodes to remove now; each goes through prep as a deleteContainer of no session.
     pub fn reap(&mut self, now: Millis, wall: WallMillis) -> Vec<Arc<[u8]>> {
-        self.reaper.due(now, wall, &self.settings.reaper, &self.tree)
+        let marks = reaper::Watermarks { applied: self.applied, prepared: self.prepared };
+        self.reaper.due(now, wall, marks, &self.settings.reaper, &self.tree)
     }
 
     /// Digests kept for `hash`, oldest first.

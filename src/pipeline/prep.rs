@@ -54,6 +54,7 @@ impl Pipeline {
         request: &Request<'_>,
     ) -> Vec<u8> {
         let context = Context { zxid, time: now.0, asker };
+        self.prepared = zxid;
         let result = match request {
             Request::Multi(ops) => Ok(self.prepare_multi(&context, ops)),
             request => self.prepare_single(&context, request),
@@ -99,7 +100,8 @@ impl Pipeline {
         }
     }
 
-    /// All or nothing: at the first failure every entry becomes an error, and nothing stays outstanding.
+    /// All or nothing: at the first failure nothing stays outstanding. What was prepared before it is logged as it is, as
+    /// in stock, and [`Pipeline::apply`] does none of it since an error stands beside it; what comes after is not looked at.
     fn prepare_multi<'a>(&mut self, context: &Context<'_>, ops: &[MultiOp<'a>]) -> Txn<'a> {
         let mut txns = Vec::with_capacity(ops.len());
         let mut failed = None;
@@ -113,19 +115,15 @@ impl Pipeline {
             match result {
                 Ok(txn) => txns.push(txn),
                 Err(code) => {
-                    failed = Some((txns.len(), code));
+                    failed = Some(code);
                     break;
                 }
             }
         }
-        if let Some((at, code)) = failed {
+        if let Some(code) = failed {
             self.roll_back(context.zxid, context.asker.session);
-            let code_of = |i: usize| match i.cmp(&at) {
-                std::cmp::Ordering::Less => 0,
-                std::cmp::Ordering::Equal => code.code(),
-                std::cmp::Ordering::Greater => ErrorCode::RuntimeInconsistency.code(),
-            };
-            txns = (0..ops.len()).map(|i| Txn::Error(code_of(i))).collect();
+            txns.push(Txn::Error(code.code()));
+            txns.resize(ops.len(), Txn::Error(ErrorCode::RuntimeInconsistency.code()));
         }
         Txn::Multi(txns)
     }
@@ -314,7 +312,11 @@ impl Pipeline {
         let pending = self.pending_ephemerals.remove(&session).unwrap_or_default();
         // Which of these are still there, and ours, is asked below; a path in both lists is gone the second time.
         let committed = self.sessions.image().ephemerals_of(session).cloned();
-        let candidates: Vec<Arc<[u8]>> = committed.chain(pending.into_iter().map(|(_, path)| path)).collect();
+        let mut candidates: Vec<Arc<[u8]>> =
+            committed.chain(pending.into_iter().map(|(_, path)| path)).collect();
+        // In the order of paths, whether or not the flush of some was faster than this request: the log and the order of
+        // events follow from the requests alone.
+        candidates.sort_unstable();
         let mut paths = Vec::with_capacity(candidates.len());
         for path in candidates {
             let Some(node) = self.outstanding.get(&self.tree, &path) else { continue };

@@ -22,6 +22,8 @@ pub struct Ticket {
     pub connection: ConnectionId,
     /// The request's place among those of the connection.
     pub sequence: u64,
+    /// Bytes of the request, which come back with the credit.
+    pub bytes: u32,
 }
 
 /// From a shard.

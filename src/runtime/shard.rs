@@ -90,6 +90,7 @@ pub trait Logic: 'static {
 pub struct Output {
     bytes: Vec<u8>,
     sent: usize,
+    sent_in_all: u64,
 }
 
 impl Output {
@@ -103,9 +104,15 @@ impl Output {
         &self.bytes[self.sent..]
     }
 
+    /// Bytes that the socket has taken since the connection began.
+    pub fn sent_in_all(&self) -> u64 {
+        self.sent_in_all
+    }
+
     /// Removes what was sent. An idle connection keeps no buffer.
     pub fn consume(&mut self, sent: usize) {
         self.sent += sent;
+        self.sent_in_all += sent as u64;
         assert!(self.sent <= self.bytes.len());
         if self.sent == self.bytes.len() {
             self.sent = 0;

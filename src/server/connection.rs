@@ -101,12 +101,16 @@ pub(super) struct Connection {
     pub last_heard: Millis,
     /// Bytes that came and were not taken yet: the start of a frame, or frames behind a full queue.
     pub input: Vec<u8>,
+    /// What `input` was last found to occupy, bytes.
+    pub input_counted: usize,
     pub output: Output,
     /// Bytes of events in `output` since it was last empty.
     pub event_bytes: usize,
     pub pending: Queue,
     /// How many at the front of `pending` were submitted to the sequencer.
     pub awaiting: usize,
+    /// Bytes of the others: those that wait here.
+    pub held_bytes: usize,
     pub next_sequence: u64,
     pub identities: Identities,
     pub stats: ConnectionStats,
@@ -134,6 +138,10 @@ pub(super) struct Connection {
     pub job: Option<Box<Job>>,
     /// The head of `pending` waits until `applied` has reached this.
     pub waits_for: Option<Zxid>,
+    /// Since when the frame at the front of `input` has been incomplete.
+    pub partial_since: Option<Millis>,
+    /// Since when the socket has taken no more, and how much it had taken in all by then.
+    pub stalled: Option<(Millis, u64)>,
 }
 
 impl Connection {
@@ -152,10 +160,12 @@ impl Connection {
             established: wall,
             last_heard: now,
             input: Vec::new(),
+            input_counted: 0,
             output: Output::default(),
             event_bytes: 0,
             pending: Queue::default(),
             awaiting: 0,
+            held_bytes: 0,
             next_sequence: 0,
             identities,
             stats: ConnectionStats::default(),
@@ -171,6 +181,8 @@ impl Connection {
             announced: false,
             job: None,
             waits_for: None,
+            partial_since: None,
+            stalled: None,
         }
     }
 
@@ -185,7 +197,25 @@ impl Connection {
     /// Whether another request may be taken: replies are few enough and small enough (reliability M34).
     pub(super) fn has_room(&self) -> bool {
         self.pending.len() < limits::CONNECTION_REQUESTS_MAX
-            && self.output.unsent().len() < limits::OUTPUT_SOFT_BYTES
+            && self.held_bytes < limits::CONNECTION_HELD_BYTES_MAX
+            && self.may_answer()
+    }
+
+    /// Whether another reply may be made: a pipeline of large reads is answered as fast as it is read.
+    pub(super) fn may_answer(&self) -> bool {
+        self.output.unsent().len() < limits::OUTPUT_SOFT_BYTES
+    }
+
+    /// Whether room in the output is all that the connection waits for.
+    pub(super) fn can_move(&self) -> bool {
+        let head_waits = matches!(self.pending.front(), Some(Pending::Held(_)));
+        (self.choked && self.has_room()) || (head_waits && self.may_answer())
+    }
+
+    /// A request waits here, at the end of the queue.
+    pub(super) fn hold(&mut self, held: Held) {
+        self.held_bytes += held.body.len();
+        self.pending.push_back(Pending::Held(held));
     }
 
     /// Whether the socket should be read.
@@ -204,8 +234,10 @@ impl Connection {
         self.phase = Phase::Closing;
         self.close = true;
         self.input = Vec::new();
+        self.partial_since = None;
         self.pending.clear();
         self.awaiting = 0;
+        self.held_bytes = 0;
     }
 }
 

@@ -14,7 +14,7 @@ use super::words::{
     self, Answer, ConnectionExpiry, ConnectionView, DigestLog, DumpView, EnvView, ExpiryQueueView, Mode,
     MonitorView, Opening, ServerView, SessionView, WatchView, Word,
 };
-use crate::base::{ConnectionId, Millis, WallMillis};
+use crate::base::{ConnectionId, Millis, WallMillis, limits};
 use crate::runtime::messages::{Gather, SequencerPart, Submission};
 use crate::runtime::metrics::{Metrics, ShardMetrics};
 use crate::runtime::sys;
@@ -57,6 +57,8 @@ impl Shard {
             connection.phase = Phase::Word;
             connection.stats.packet_received();
         }
+        self.fresh.remove(id);
+        self.words.touch(id, now, limits::WORD_MS_MAX);
         if !self.settings.whitelist.allows(word) {
             self.answer_with(id, word.refusal());
             return Some(used);
@@ -89,19 +91,33 @@ impl Shard {
                 self.answer_with(id, words::trace_mask(mask));
             }
             _ => {
-                let what = match word {
-                    Word::Srvr | Word::Stat | Word::Mntr => Gather::Metrics,
-                    Word::Dump => Gather::Sessions,
-                    Word::Hash => Gather::Digests,
-                    Word::Srst => Gather::Reset,
-                    _ => Gather::Shards,
-                };
-                let collection = self.registry.collect(word, self.id, id);
-                self.submit(Submission::Gather { id: collection, what });
+                self.words_waiting.push_back((id, word));
+                self.collect_next();
             }
         }
-        let _ = now;
         Some(used)
+    }
+
+    /// Begins to collect for those who asked first, few at once; whoever has gone meanwhile is passed over.
+    fn collect_next(&mut self) {
+        let at_once = limits::WORDS_AT_ONCE_MAX.div_ceil(self.settings.shards);
+        while self.words_running < at_once
+            && let Some((id, word)) = self.words_waiting.pop_front()
+        {
+            if !self.connections.contains_key(&id) {
+                continue;
+            }
+            let what = match word {
+                Word::Srvr | Word::Stat | Word::Mntr => Gather::Metrics,
+                Word::Dump => Gather::Sessions,
+                Word::Hash => Gather::Digests,
+                Word::Srst => Gather::Reset,
+                _ => Gather::Shards,
+            };
+            self.words_running += 1;
+            let collection = self.registry.collect(word, self.id, id);
+            self.submit(Submission::Gather { id: collection, what });
+        }
     }
 
     fn answer_with(&mut self, id: ConnectionId, mut answer: Answer) {
@@ -145,6 +161,8 @@ impl Shard {
     /// Every part is there: renders the answer.
     pub(super) fn answer_word(&mut self, collection: u64, id: ConnectionId, _now: Millis) {
         let Some(collection) = self.registry.take(collection) else { return };
+        self.words_running -= 1;
+        self.collect_next();
         let sequencer = collection.sequencer.unwrap_or_default();
         let mut total = ShardPart::default();
         let mut shards = ShardMetrics::default();

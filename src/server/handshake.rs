@@ -47,6 +47,7 @@ impl Shard {
         connection.phase = Phase::Attaching { read_only_byte: request.read_only.is_some() };
         // The clock of the session runs from here on (rule 8); without one the connection is no longer closed for
         // silence.
+        self.fresh.remove(id);
         let attach = AttachRequest {
             connection: id,
             session: SessionId(request.session_id),

@@ -14,7 +14,8 @@
 
 use super::connection::{Held, Pending, Phase};
 use super::reads::{Reader, Refused};
-use super::shard::{Answer, Shard};
+use super::replies::Answer;
+use super::shard::Shard;
 use crate::base::{ConnectionId, Millis, Zxid, limits};
 use crate::pipeline::acl;
 use crate::tree::{Descendants, Listing, Progress as Counting, View, Znode};
@@ -105,12 +106,16 @@ impl Shard {
         let Some(connection) = self.connections.get_mut(&id) else { return };
         let Some(mut job) = connection.job.take() else { return };
         let held = match connection.pending.pop_front() {
-            Some(Pending::Held(held)) if connection.phase != Phase::Closing && !connection.abort => held,
+            Some(Pending::Held(held)) if connection.phase != Phase::Closing && !connection.abort => {
+                connection.held_bytes -= held.body.len();
+                held
+            }
             _ => return self.end_job(*job),
         };
         match self.slice(id, &mut job, &held, view) {
             Slice::More => {
                 if let Some(connection) = self.connections.get_mut(&id) {
+                    connection.held_bytes += held.body.len();
                     connection.pending.push_front(Pending::Held(held));
                     connection.job = Some(job);
                     self.jobs.push_back(id);
@@ -119,6 +124,7 @@ impl Shard {
             }
             Slice::Again => {
                 if let Some(connection) = self.connections.get_mut(&id) {
+                    connection.held_bytes += held.body.len();
                     connection.pending.push_front(Pending::Held(held));
                 }
             }

@@ -24,7 +24,7 @@ impl Shard {
                 }
                 Outcome::Event(event) => self.event(&event),
                 Outcome::Moved { ticket, .. } => {
-                    self.credit();
+                    self.credit(ticket);
                     self.abort(ticket.connection);
                 }
                 Outcome::Attached { connection, session, generation, timeout_ms, .. } => {
@@ -40,7 +40,7 @@ impl Shard {
 
     /// A write's fate. Its reply leaves at once if nothing stands before it.
     fn decided(&mut self, ticket: Ticket, done: Done, now: Millis) {
-        self.credit();
+        self.credit(ticket);
         let id = ticket.connection;
         let Some(connection) = self.connections.get_mut(&id) else { return };
         // Outcomes come in the order of submission, as a rule for the first that waits.
@@ -86,11 +86,13 @@ impl Shard {
                 frame
             });
             fired[slot] += 1;
+            // Of what was counted as unread, no more can be unread than is unsent.
+            connection.event_bytes =
+                connection.event_bytes.min(connection.output.unsent().len()) + frame.len();
             connection.output.buffer().extend_from_slice(frame);
-            connection.event_bytes += frame.len();
             connection.stats.packet_sent();
             self.metrics.event_sent(frame.len());
-            if connection.event_bytes > limits::OUTPUT_EVENTS_HARD_BYTES {
+            if connection.event_bytes > limits::OUTPUT_EVENTS_HARD_BYTES && !connection.abort {
                 tracing::warn!(
                     peer = %connection.peer,
                     unread_bytes = connection.event_bytes,

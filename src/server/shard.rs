@@ -13,12 +13,13 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use super::admission::{Gate, Intake, Pass};
-use super::connection::{Attachment, Connection, Done, Framed, Held, Pending, Phase, Submitted, frame};
+use super::connection::{Attachment, Connection, Framed, Held, Pending, Phase, Submitted, frame};
+use super::deadlines::DEADLINE_TICK_MS;
 use super::jobs;
 use super::reads::{self, Reader, Refused};
 use super::registry::Registry;
 use super::settings::Settings;
-use super::words;
+use super::words::{self, Word};
 use crate::base::{ConnectionId, Millis, SessionId, ShardId, Xid, Zxid, limits};
 use crate::pipeline::acl::{self, Identities};
 use crate::pipeline::ip;
@@ -32,9 +33,9 @@ use crate::sessions::ExpiryQueue;
 use crate::tree::{TreeReader, View};
 use crate::watches::{Hold, Watch, WatchTable, WatchType};
 use crate::wire::jute::Writer;
-use crate::wire::reply::{self, XID_PING};
+use crate::wire::reply;
 use crate::wire::request::{Request, RequestHeader};
-use crate::wire::{DecodeError, ErrorCode, OpCode};
+use crate::wire::{ErrorCode, OpCode};
 
 /// What a shard is made of.
 pub struct ShardParts {
@@ -76,13 +77,25 @@ pub struct Shard {
     next_connection: u64,
     /// Sessions by the time they expire.
     pub(super) expiry: ExpiryQueue<ConnectionId>,
-    /// Connections without a session by the time they are closed.
-    fresh: ExpiryQueue<ConnectionId>,
+    /// Connections without a session by the time they are closed, and (some of them long gone) in order of their
+    /// coming.
+    pub(super) fresh: ExpiryQueue<ConnectionId>,
+    pub(super) arrivals: VecDeque<ConnectionId>,
+    /// Connections that owe the rest of a frame or leave output lying, by the time they are looked at again.
+    pub(super) deadlines: ExpiryQueue<ConnectionId>,
+    /// Connections whose word is being answered, by the time they are closed.
+    pub(super) words: ExpiryQueue<ConnectionId>,
+    /// Words of this shard being collected, and those that wait for their turn.
+    pub(super) words_running: usize,
+    pub(super) words_waiting: VecDeque<(ConnectionId, Word)>,
     pub(super) metrics: ShardMetrics,
     /// Requests in process here and elsewhere, and whose intake stalls.
     pub(super) intake: Intake,
-    /// Writes the sequencer may still be given.
+    /// Writes the sequencer may still be given, and bytes of those it has.
     credits: usize,
+    request_bytes: usize,
+    /// Memory of all connections' input, bytes.
+    pub(super) input_bytes: usize,
     /// Connections whose next write waits for a credit.
     starved: Vec<ConnectionId>,
     /// Connections whose head read waits until `applied` has come further; their watch's interest is armed.
@@ -91,20 +104,11 @@ pub struct Shard {
     pub(super) movable: Vec<ConnectionId>,
     /// Connections with a job, in the order of their turns.
     pub(super) jobs: VecDeque<ConnectionId>,
-    dirty: Vec<ConnectionId>,
+    pub(super) dirty: Vec<ConnectionId>,
     /// Silent for their whole timeout when last looked at, and when they had been heard then.
     suspects: Vec<(ConnectionId, Millis)>,
     stopping: bool,
     scratch: Vec<u8>,
-}
-
-/// Header of a reply, and what it is counted as.
-pub(super) struct Answer {
-    pub xid: i32,
-    pub zxid: Zxid,
-    pub op: OpCode,
-    pub received: Millis,
-    pub err: i32,
 }
 
 /// What came of a request that is answered here.
@@ -137,9 +141,16 @@ impl Shard {
             next_connection: 0,
             expiry: ExpiryQueue::new(tick),
             fresh: ExpiryQueue::new(sessionless),
+            arrivals: VecDeque::new(),
+            deadlines: ExpiryQueue::new(DEADLINE_TICK_MS),
+            words: ExpiryQueue::new(DEADLINE_TICK_MS),
+            words_running: 0,
+            words_waiting: VecDeque::new(),
             metrics: ShardMetrics::default(),
             intake: Intake::new(&parts.settings.requests),
             credits: limits::SHARD_CREDITS,
+            request_bytes: 0,
+            input_bytes: 0,
             starved: Vec::new(),
             waiting: Vec::new(),
             movable: Vec::new(),
@@ -208,7 +219,7 @@ impl Shard {
             self.drain(id, view, now);
             self.take_frames(id, view, now);
         }
-        if self.credits > 0 && !self.starved.is_empty() {
+        if self.may_submit() && !self.starved.is_empty() {
             for id in std::mem::take(&mut self.starved) {
                 self.drain(id, view, now);
                 self.take_frames(id, view, now);
@@ -237,6 +248,7 @@ impl Shard {
                 connection.input = Vec::new();
             }
         }
+        self.count_input(id);
     }
 
     /// The same over `bytes`; gives how many were taken.
@@ -280,8 +292,13 @@ impl Shard {
                 }
             }
             let Some(connection) = self.connections.get_mut(&id) else { return taken };
-            match frame(rest, self.settings.frame_bytes_max) {
+            let longest = match connection.phase {
+                Phase::Fresh => limits::HANDSHAKE_FRAME_BYTES_MAX.min(self.settings.frame_bytes_max),
+                _ => self.settings.frame_bytes_max,
+            };
+            match frame(rest, longest) {
                 Framed::Frame(frame, used) => {
+                    connection.partial_since = None;
                     if !self.frame(id, frame, view, now) {
                         // No credit: the frame stays where it is.
                         self.starved.push(id);
@@ -296,6 +313,9 @@ impl Shard {
                 Framed::Partial => {
                     if was_choked {
                         Self::touch_output(&mut self.dirty, connection);
+                    }
+                    if !rest.is_empty() {
+                        self.frame_begun(id, now);
                     }
                     return taken;
                 }
@@ -340,6 +360,7 @@ impl Shard {
         view: &View<'_>,
         now: Millis,
     ) -> bool {
+        let may_submit = self.may_submit();
         let Some(connection) = self.connections.get_mut(&id) else { return true };
         let op = OpCode::from_i32(header.op);
         let admitted = acl::is_admitted(&connection.identities, &self.settings.policy);
@@ -347,7 +368,7 @@ impl Shard {
         let behind_read = connection.awaiting < connection.pending.len();
         let submits =
             admitted && !behind_read && !connection.pass.late && op.is_some_and(|op| submits(op, body));
-        if submits && self.credits == 0 {
+        if submits && !may_submit {
             return false;
         }
         self.metrics.packet_received(body.len() + 12);
@@ -397,7 +418,7 @@ impl Shard {
         if let Some(connection) = self.connections.get_mut(&id)
             && connection.phase != Phase::Closing
         {
-            connection.pending.push_back(Pending::Held(Held { body: body.into(), ..held }));
+            connection.hold(Held { body: body.into(), ..held });
         }
         true
     }
@@ -413,7 +434,8 @@ impl Shard {
     ) -> Option<Submitted> {
         let connection = self.connections.get_mut(&id)?;
         let attachment = connection.attachment()?;
-        let ticket = Ticket { connection: id, sequence: connection.next_sequence };
+        let bytes = body.len() as u32;
+        let ticket = Ticket { connection: id, sequence: connection.next_sequence, bytes };
         let mut echo = None;
         let submission = match Request::decode(op, body).ok()? {
             Request::Sync(path) => {
@@ -438,6 +460,7 @@ impl Shard {
         };
         connection.next_sequence += 1;
         self.credits -= 1;
+        self.request_bytes += body.len();
         self.submit(submission);
         let _pass = Pass::default();
         Some(Submitted { sequence: ticket.sequence, xid: header.xid, op, received, echo, _pass, done: None })
@@ -447,6 +470,7 @@ impl Shard {
     /// is answered.
     fn drain(&mut self, id: ConnectionId, view: &View<'_>, now: Millis) {
         loop {
+            let may_submit = self.may_submit();
             let Some(connection) = self.connections.get_mut(&id) else { return };
             if connection.job.is_some() || connection.waits_for.is_some_and(|zxid| view.at() < zxid) {
                 return;
@@ -459,7 +483,7 @@ impl Shard {
             let Some(Pending::Held(held)) = connection.pending.get(at) else { return };
             let op = OpCode::from_i32(held.op).filter(|op| !held.pass.late && submits(*op, &held.body));
             if let Some(op) = op {
-                if self.credits == 0 {
+                if !may_submit {
                     self.starved.push(id);
                     return;
                 }
@@ -472,21 +496,24 @@ impl Shard {
                     if let Some(Pending::Held(held)) = connection.pending.get_mut(at) {
                         submitted._pass = std::mem::take(&mut held.pass);
                     }
+                    connection.held_bytes -= body.len();
                     connection.pending[at] = Pending::Submitted(submitted);
                     connection.awaiting += 1;
                 }
                 continue;
             }
-            if at > 0 {
+            if at > 0 || !connection.may_answer() {
                 return;
             }
             let Some(Pending::Held(held)) = connection.pending.pop_front() else { return };
+            connection.held_bytes -= held.body.len();
             match self.answer(id, &held, &held.body, view, now) {
                 Answered::Yes => continue,
                 Answered::NotBefore(zxid, holds) => self.wait_for(id, zxid, holds),
                 Answered::Later => {}
             }
             if let Some(connection) = self.connections.get_mut(&id) {
+                connection.held_bytes += held.body.len();
                 connection.pending.push_front(Pending::Held(held));
             }
             return;
@@ -498,35 +525,6 @@ impl Shard {
             connection.waits_for = Some(zxid);
         }
         self.waiting.push((id, holds));
-    }
-
-    /// Writes the reply of the decided write at the head of the queue.
-    pub(super) fn reply_submitted(&mut self, id: ConnectionId, now: Millis) {
-        let Some(connection) = self.connections.get_mut(&id) else { return };
-        let Some(Pending::Submitted(submitted)) = connection.pending.pop_front() else { return };
-        connection.awaiting -= 1;
-        let Submitted { xid, op, received, echo, done: Some(done), .. } = submitted else { return };
-        let Done { zxid, err, body } = done;
-        let out = connection.output.buffer();
-        let before = out.len();
-        let end = reply::begin(out, xid, zxid.0, err);
-        if err == 0 {
-            out.extend_from_slice(&body);
-            if let Some(path) = echo {
-                reads::echo(&path, out);
-            }
-        }
-        end.finish(out);
-        let bytes = out.len() - before;
-        let us = now.since(received) * 1000;
-        connection.stats.packet_sent();
-        connection.stats.answered(op, xid, zxid, now, us);
-        self.metrics.reply_sent(bytes);
-        self.metrics.request_done(op, us);
-        if op == OpCode::CloseSession {
-            connection.finish();
-        }
-        Self::touch_output(&mut self.dirty, connection);
     }
 
     /// Answers a request that needs no sequencer, if this turn's zxid is late enough for the watches it sets.
@@ -578,37 +576,6 @@ impl Shard {
         // A long listing's buffer is not kept.
         self.scratch = if out.capacity() > 1 << 20 { Vec::new() } else { out };
         Answered::Yes
-    }
-
-    /// Writes the reply of a request that was answered here.
-    pub(super) fn replied(
-        &mut self,
-        id: ConnectionId,
-        held: &Held,
-        at: Zxid,
-        result: Result<(), Refused>,
-        out: &[u8],
-        now: Millis,
-    ) {
-        let Some(op) = OpCode::from_i32(held.op) else { return };
-        let xid = if op == OpCode::Ping { XID_PING } else { held.xid };
-        match result {
-            Ok(()) => self.reply(id, Answer { xid, zxid: at, op, received: held.received, err: 0 }, out, now),
-            Err(Refused::Halfway) => {
-                let err = ErrorCode::MarshallingError.code();
-                self.reply(id, Answer { xid, zxid: at, op, received: held.received, err }, out, now);
-            }
-            Err(Refused::Code(code)) => {
-                let held = Held { xid, body: Box::default(), pass: Pass::default(), ..*held };
-                self.reply_error(id, &held, at.0, code);
-            }
-            Err(Refused::TooManyWatches) => {
-                tracing::warn!("closing a connection with more than {} watches", limits::SESSION_WATCHES_MAX);
-                self.abort(id);
-            }
-            // The connection is gone, and its job with it.
-            Err(Refused::Later) => {}
-        }
     }
 
     /// Arms the interest that the request's watches need, or takes what an earlier try armed.
@@ -703,56 +670,6 @@ impl Shard {
         }
     }
 
-    fn reply(&mut self, id: ConnectionId, answer: Answer, body: &[u8], now: Millis) {
-        let Some(connection) = self.connections.get_mut(&id) else { return };
-        let out = connection.output.buffer();
-        let end = reply::begin(out, answer.xid, answer.zxid.0, answer.err);
-        out.extend_from_slice(body);
-        end.finish(out);
-        self.count_reply(id, answer, body.len() + 20, now);
-    }
-
-    /// As [`Shard::reply`], for a frame that is too long to be copied in one go.
-    pub(super) fn reply_framed(&mut self, id: ConnectionId, answer: Answer, frame: Vec<u8>, now: Millis) {
-        let Some(connection) = self.connections.get_mut(&id) else { return };
-        let bytes = frame.len();
-        let out = connection.output.buffer();
-        if out.is_empty() {
-            *out = frame;
-        } else {
-            out.extend_from_slice(&frame);
-        }
-        self.count_reply(id, answer, bytes, now);
-    }
-
-    fn count_reply(&mut self, id: ConnectionId, answer: Answer, bytes: usize, now: Millis) {
-        let Answer { xid, zxid, op, received, .. } = answer;
-        let Some(connection) = self.connections.get_mut(&id) else { return };
-        let us = now.since(received) * 1000;
-        connection.stats.packet_sent();
-        connection.stats.answered(op, xid, zxid, now, us);
-        self.metrics.reply_sent(bytes);
-        self.metrics.request_done(op, us);
-        Self::touch_output(&mut self.dirty, connection);
-    }
-
-    fn reply_error(&mut self, id: ConnectionId, held: &Held, zxid: i64, code: ErrorCode) {
-        let Some(connection) = self.connections.get_mut(&id) else { return };
-        reply::header_only(connection.output.buffer(), held.xid, zxid, Some(code));
-        connection.stats.packet_sent();
-        self.metrics.reply_sent(20);
-        if let Some(op) = OpCode::from_i32(held.op) {
-            self.metrics.request_done(op, 0);
-        }
-        Self::touch_output(&mut self.dirty, connection);
-    }
-
-    fn note_undecodable(&self, id: ConnectionId, op: OpCode, error: DecodeError) {
-        if let Some(connection) = self.connections.get(&id) {
-            tracing::debug!(peer = %connection.peer, ?op, %error, "request body does not decode");
-        }
-    }
-
     /// The newest txn readers see.
     pub(super) fn applied(&self) -> Zxid {
         self.tree.applied()
@@ -763,9 +680,15 @@ impl Shard {
         self.tree.stats()
     }
 
+    /// Whether the sequencer may be given another request.
+    fn may_submit(&self) -> bool {
+        self.credits > 0 && self.request_bytes < limits::SHARD_REQUEST_BYTES_MAX
+    }
+
     /// A credit came back.
-    pub(super) fn credit(&mut self) {
+    pub(super) fn credit(&mut self, ticket: Ticket) {
         self.credits += 1;
+        self.request_bytes -= ticket.bytes as usize;
     }
 
     /// Whether every connection's writes were answered.
@@ -808,7 +731,7 @@ impl Logic for Shard {
         let mut connection = Connection::new(id, peer, identities, now, self.clock.wall());
         connection.pending = self.intake.queue();
         self.connections.insert(id, connection);
-        self.fresh.touch(id, now, u64::from(self.settings.sessionless_timeout_ms));
+        self.arrived(id, now);
         Some(id)
     }
 
@@ -833,6 +756,7 @@ impl Logic for Shard {
                     shard.take_frames(id, view, now);
                 }
             }
+            shard.count_input(id);
         });
     }
 
@@ -852,7 +776,10 @@ impl Logic for Shard {
             }
         }
         self.expiry.remove(id);
+        self.input_bytes -= connection.input_counted;
         self.fresh.remove(id);
+        self.deadlines.remove(id);
+        self.words.remove(id);
         if let Some(attachment) = connection.attachment() {
             self.registry.detached(attachment.session, self.id, id);
             self.submit(Submission::Detach {
@@ -893,14 +820,7 @@ impl Logic for Shard {
             self.with_view(now, |_, _| {});
         }
         self.expire(now);
-        for id in self.fresh.poll(now) {
-            if let Some(connection) = self.connections.get(&id)
-                && matches!(connection.phase, Phase::Fresh)
-            {
-                self.metrics.sessionless_expired();
-                self.abort(id);
-            }
-        }
+        self.close_the_late(now);
     }
 
     fn take_dirty(&mut self, into: &mut Vec<ConnectionId>) {
@@ -969,7 +889,7 @@ impl Shard {
     }
 
     /// Output went out: there may be room for requests, and for the rest of a long answer.
-    fn output_sent(&mut self, id: ConnectionId, _now: Millis) {
+    fn output_sent(&mut self, id: ConnectionId, now: Millis) {
         let Some(connection) = self.connections.get_mut(&id) else { return };
         if connection.output.unsent().is_empty() {
             connection.event_bytes = 0;
@@ -982,9 +902,10 @@ impl Shard {
                 Self::touch_output(&mut self.dirty, connection);
             }
         }
-        if connection.choked && connection.has_room() && !self.movable.contains(&id) {
+        if connection.can_move() && !self.movable.contains(&id) {
             self.movable.push(id);
         }
+        self.output_left(id, now);
     }
 
     /// Who is attached where, for a handshake that succeeded after its connection died.

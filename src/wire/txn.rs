@@ -114,13 +114,15 @@ pub enum Txn<'a> {
         /// Its version then.
         version: i32,
     },
-    /// multi: all share the header. If one is an error none is applied.
+    /// multi: all share the header. If one is an error none is applied, though those before it stand as they were
+    /// prepared.
     Multi(Vec<Txn<'a>>),
     /// createSession with its negotiated timeout, ms.
     CreateSession(i32),
     /// closeSession; `None` when the record is absent (3.5, or `closeSessionTxn.enabled=false`).
     CloseSession(Option<Vec<Cow<'a, [u8]>>>),
-    /// A request that failed with this code; in a multi also 0 for entries before the failing one.
+    /// A request that failed with this code; in a multi also the entries behind the failing one, which nobody looked at
+    /// (-2, RuntimeInconsistency).
     Error(i32),
 }
 

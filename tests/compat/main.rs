@@ -2,8 +2,9 @@
 // Whatever fails here is a test that fails; the panic's place is the message.
 #![allow(clippy::unwrap_used)]
 //! The conformance checklist of client-protocol §11, a test a line, each run against stock ZooKeeper 3.9.5 and
-//! against ringkeeper; then habits of real clients, what stock gets wrong and ringkeeper does not (hazards), and random
-//! programs whose answers are compared byte by byte.
+//! against ringkeeper; then habits of real clients, what stock gets wrong and ringkeeper does not (hazards), malicious
+//! and broken input (hostile, by the numbers of reliability §6), and random programs whose answers are compared byte by
+//! byte.
 //!
 //! `cNNN_...::stock` proves the test: it shows that stock does what the line says, or what the test says in its place
 //! where 3.9.5 differs. `cNNN_...::ringkeeper` is the same body. Tests share servers (one process a configuration)
@@ -22,6 +23,11 @@ mod framing;
 mod habits;
 mod handshake;
 mod hazards;
+mod hostile;
+mod hostile_files;
+mod hostile_frames;
+mod hostile_limits;
+mod hostile_sessions;
 mod multi;
 mod program;
 mod quotas;

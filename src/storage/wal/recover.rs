@@ -129,9 +129,8 @@ pub fn join(
         match scanned {
             Scanned::Active(scan) => join.segment(scan),
             Scanned::Unused => join.free.push(segment),
-            Scanned::Unexplained { empty: false, .. } if segment == join.highest.next() => {
-                join.unreadable(segment);
-            }
+            // A file of zeros too: a segment has its header before it has its name, so somebody or something wiped it.
+            Scanned::Unexplained { .. } if segment == join.highest.next() => join.unreadable(segment),
             Scanned::Unexplained { .. } | Scanned::Misnamed(_) => join.unexplained.push(segment),
             Scanned::Headless { first, last } => join.headless(segment, *first, *last),
             Scanned::Foreign(found) => {

@@ -1,0 +1,266 @@
+#![forbid(unsafe_code)]
+//! The order of checks of each operation (client-protocol §4). Every request of a table has the fault its row names and
+//! all faults of the rows behind it: the first that is looked at decides, and mending it uncovers the next.
+
+use super::super::quota;
+use super::*;
+use ErrorCode::*;
+
+/// What is there before each table.
+fn furnished() -> Rig {
+    let mut rig = Rig::new();
+    for request in [
+        create("/open", 0),
+        create("/open/kept", 0),
+        create("/parent", 0),
+        create("/parent/child", 0),
+        create("/closed", 0),
+        create("/closed/inside", 0),
+        set_acl("/closed", perms::READ, -1),
+        create("/dark", 0),
+        create("/dark/inside", 0),
+        set_acl("/dark", 0, -1),
+        create("/brief", 1),
+        create("/full", 0),
+        create("/full/inside", 0),
+    ] {
+        assert_eq!(rig.run(ONE, &request).err, 0, "{request:?}");
+    }
+    // A hard limit of what is there already.
+    for path in ["/zookeeper/quota/full", "/zookeeper/quota/full/zookeeper_limits"] {
+        let record =
+            Create { data: Some(b"count=-1,bytes=-1=;byteHardLimit=8;countHardLimit=2"), ..record(path, 0) };
+        assert_eq!(rig.run(ONE, &Request::Create(OpCode::Create, record)).err, 0);
+    }
+    assert_eq!(rig.run(ONE, &create("/zookeeper/quota/full/zookeeper_stats", 0)).err, 0);
+    rig
+}
+
+fn check(rig: &mut Rig, rows: &[(&str, SessionId, Request<'_>, Result<(), ErrorCode>)]) {
+    for (fault, session, request, expected) in rows {
+        assert_eq!(rig.code(*session, request), number(*expected), "{fault}: {request:?}");
+    }
+    rig.apply_all();
+}
+
+#[test]
+fn create_looks_at_flags_ttl_session_path_acl_parent_right_name_quota() {
+    let mut rig = furnished();
+    let no_acl = |path, flags| Request::Create(OpCode::Create, Create { acl: None, ..record(path, flags) });
+    let nothing = |flags| Request::Create(OpCode::Create, Create { path: None, ..record("", flags) });
+    check(
+        &mut rig,
+        &[
+            ("flags 7", NEVER, nothing(7), Err(BadArguments)),
+            ("flags -1", NEVER, nothing(-1), Err(BadArguments)),
+            ("a ttl mode without ttl", NEVER, nothing(5), Err(BadArguments)),
+            ("ttl 0", NEVER, with_ttl("", 0), Err(BadArguments)),
+            ("ttl 2^40", NEVER, with_ttl("", 1 << 40), Err(BadArguments)),
+            ("no session", NEVER, nothing(0), Err(UnknownSession)),
+            ("no session for an ephemeral", NEVER, nothing(1), Err(SessionExpired)),
+            ("null path", ONE, nothing(0), Err(MarshallingError)),
+            ("no slash", ONE, no_acl("open", 0), Err(BadArguments)),
+            ("NUL", ONE, no_acl("/none/\0", 0), Err(BadArguments)),
+            ("null ACL", ONE, no_acl("/none/x/", 0), Err(InvalidAcl)),
+            ("no parent", ONE, create("/none/x/", 0), Err(NoNode)),
+            ("no right", ONE, create("/closed/.", 0), Err(NoAuth)),
+            ("no right, though it exists", ONE, create("/closed/inside", 0), Err(NoAuth)),
+            ("rule B", ONE, create("/open/.", 0), Err(BadArguments)),
+            ("exists", ONE, create("/open/kept", 0), Err(NodeExists)),
+            ("the root", ONE, create("/", 0), Err(NodeExists)),
+            ("under an ephemeral", ONE, create("/brief/x", 0), Err(NoChildrenForEphemerals)),
+            ("hard quota", ONE, create("/full/x", 0), Err(QuotaExceeded)),
+            ("nothing", ONE, create("/open/x", 0), Ok(())),
+            ("nothing", ONE, with_ttl("/open/t", (1 << 40) - 1), Ok(())),
+            ("under a ttl node", ONE, create("/open/t/x", 0), Ok(())),
+        ],
+    );
+}
+
+#[test]
+fn what_would_stop_stock_is_refused() {
+    let mut rig = furnished();
+    let ttl_of =
+        |flags, ttl| Request::Create(OpCode::CreateTtl, Create { ttl: Some(ttl), ..record("/x", flags) });
+    let limits = String::from_utf8(quota::limits_path(b"")).unwrap();
+    assert_eq!(limits, "/zookeeper/quota/zookeeper_limits");
+    check(
+        &mut rig,
+        &[
+            ("createTTL with a mode that has none", ONE, ttl_of(0, -1), Err(BadArguments)),
+            ("and a ttl", ONE, ttl_of(0, 5), Err(BadArguments)),
+            ("ephemeral", ONE, ttl_of(1, -1), Err(BadArguments)),
+            ("limits of nobody", ONE, create(&limits, 0), Err(BadArguments)),
+            (
+                "a path that is not UTF-8",
+                ONE,
+                Request::Create(OpCode::Create, Create { path: Some(b"/\xff"), ..record("", 0) }),
+                Err(BadArguments),
+            ),
+        ],
+    );
+}
+
+#[test]
+fn ttl_nodes_are_unknown_unless_asked_for() {
+    let mut rig = Rig::with(Settings { extended_types: false, ..settings() });
+    for ttl in [0, 5] {
+        assert_eq!(rig.code(ONE, &with_ttl("/t", ttl)), Unimplemented.code());
+    }
+    assert_eq!(rig.code(ONE, &container("/c")), 0);
+    rig.apply_all();
+}
+
+#[test]
+fn delete_looks_at_session_path_parent_right_node_version_children() {
+    let mut rig = furnished();
+    check(
+        &mut rig,
+        &[
+            (
+                "no session",
+                NEVER,
+                Request::Delete(PathVersion { path: None, version: 9 }),
+                Err(UnknownSession),
+            ),
+            (
+                "null path",
+                ONE,
+                Request::Delete(PathVersion { path: None, version: 9 }),
+                Err(MarshallingError),
+            ),
+            ("no slash", ONE, delete("open", 9), Err(BadArguments)),
+            ("the root", ONE, delete("/", 9), Err(BadArguments)),
+            ("reserved", ONE, delete("/zookeeper/quota", 9), Err(BadArguments)),
+            ("no parent", ONE, delete("/none/x", 9), Err(NoNode)),
+            ("no right", ONE, delete("/closed/none", 9), Err(NoAuth)),
+            ("no node", ONE, delete("/open/none", 9), Err(NoNode)),
+            ("version", ONE, delete("/parent", 9), Err(BadVersion)),
+            ("children", ONE, delete("/parent", 0), Err(NotEmpty)),
+            ("nothing", ONE, delete("/parent/child", 0), Ok(())),
+            ("its last child is going", ONE, delete("/parent", -1), Ok(())),
+            ("it is going itself", ONE, delete("/parent", -1), Err(NoNode)),
+        ],
+    );
+}
+
+#[test]
+fn set_data_looks_at_session_path_node_right_quota_version() {
+    let mut rig = furnished();
+    let nowhere = || Request::SetData(SetData { path: None, data: None, version: 9 });
+    check(
+        &mut rig,
+        &[
+            ("no session", NEVER, nowhere(), Err(UnknownSession)),
+            ("null path", ONE, nowhere(), Err(BadArguments)),
+            ("rule B", ONE, set("/closed/", b"", 9), Err(BadArguments)),
+            ("no node", ONE, set("/none", b"", 9), Err(NoNode)),
+            ("no right", ONE, set("/closed", b"", 9), Err(NoAuth)),
+            ("quota before version", ONE, set("/full", b"far too much", 9), Err(QuotaExceeded)),
+            ("version", ONE, set("/open", b"", 9), Err(BadVersion)),
+            ("nothing", ONE, set("/open", b"", 0), Ok(())),
+            ("the version to come", ONE, set("/open", b"", 0), Err(BadVersion)),
+            ("the version to come", ONE, set("/open", b"", 1), Ok(())),
+        ],
+    );
+}
+
+#[test]
+fn set_acl_looks_at_session_path_acl_node_right_version() {
+    let mut rig = furnished();
+    let bare = |path: Option<&'static [u8]>| Request::SetAcl(SetAcl { path, acl: None, version: 9 });
+    check(
+        &mut rig,
+        &[
+            ("no session", NEVER, bare(None), Err(UnknownSession)),
+            ("null path", ONE, bare(None), Err(BadArguments)),
+            ("rule B", ONE, bare(Some(b"/none/")), Err(BadArguments)),
+            ("null ACL", ONE, bare(Some(b"/none")), Err(InvalidAcl)),
+            ("no node", ONE, set_acl("/none", 1, 9), Err(NoNode)),
+            ("no right", ONE, set_acl("/closed", 1, 9), Err(NoAuth)),
+            ("version", ONE, set_acl("/open", 1, 9), Err(BadVersion)),
+            ("nothing", ONE, set_acl("/open", perms::READ, 0), Ok(())),
+            ("the list to come", ONE, create("/open/x", 0), Err(NoAuth)),
+        ],
+    );
+}
+
+#[test]
+fn check_looks_at_session_path_node_right_version() {
+    let mut rig = furnished();
+    let one = |op| Request::Multi(vec![op]);
+    let nowhere = || one(MultiOp::Check(PathVersion { path: None, version: 9 }));
+    for (fault, session, request, expected) in [
+        ("no session", NEVER, nowhere(), Err(UnknownSession)),
+        ("null path", ONE, nowhere(), Err(BadArguments)),
+        ("rule B", ONE, one(m_check("/dark/", 9)), Err(BadArguments)),
+        ("no node", ONE, one(m_check("/none", 9)), Err(NoNode)),
+        ("no right", ONE, one(m_check("/dark", 9)), Err(NoAuth)),
+        ("version", ONE, one(m_check("/open", 9)), Err(BadVersion)),
+        ("nothing", ONE, one(m_check("/open", 0)), Ok(())),
+    ] {
+        let Txn::Multi(parts) = rig.prepare(session, &request).txn else { panic!("a multi stays one") };
+        let found = match parts[..] {
+            [Txn::Error(code)] => code,
+            [Txn::Check { .. }] => 0,
+            _ => panic!("{parts:?}"),
+        };
+        assert_eq!(found, number(expected), "{fault}");
+    }
+    rig.apply_all();
+}
+
+#[test]
+fn delete_container_is_the_cleaners_and_looks_again() {
+    let mut rig = furnished();
+    for request in [container("/c"), container("/used"), create("/used/x", 0)] {
+        assert_eq!(rig.run(ONE, &request).err, 0);
+    }
+    let remove = |path: &'static str| Request::DeleteContainer(Some(path.as_bytes()));
+    let nobody = SessionId::NONE;
+    check(
+        &mut rig,
+        &[
+            ("null path", ONE, Request::DeleteContainer(None), Err(MarshallingError)),
+            ("no slash", ONE, remove("c"), Err(BadArguments)),
+            ("no node", ONE, remove("/none"), Err(NoNode)),
+            ("an ephemeral", ONE, remove("/brief"), Err(BadVersion)),
+            ("children", ONE, remove("/used"), Err(NotEmpty)),
+            ("a client, at the point where stock would delete", ONE, remove("/c"), Err(NoAuth)),
+            ("used again meanwhile", nobody, remove("/used"), Err(NotEmpty)),
+            ("nothing", nobody, remove("/c"), Ok(())),
+            ("it is going", nobody, remove("/c"), Err(NoNode)),
+        ],
+    );
+}
+
+#[test]
+fn a_session_that_is_closing_may_nothing() {
+    let mut rig = furnished();
+    rig.prepare(TWO, &Request::CloseSession);
+    for request in [create("/open/x", 0), create("/open/x", 1), delete("/open", -1), set("/open", b"", -1)] {
+        assert_eq!(rig.code(TWO, &request), SessionExpired.code(), "{request:?}");
+    }
+    rig.apply_all();
+    assert_eq!(rig.code(TWO, &create("/open/x", 0)), UnknownSession.code(), "it is gone");
+    assert_eq!(rig.code(TWO, &create("/open/x", 1)), SessionExpired.code());
+    rig.apply_all();
+}
+
+#[test]
+fn reconfig_is_disabled_on_a_single_server() {
+    let mut rig = furnished();
+    let request = || {
+        Request::Reconfig(crate::wire::request::Reconfig {
+            joining: None,
+            leaving: None,
+            members: None,
+            config_id: -1,
+        })
+    };
+    assert_eq!(rig.code(NEVER, &request()), ReconfigDisabled.code());
+    let mut rig = Rig::with(Settings { reconfig_enabled: true, ..settings() });
+    assert_eq!(rig.code(NEVER, &request()), UnknownSession.code());
+    assert_eq!(rig.code(ONE, &request()), Unimplemented.code());
+    rig.apply_all();
+}

@@ -1,0 +1,163 @@
+//! Statements 19 to 24: sessions.
+
+use super::support::PATIENCE;
+use super::support::client::{Client, DELETED, body, err, flags, op};
+use super::support::jute::{In, open};
+use super::support::raw::{Got, Hello, shake};
+use super::{QUICK, QUICK_TICK_MS, plain, quick, rooted, start};
+use std::collections::HashSet;
+use std::time::{Duration, Instant};
+
+/// Beyond what a statement allows: a busy machine, not the server.
+const SLACK: Duration = Duration::from_secs(2);
+
+#[test]
+fn m19_requests_of_a_session_run_in_their_order_pipelined_ones_too() {
+    let mut client = rooted(&plain(), "/m19");
+    let mut expected = Vec::new();
+    for round in 0..300u32 {
+        let data = round.to_be_bytes();
+        expected.push((client.send(op::SET_DATA, &body::set("/m19", Some(&data), -1)), None));
+        expected.push((client.send(op::GET_DATA, &body::read("/m19", false)), Some(data)));
+        expected.push((client.send(op::EXISTS, &body::read("/m19/none", false)), None));
+        if round % 10 == 0 {
+            expected.push((client.send(op::SYNC, &body::versioned("/m19", 0)[..8]), None));
+        }
+    }
+    let mut zxid = 0;
+    for (xid, data) in expected {
+        let reply = client.reply();
+        assert_eq!(reply.xid, xid, "replies keep the order of requests");
+        assert!(reply.zxid >= zxid, "the zxid a session sees never goes back");
+        zxid = reply.zxid;
+        if let Some(data) = data {
+            assert_eq!(
+                In(reply.result().unwrap()).bytes(),
+                data,
+                "a read sees the write before it, and not the next"
+            );
+        }
+    }
+}
+
+#[test]
+fn m20_ids_are_never_given_twice() {
+    let server = start(QUICK);
+    let mut ids = HashSet::new();
+    for round in 0..3 {
+        for _ in 0..40 {
+            let client = Client::open(&server);
+            assert!(client.session.id != 0);
+            assert!(ids.insert(client.session.id), "given twice, round {round}");
+            // Closed or left to time out: the id is spent.
+            if ids.len() % 2 == 0 { drop(client) } else { drop(client.abandon()) }
+        }
+        server.restart().unwrap();
+    }
+    assert_eq!(ids.len(), 120);
+}
+
+#[test]
+fn m21_any_message_keeps_a_session_and_silence_for_its_time_out_ends_it() {
+    let server = quick();
+    let timeout = Duration::from_millis(1_000);
+    let mut watcher = rooted(&server, "/m21");
+    let mut client = Client::with_timeout(&server, 1_000);
+    assert_eq!(client.session.timeout, 1_000);
+    client.create_with("/m21/alive", b"", &open(), flags::EPHEMERAL).unwrap();
+    watcher.exists("/m21/alive", true).unwrap();
+    // Reads, pings, even a request that fails: three time-outs long, each gap below one.
+    let began = Instant::now();
+    let mut last_sent = began;
+    while began.elapsed() < 3 * timeout {
+        assert_eq!(client.frame_within(timeout / 3), Got::Nothing);
+        let gap = last_sent.elapsed();
+        last_sent = Instant::now();
+        match client.try_get() {
+            Some(reply) => assert_eq!(reply.err, err::NO_NODE),
+            None => {
+                // Only a machine that stood still explains it.
+                assert!(gap >= timeout, "the session ended {gap:?} after a message");
+                println!("m21: this machine stood still for {gap:?}");
+                return;
+            }
+        }
+        watcher.ping();
+    }
+    // And silence. The event is the proof of the end.
+    let session = client.session.clone();
+    let _open_and_silent = client.raw.stream();
+    let event = loop {
+        match watcher.frame_within(timeout / 2) {
+            Got::Frame(frame) => match super::support::client::Incoming::decode(&frame) {
+                super::support::client::Incoming::Event(event) => break event,
+                super::support::client::Incoming::Reply(_) => {}
+            },
+            Got::Nothing => watcher.send_as(-2, op::PING, &[]),
+            Got::Closed => panic!("the watcher's own session ended"),
+        }
+        assert!(last_sent.elapsed() < PATIENCE, "the silent session lives");
+    };
+    let silence = last_sent.elapsed();
+    println!("m21: a session of {timeout:?} ended after {silence:?} of silence, tick {QUICK_TICK_MS} ms");
+    assert_eq!(event.brief(), (DELETED, "/m21/alive"));
+    assert!(silence >= timeout, "earlier than its time-out");
+    assert!(silence <= timeout + Duration::from_millis(QUICK_TICK_MS) + SLACK);
+    client.expect_close();
+    let (_, welcome) = shake(server.address(), &Hello::renewal(&session));
+    assert!(welcome.is_some_and(|welcome| welcome.is_refusal()));
+}
+
+#[test]
+fn m22_time_outs_are_held_between_two_and_twenty_ticks() {
+    let tick = QUICK_TICK_MS as i32;
+    for (server, tick) in [(plain(), 3_000), (quick(), tick)] {
+        for (asked, given) in [
+            (0, 2 * tick),
+            (-5, 2 * tick),
+            (2 * tick - 1, 2 * tick),
+            (2 * tick, 2 * tick),
+            (5 * tick + 1, 5 * tick + 1),
+            (20 * tick, 20 * tick),
+            (20 * tick + 1, 20 * tick),
+            (i32::MAX, 20 * tick),
+        ] {
+            assert_eq!(Client::with_timeout(&server, asked).session.timeout, given, "asked for {asked}");
+        }
+    }
+}
+
+#[test]
+fn m24_an_expired_session_leaves_nothing_and_its_client_is_told() {
+    let server = quick();
+    let mut watcher = rooted(&server, "/m24");
+    let mut client = Client::with_timeout(&server, 500);
+    client.create_with("/m24/a", b"", &open(), flags::EPHEMERAL).unwrap();
+    client.create_with("/m24/b-", b"", &open(), flags::EPHEMERAL_SEQUENTIAL).unwrap();
+    client.get("/m24", true).unwrap();
+    watcher.exists("/m24/a", true).unwrap();
+    let session = client.abandon();
+    assert_eq!(watcher.event().brief(), (DELETED, "/m24/a"));
+    assert_eq!(watcher.children("/m24", false).unwrap(), [""; 0]);
+    let watches = server.word("wchp");
+    assert!(!watches.lines().any(|line| line == "/m24"), "{watches}");
+    // Late: told in the answer itself, by a time-out of 0, and the connection ends.
+    let (mut raw, welcome) = shake(server.address(), &Hello::renewal(&session));
+    assert!(welcome.is_some_and(|welcome| welcome.is_refusal()));
+    raw.expect_close();
+    // A new session has nothing of the old one.
+    let mut fresh = Client::open(&server);
+    assert_ne!(fresh.session.id, session.id);
+    assert_eq!(fresh.ephemerals(None).unwrap(), [""; 0]);
+    watcher.set("/m24", b"x", -1).unwrap();
+    assert_eq!(fresh.events(), []);
+    fresh.create_with("/m24/a", b"", &open(), flags::EPHEMERAL).unwrap();
+}
+
+impl Client {
+    /// A read of what is not there; `None` once the server has closed.
+    fn try_get(&mut self) -> Option<super::support::client::Reply> {
+        self.send(op::GET_DATA, &body::read("/m21/none", false));
+        self.try_reply()
+    }
+}
