@@ -56,7 +56,7 @@ impl Pipeline {
         let context = Context { zxid, time: now.0, asker };
         self.prepared = zxid;
         let result = match request {
-            Request::Multi(ops) => Ok(self.prepare_multi(&context, ops)),
+            Request::Multi(ops) => self.prepare_multi(&context, ops),
             request => self.prepare_single(&context, request),
         };
         let (txn, digest) = match result {
@@ -81,6 +81,17 @@ impl Pipeline {
         payload
     }
 
+    /// The error that a multi amounts to whose body does not decode: it takes a zxid like any other (stock 3.9.5).
+    pub fn prepare_undecodable(&mut self, zxid: Zxid, now: WallMillis, asker: Asker<'_>) -> Vec<u8> {
+        self.prepared = zxid;
+        let op = OpCode::Error as i32;
+        let header =
+            TxnHeader { session: asker.session.0, cxid: asker.cxid.0, zxid: zxid.0, time: now.0, op };
+        let mut payload = Vec::new();
+        txn::encode(&header, &Txn::Error(ErrorCode::MarshallingError.code()), None, &mut payload);
+        payload
+    }
+
     fn prepare_single<'a>(&mut self, context: &Context<'_>, request: &Request<'a>) -> Result<Txn<'a>> {
         match request {
             Request::Create(op, create) => self.prepare_create(context, *op, create),
@@ -102,7 +113,8 @@ impl Pipeline {
 
     /// All or nothing: at the first failure nothing stays outstanding. What was prepared before it is logged as it is, as
     /// in stock, and [`Pipeline::apply`] does none of it since an error stands beside it; what comes after is not looked at.
-    fn prepare_multi<'a>(&mut self, context: &Context<'_>, ops: &[MultiOp<'a>]) -> Txn<'a> {
+    /// What stock trips over in the middle, a null path or list, fails the request as a whole.
+    fn prepare_multi<'a>(&mut self, context: &Context<'_>, ops: &[MultiOp<'a>]) -> Result<Txn<'a>> {
         let mut txns = Vec::with_capacity(ops.len());
         let mut failed = None;
         for op in ops {
@@ -114,6 +126,7 @@ impl Pipeline {
             };
             match result {
                 Ok(txn) => txns.push(txn),
+                Err(ErrorCode::MarshallingError) => return Err(ErrorCode::MarshallingError),
                 Err(code) => {
                     failed = Some(code);
                     break;
@@ -125,7 +138,7 @@ impl Pipeline {
             txns.push(Txn::Error(code.code()));
             txns.resize(ops.len(), Txn::Error(ErrorCode::RuntimeInconsistency.code()));
         }
-        Txn::Multi(txns)
+        Ok(Txn::Multi(txns))
     }
 
     /// client-protocol §4.4; stock `pRequest2TxnCreate`.

@@ -332,14 +332,26 @@ impl Sequencer {
             let zxid = self.zab.last_logged();
             return self.behind_all(shard, Outcome::Moved { zxid, ticket: write.ticket });
         }
-        let Ok(request) = Request::decode(write.op, &write.body) else {
+        let request = match Request::decode(write.op, &write.body) {
+            Ok(request) => Some(request),
+            // It takes its place all the same.
+            Err(_) if write.op == OpCode::Multi => None,
             // The shard decoded it already.
-            fatal(Fatal::Invariant, "a write that decoded on the shard does not decode on the sequencer");
+            Err(_) => {
+                fatal(Fatal::Invariant, "a write that decoded on the shard does not decode on the sequencer")
+            }
         };
         let asker = Asker { session: write.session, cxid: write.cxid, identities: &write.identities };
         self.metrics.request_queued(self.entries.len());
         let origin = Some(Origin::Request(shard, write.ticket));
-        self.propose(asker, write.op, &request, origin, now);
+        match request {
+            Some(request) => self.propose(asker, write.op, &request, origin, now),
+            None => {
+                let zxid = self.zab.next_zxid();
+                let payload = self.pipeline.prepare_undecodable(zxid, self.clock.wall(), asker);
+                self.proposed(write.op, zxid, payload, origin, now);
+            }
+        }
     }
 
     fn propose(
@@ -351,7 +363,12 @@ impl Sequencer {
         now: Millis,
     ) {
         let zxid = self.zab.next_zxid();
-        let payload: Rc<[u8]> = self.pipeline.prepare(zxid, self.clock.wall(), asker, request).into();
+        let payload = self.pipeline.prepare(zxid, self.clock.wall(), asker, request);
+        self.proposed(op, zxid, payload, origin, now);
+    }
+
+    fn proposed(&mut self, op: OpCode, zxid: Zxid, payload: Vec<u8>, origin: Option<Origin>, now: Millis) {
+        let payload: Rc<[u8]> = payload.into();
         self.metrics.prepared(op, 0, 0);
         self.zab.step(Event::Submitted { zxid, payload: payload.clone() }, &mut self.actions);
         self.entries.push_back(Entry::Txn { zxid, payload, origin, submitted: now });

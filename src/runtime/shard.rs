@@ -12,14 +12,15 @@
 //! borrow here ends within a synchronous function).
 
 use std::cell::RefCell;
-use std::future::poll_fn;
+use std::collections::VecDeque;
+use std::future::{Future, poll_fn};
 use std::net::SocketAddr;
 use std::os::fd::OwnedFd;
 use std::pin::Pin;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::task::{Poll, Waker};
+use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
 use futures_lite::{AsyncRead, AsyncWrite};
@@ -41,6 +42,12 @@ const TICK: Duration = Duration::from_millis(50);
 
 /// glommio looks at other queues at least so often.
 const PREEMPT: Duration = Duration::from_micros(500);
+
+/// An executor that parked by mistake wakes again within so long ([`Alarms`]).
+const ALARM_EVERY: Duration = Duration::from_millis(10);
+
+/// Alarms set ahead, ticks and more: so many mistakes in a row, without a task run in between, are not survived.
+const ALARMS_AHEAD: usize = 100;
 
 /// A socket on its way from the accepting shard to the one that will serve it.
 pub type Handover = (OwnedFd, SocketAddr);
@@ -251,7 +258,9 @@ async fn run<L: Logic>(start: ShardStart, accept: Option<AcceptStart>, logic: L)
     }
     // The ticking task ends the executor when the server stops.
     let mut done = false;
+    let mut alarms = Alarms::new();
     loop {
+        alarms.set();
         glommio::timer::sleep(TICK).await;
         let now = clock.now();
         {
@@ -269,6 +278,47 @@ async fn run<L: Logic>(start: ShardStart, accept: Option<AcceptStart>, logic: L)
         if done {
             tracing::debug!(shard = index, "shard has nothing left to do");
             return;
+        }
+    }
+}
+
+/// Timers that nobody waits for, so that the executor never sleeps long.
+///
+/// glommio 0.9 takes "preempted before the first task" for "nothing to run" (`LocalExecutor::run_task_queues`): when
+/// the kernel takes the core away between its look at the rings and its first task, for longer than the preemption
+/// timer, it parks although tasks are runnable, the ticking one perhaps among them, and nothing but outside events
+/// wakes it. glommio's pull request 53 mends that and is in no release yet. An alarm ends such a sleep: it counts as an
+/// event, and the executor goes through its queues once more.
+struct Alarms {
+    timers: VecDeque<glommio::timer::Timer>,
+    /// When the last of them goes off, from `since`.
+    last: Duration,
+    since: std::time::Instant,
+}
+
+impl Alarms {
+    fn new() -> Alarms {
+        Alarms { timers: VecDeque::new(), last: Duration::ZERO, since: std::time::Instant::now() }
+    }
+
+    /// Drops those that went off and sets as many anew.
+    fn set(&mut self) {
+        let now = self.since.elapsed();
+        let mut nobody = Context::from_waker(Waker::noop());
+        while let Some(first) = self.timers.front_mut() {
+            if Pin::new(first).poll(&mut nobody).is_pending() {
+                break;
+            }
+            self.timers.pop_front();
+        }
+        self.last = self.last.max(now);
+        while self.timers.len() < ALARMS_AHEAD {
+            self.last += ALARM_EVERY;
+            let mut timer = glommio::timer::Timer::new(self.last - now);
+            // The first poll registers it.
+            if Pin::new(&mut timer).poll(&mut nobody).is_pending() {
+                self.timers.push_back(timer);
+            }
         }
     }
 }

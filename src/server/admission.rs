@@ -4,8 +4,11 @@
 //! `ZooKeeperServer.checkRequestSize...`, `shouldThrottle`).
 //!
 //! Lives on: each shard; two counts are the server's. A request is in process from its frame until its reply, when it
-//! has to wait for one; what is answered on the spot never is. The intake of a connection is its input: frames that
-//! came and were not taken. Unless one of the keys is set, a frame costs one branch here.
+//! has to wait for one; what is answered on the spot never is, nor what waits for its own client to take earlier
+//! answers, so that nobody fills the server by not reading. The intake of a connection is its input: frames that came
+//! and were not taken. Unless one of the keys is set, a frame costs one branch here.
+//!
+//! Invariant: what is counted is given back by the drop of what it was counted for ([`Queue`], [`Pass`]).
 //!
 //! Not here: tokens of connect requests (`throttle.rs`), bounds of one connection (`connection.rs`).
 
@@ -23,8 +26,9 @@ use crate::config::Requests;
 use crate::tree::View;
 use crate::wire::OpCode;
 
-/// What all shards together have in hand.
+/// What all shards together have in hand. Alone on its cache lines: all shards look at it each turn.
 #[derive(Debug, Default)]
+#[repr(align(128))]
 pub struct ServerLoad {
     /// Requests in process, as the shards last said.
     in_process: AtomicUsize,
@@ -38,8 +42,9 @@ pub(super) struct Intake {
     /// Whether any key below is set at all.
     pub is_on: bool,
     own: Rc<Cell<usize>>,
-    /// What the others know of `own`.
+    /// What the others know of `own`, which may be this much off: shards far from a limit write nothing they share.
     published: usize,
+    grain: usize,
     others: usize,
     outstanding_max: usize,
     /// Connections whose intake stalls.
@@ -49,19 +54,26 @@ pub(super) struct Intake {
 }
 
 impl Intake {
-    pub(super) fn new(requests: &Requests) -> Intake {
+    /// For one of `shards`.
+    pub(super) fn new(requests: &Requests, shards: usize) -> Intake {
+        let outstanding_max = requests.outstanding_max as usize;
+        let lowest =
+            requests.throttle_requests_max.map_or(outstanding_max, |max| outstanding_max.min(max as usize));
         Intake {
             is_on: requests.throttle_requests_max.is_some()
                 || requests.throttled_op_wait_ms.is_some()
+                || requests.stale_latency_check
                 || requests.large_threshold_bytes.is_some(),
-            outstanding_max: requests.outstanding_max as usize,
+            // All shards together are off by a quarter of a limit at most: never so much that an idle server seems full.
+            grain: lowest / (4 * shards.max(1)),
+            outstanding_max,
             ..Intake::default()
         }
     }
 
     /// A queue for a new connection, counted here.
     pub(super) fn queue(&self) -> Queue {
-        Queue { items: VecDeque::new(), count: self.own.clone() }
+        Queue { items: VecDeque::new(), counted: 0, count: self.own.clone(), unread: false }
     }
 
     /// Requests in process on this server.
@@ -77,13 +89,15 @@ impl Intake {
     /// Tells the others, and learns from them; at both ends of a turn.
     pub(super) fn exchange(&mut self, load: &ServerLoad) {
         let own = self.own.get();
+        let known = self.published;
         // Relaxed: a count, which orders nothing.
-        let before = match own.wrapping_sub(self.published) {
-            0 => load.in_process.load(Ordering::Relaxed),
-            more => load.in_process.fetch_add(more, Ordering::Relaxed),
+        let before = if own.abs_diff(known) > self.grain {
+            self.published = own;
+            load.in_process.fetch_add(own.wrapping_sub(known), Ordering::Relaxed)
+        } else {
+            load.in_process.load(Ordering::Relaxed)
         };
-        self.others = before.wrapping_sub(self.published);
-        self.published = own;
+        self.others = before.wrapping_sub(known);
     }
 
     pub(super) fn has_stalled(&self) -> bool {
@@ -95,23 +109,27 @@ impl Intake {
 #[derive(Debug, Default)]
 pub(super) struct Queue {
     items: VecDeque<Pending>,
+    /// Its share of the shard's count.
+    counted: usize,
     count: Rc<Cell<usize>>,
+    /// The first of them waits for the client to read: none is in process.
+    unread: bool,
 }
 
 impl Queue {
     pub(super) fn push_back(&mut self, pending: Pending) {
         self.items.push_back(pending);
-        self.count.set(self.count.get() + 1);
+        self.recount();
     }
 
     pub(super) fn push_front(&mut self, pending: Pending) {
         self.items.push_front(pending);
-        self.count.set(self.count.get() + 1);
+        self.recount();
     }
 
     pub(super) fn pop_front(&mut self) -> Option<Pending> {
         let popped = self.items.pop_front();
-        self.count.set(self.count.get() - usize::from(popped.is_some()));
+        self.recount();
         popped
     }
 
@@ -124,8 +142,20 @@ impl Queue {
     }
 
     pub(super) fn clear(&mut self) {
-        self.count.set(self.count.get() - self.items.len());
         self.items.clear();
+        self.recount();
+    }
+
+    /// Whether they wait for nothing but their own client.
+    pub(super) fn waits_for_reader(&mut self, unread: bool) {
+        self.unread = unread;
+        self.recount();
+    }
+
+    fn recount(&mut self) {
+        let counted = if self.unread { 0 } else { self.items.len() };
+        self.count.set(self.count.get() - self.counted + counted);
+        self.counted = counted;
     }
 }
 
@@ -163,7 +193,7 @@ pub(super) struct Pass {
     /// It waited too long: its answer is ThrottledOp.
     pub late: bool,
     /// Its share of the bytes of large requests, until it is answered.
-    _large: Option<LargeShare>,
+    large: Option<LargeShare>,
 }
 
 /// Bytes of a large request, given back when it is dropped.
@@ -231,7 +261,6 @@ impl Shard {
     /// Judges what `rest`, the unparsed input of the connection, begins with. Asked only while [`Intake::is_on`].
     pub(super) fn admit(&mut self, id: ConnectionId, rest: &[u8], now: Millis) -> Gate {
         let Some(connection) = self.connections.get_mut(&id) else { return Gate::Closed };
-        connection.pass = Pass::default();
         let Some((length, rest)) = rest.split_first_chunk::<4>() else {
             connection.waits_since = None;
             return Gate::Open;
@@ -244,7 +273,7 @@ impl Shard {
             Some(threshold) => (threshold as usize, requests.large_bytes_max as usize),
             None => (usize::MAX, usize::MAX),
         };
-        if length > threshold && !connection.announced {
+        if length > threshold && !connection.announced && connection.pass.large.is_none() {
             // Relaxed: a count, which orders nothing.
             if large_bytes.load(Ordering::Relaxed) + length > max {
                 return self.refuse_large(id);
@@ -262,18 +291,18 @@ impl Shard {
             connection.announced = false;
             return Gate::Open;
         }
+        // It keeps its bytes while it waits at the front of the intake.
+        if body.len() > threshold && connection.pass.large.is_none() {
+            connection.pass.large = LargeShare::take(large_bytes, body.len(), max);
+            if connection.pass.large.is_none() {
+                return self.refuse_large(id);
+            }
+        }
+        connection.announced = false;
         let waited_ms = connection.waits_since.map_or(0, |since| now.since(since));
         match verdict(requests, op, waited_ms, attachment.timeout_ms, self.intake.in_process()) {
             Verdict::Admit { late, stale } => {
-                let mut large = None;
-                if body.len() > threshold {
-                    large = LargeShare::take(large_bytes, body.len(), max);
-                    if large.is_none() {
-                        return self.refuse_large(id);
-                    }
-                }
-                connection.announced = false;
-                connection.pass = Pass { late, _large: large };
+                connection.pass.late = late;
                 if stale {
                     self.metrics.stale_request(false);
                 }
@@ -306,13 +335,16 @@ impl Shard {
     /// have become stale meanwhile.
     pub(super) fn resume_stalled(&mut self, view: &View<'_>, now: Millis) {
         let requests = self.settings.requests;
-        let room = requests.throttle_requests_max.is_none_or(|max| self.intake.in_process() < max as usize);
+        let max = requests.throttle_requests_max.map_or(usize::MAX, |max| max as usize);
         let step_is_over = now >= self.intake.next_step;
-        if !room && !step_is_over {
-            return;
+        if step_is_over {
+            self.intake.next_step = now.plus(u64::from(requests.throttle_stall_ms));
         }
-        self.intake.next_step = Millis(now.0 + u64::from(requests.throttle_stall_ms));
         for _ in 0..self.intake.stalled.len() {
+            // The others keep their places.
+            if self.intake.in_process() >= max && !step_is_over {
+                return;
+            }
             let Some(id) = self.intake.stalled.pop_front() else { return };
             if let Some(connection) = self.connections.get_mut(&id) {
                 connection.stalls = false;
@@ -340,6 +372,7 @@ impl Shard {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::server::connection::Held;
 
     const OFF: Requests = Requests {
         frame_bytes_max: 1_048_575,
@@ -410,7 +443,7 @@ mod tests {
     fn shards_learn_of_each_others_requests() {
         let load = ServerLoad::default();
         let requests = Requests { outstanding_max: 2, ..OFF };
-        let (mut a, mut b) = (Intake::new(&requests), Intake::new(&requests));
+        let (mut a, mut b) = (Intake::new(&requests, 2), Intake::new(&requests, 2));
         a.own.set(2);
         a.exchange(&load);
         b.own.set(1);
@@ -422,5 +455,56 @@ mod tests {
         a.exchange(&load);
         b.exchange(&load);
         assert_eq!((a.in_process(), b.in_process()), (1, 1));
+    }
+    #[test]
+    fn a_shard_far_from_the_limit_writes_nothing_that_others_read() {
+        let load = ServerLoad::default();
+        let (mut a, mut b) = (Intake::new(&OFF, 2), Intake::new(&OFF, 2));
+        for own in [1, 0, 125, 0] {
+            a.own.set(own);
+            a.exchange(&load);
+            assert_eq!(load.in_process.load(Ordering::Relaxed), 0, "{own}");
+        }
+        a.own.set(126);
+        a.exchange(&load);
+        b.exchange(&load);
+        assert_eq!((a.in_process(), b.in_process()), (126, 126));
+        // Idle again, it is forgotten but for what cannot fill the server.
+        a.own.set(1);
+        a.exchange(&load);
+        b.exchange(&load);
+        assert_eq!(b.in_process(), 126);
+        a.own.set(0);
+        a.exchange(&load);
+        b.exchange(&load);
+        assert_eq!((a.in_process(), b.in_process()), (0, 0));
+    }
+
+    #[test]
+    fn a_queue_gives_back_what_it_counted() {
+        let held = || {
+            let pass = Pass::default();
+            Pending::Held(Held { xid: 1, op: 4, body: Box::default(), received: Millis(0), pass })
+        };
+        let intake = Intake::new(&OFF, 1);
+        let (mut one, mut other) = (intake.queue(), intake.queue());
+        one.push_back(held());
+        one.push_back(held());
+        other.push_front(held());
+        assert_eq!(intake.in_process(), 3);
+        // Its client does not read: it waits for nobody else.
+        one.waits_for_reader(true);
+        assert_eq!(intake.in_process(), 1);
+        one.push_back(held());
+        drop(one.pop_front());
+        assert_eq!((intake.in_process(), one.len()), (1, 2));
+        one.waits_for_reader(false);
+        assert_eq!(intake.in_process(), 3);
+        assert!(other.pop_front().is_some() && other.pop_front().is_none());
+        one.clear();
+        assert_eq!(intake.in_process(), 0);
+        other.push_back(held());
+        drop(other);
+        assert_eq!(intake.in_process(), 0);
     }
 }

@@ -238,6 +238,7 @@ impl Connection {
         self.pending.clear();
         self.awaiting = 0;
         self.held_bytes = 0;
+        self.pass = Pass::default();
     }
 }
 

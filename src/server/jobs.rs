@@ -71,6 +71,12 @@ impl Names {
     }
 }
 
+/// What the reply says. Stock keeps the root under both of its names, and counts the other one for the empty path
+/// (`DataTree.getAllChildrenNumber`).
+fn shown_count(descendants: &Descendants, path: &[u8]) -> i32 {
+    i32::try_from(descendants.count() + u64::from(path.is_empty())).unwrap_or(i32::MAX)
+}
+
 /// How a slice ended.
 enum Slice {
     More,
@@ -127,6 +133,8 @@ impl Shard {
                     connection.held_bytes += held.body.len();
                     connection.pending.push_front(Pending::Held(held));
                 }
+                self.end_job(*job);
+                return self.movable.push(id);
             }
             Slice::Done(body) => self.replied(id, &held, view.at(), Ok(()), &body, now),
             Slice::Refused(refused) => self.replied(id, &held, view.at(), Err(refused), &[], now),
@@ -148,7 +156,12 @@ impl Shard {
                 Counting::Aborted => Slice::Again,
                 Counting::Done => {
                     let mut body = Vec::new();
-                    body.int(i32::try_from(descendants.count()).unwrap_or(i32::MAX));
+                    let asked = Request::decode(OpCode::GetAllChildrenNumber, &held.body);
+                    let path = match asked {
+                        Ok(Request::GetAllChildrenNumber(path)) => path.unwrap_or_default(),
+                        _ => b"/",
+                    };
+                    body.int(shown_count(descendants, path));
                     Slice::Done(body)
                 }
             },
@@ -255,7 +268,7 @@ impl Shard {
         if descendants.next_slice(view, limits::SLICE_ZNODES) == Counting::More {
             return Err(self.begin_job(id, Work::Count(descendants)));
         }
-        out.int(i32::try_from(descendants.count()).unwrap_or(i32::MAX));
+        out.int(shown_count(&descendants, path.unwrap_or_default()));
         Ok(())
     }
 

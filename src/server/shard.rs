@@ -35,7 +35,7 @@ use crate::watches::{Hold, Watch, WatchTable, WatchType};
 use crate::wire::jute::Writer;
 use crate::wire::reply;
 use crate::wire::request::{Request, RequestHeader};
-use crate::wire::{ErrorCode, OpCode};
+use crate::wire::{DecodeError, ErrorCode, OpCode};
 
 /// What a shard is made of.
 pub struct ShardParts {
@@ -126,6 +126,7 @@ impl Shard {
     pub fn new(parts: ShardParts) -> Shard {
         let tick = u64::from(parts.settings.tick_ms);
         let sessionless = u64::from(parts.settings.sessionless_timeout_ms.max(1));
+        let intake = Intake::new(&parts.settings.requests, parts.loads.len());
         Shard {
             id: parts.id,
             tree: std::rc::Rc::new(parts.tree),
@@ -147,7 +148,7 @@ impl Shard {
             words_running: 0,
             words_waiting: VecDeque::new(),
             metrics: ShardMetrics::default(),
-            intake: Intake::new(&parts.settings.requests),
+            intake,
             credits: limits::SHARD_CREDITS,
             request_bytes: 0,
             input_bytes: 0,
@@ -371,6 +372,7 @@ impl Shard {
         if submits && !may_submit {
             return false;
         }
+        let pass = std::mem::take(&mut connection.pass);
         self.metrics.packet_received(body.len() + 12);
         connection.stats.packet_received();
         match op {
@@ -397,16 +399,14 @@ impl Shard {
             return true;
         }
         if let (true, Some(op)) = (submits, op) {
-            if let Some(mut submitted) = self.submit_request(id, header, op, body, now)
+            if let Some(submitted) = self.submit_request(id, header, op, body, now, pass)
                 && let Some(connection) = self.connections.get_mut(&id)
             {
-                submitted._pass = std::mem::take(&mut connection.pass);
                 connection.pending.push_back(Pending::Submitted(submitted));
                 connection.awaiting += 1;
             }
             return true;
         }
-        let pass = std::mem::take(&mut connection.pass);
         let held = Held { xid: header.xid, op: header.op, body: Box::default(), received: now, pass };
         if connection.pending.is_empty() {
             match self.answer(id, &held, body, view, now) {
@@ -431,18 +431,19 @@ impl Shard {
         op: OpCode,
         body: &[u8],
         received: Millis,
+        pass: Pass,
     ) -> Option<Submitted> {
         let connection = self.connections.get_mut(&id)?;
         let attachment = connection.attachment()?;
         let bytes = body.len() as u32;
         let ticket = Ticket { connection: id, sequence: connection.next_sequence, bytes };
         let mut echo = None;
-        let submission = match Request::decode(op, body).ok()? {
-            Request::Sync(path) => {
+        let submission = match Request::decode(op, body) {
+            Ok(Request::Sync(path)) => {
                 echo = Some(path.unwrap_or_default().into());
                 Submission::Sync(ticket)
             }
-            Request::GetEphemerals(prefix) => Submission::Ephemerals {
+            Ok(Request::GetEphemerals(prefix)) => Submission::Ephemerals {
                 ticket,
                 session: attachment.session,
                 prefix: prefix.unwrap_or_default().into(),
@@ -462,8 +463,8 @@ impl Shard {
         self.credits -= 1;
         self.request_bytes += body.len();
         self.submit(submission);
-        let _pass = Pass::default();
-        Some(Submitted { sequence: ticket.sequence, xid: header.xid, op, received, echo, _pass, done: None })
+        let sequence = ticket.sequence;
+        Some(Submitted { sequence, xid: header.xid, op, received, echo, _pass: pass, done: None })
     }
 
     /// Moves the queue on: what is decided is replied to, writes are submitted up to the first read, a read at the head
@@ -480,7 +481,7 @@ impl Shard {
                 continue;
             }
             let at = connection.awaiting;
-            let Some(Pending::Held(held)) = connection.pending.get(at) else { return };
+            let Some(Pending::Held(held)) = connection.pending.get_mut(at) else { return };
             let op = OpCode::from_i32(held.op).filter(|op| !held.pass.late && submits(*op, &held.body));
             if let Some(op) = op {
                 if !may_submit {
@@ -488,21 +489,24 @@ impl Shard {
                     return;
                 }
                 let header = RequestHeader { xid: held.xid, op: held.op };
-                let (body, received) = (held.body.clone(), held.received);
-                let Some(mut submitted) = self.submit_request(id, header, op, &body, received) else {
+                let (body, pass) = (std::mem::take(&mut held.body), std::mem::take(&mut held.pass));
+                let received = held.received;
+                let Some(submitted) = self.submit_request(id, header, op, &body, received, pass) else {
                     return;
                 };
                 if let Some(connection) = self.connections.get_mut(&id) {
-                    if let Some(Pending::Held(held)) = connection.pending.get_mut(at) {
-                        submitted._pass = std::mem::take(&mut held.pass);
-                    }
                     connection.held_bytes -= body.len();
                     connection.pending[at] = Pending::Submitted(submitted);
                     connection.awaiting += 1;
                 }
                 continue;
             }
-            if at > 0 || !connection.may_answer() {
+            if at > 0 {
+                return;
+            }
+            let may_answer = connection.may_answer();
+            connection.pending.waits_for_reader(!may_answer);
+            if !may_answer {
                 return;
             }
             let Some(Pending::Held(held)) = connection.pending.pop_front() else { return };
@@ -701,7 +705,14 @@ impl Shard {
 /// One that does not decode is answered here, in its turn.
 fn submits(op: OpCode, body: &[u8]) -> bool {
     let crosses = op.is_write() || matches!(op, OpCode::Sync | OpCode::GetEphemerals);
-    crosses && is_request(op) && Request::decode(op, body).is_ok()
+    crosses
+        && is_request(op)
+        && match Request::decode(op, body) {
+            Ok(_) => true,
+            // A multi that does not decode takes a zxid all the same, unless it is a null that stock's decoder trips
+            // over (3.9.5 `PrepRequestProcessor.pRequestHelper`).
+            Err(error) => op == OpCode::Multi && error != DecodeError::Null,
+        }
 }
 
 /// The scope of a link-local IPv6 peer, which Java prints behind the address.

@@ -326,18 +326,13 @@ fn multi<'a>(r: &mut Reader<'a>) -> Result<Vec<MultiOp<'a>>> {
             _ => return Err(DecodeError::Kind(kind)),
         });
     }
-    // A null path fails inside stock's prep for each of these; the whole request answers MarshallingError.
-    let null_path = ops.iter().any(|op| match op {
-        MultiOp::Create(_, c) => c.path.is_none(),
-        MultiOp::Delete(d) => d.path.is_none(),
-        MultiOp::SetData(s) => s.path.is_none(),
-        MultiOp::Check(c) => c.path.is_none(),
-    });
-    if null_path { Err(DecodeError::Null) } else { Ok(ops) }
+    Ok(ops)
 }
 
+/// Null paths are left to prep, which refuses them when it gets there, as stock does.
 fn multi_create<'a>(op: OpCode, create: Create<'a>) -> Result<MultiOp<'a>> {
-    if create.acl.is_none() {
+    // Stock's decoder itself trips over this one (`CreateOptions`), but not for createTTL.
+    if create.acl.is_none() && op != OpCode::CreateTtl {
         return Err(DecodeError::Null);
     }
     let (op, ttl) = match create.flags {

@@ -53,13 +53,11 @@ target!(
     |input| {
         for op in [OpCode::Multi, OpCode::MultiRead] {
             let decoded = bounded(input.len(), MULTI_TIMES, || Request::decode(op, input));
-            // Nothing null gets through: prep and the read path rely on it.
+            // Null paths are prep's to refuse; of null lists only createTTL's get so far, as in stock.
             if let Ok(Request::Multi(ops)) = decoded {
                 for op in ops {
-                    match op {
-                        MultiOp::Create(_, create) => assert!(create.path.is_some() && create.acl.is_some()),
-                        MultiOp::Delete(p) | MultiOp::Check(p) => assert!(p.path.is_some()),
-                        MultiOp::SetData(set) => assert!(set.path.is_some()),
+                    if let MultiOp::Create(op, create) = op {
+                        assert!(create.acl.is_some() || op == OpCode::CreateTtl || create.flags <= 4);
                     }
                 }
             }
