@@ -11,7 +11,6 @@ use std::net::{IpAddr, Ipv4Addr};
 use std::path::{Path, PathBuf};
 
 use super::members::Member;
-use crate::base::Zxid;
 
 /// Host part of an address to listen on. Names are resolved by `cli`, once, at start.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -173,7 +172,7 @@ pub struct Storage {
     pub snap_log_bytes: Option<u64>,
     /// `preAllocSize`: 65,536 KiB, at least 64. Size of a log segment, bytes here.
     pub segment_bytes: u64,
-    /// `txnLogSizeLimitInKb`: none (-1). A segment is left behind beyond this size, bytes here.
+    /// `txnLogSizeLimitInKb`: none (-1). Segments are no larger than this, bytes here, unless a record is.
     pub segment_bytes_limit: Option<u64>,
     /// `commitLogCount`: 500 txns, at least 500. Committed txns kept in memory for learners that fell behind.
     pub commit_log_count: u32,
@@ -185,8 +184,6 @@ pub struct Storage {
     pub flush_delay_ms: u32,
     /// `maxBatchSize`: 1000 requests a flush, at least 1. Here a bound beside the batch's own bytes.
     pub batch_requests_max: u32,
-    /// `testingonly.initialZxid`: none. The first zxid of an empty server, for tests of the counter's end.
-    pub initial_zxid: Option<Zxid>,
 }
 
 /// What the tree and its txns carry.
@@ -215,7 +212,8 @@ pub struct Tree {
 pub struct Requests {
     /// `jute.maxbuffer`: 1,048,575 bytes, 1 to 2^31-1. Largest request; larger ones let one client hold more memory.
     pub frame_bytes_max: u32,
-    /// `jute.maxbuffer.extrasize`: as `jute.maxbuffer`, at least 1024 bytes. Slack on top of it for log records.
+    /// `jute.maxbuffer.extrasize`: as `jute.maxbuffer`, at least 1024 bytes. Slack on top of it for log records; here
+    /// a smaller one than the default changes nothing.
     pub record_extra_bytes: u32,
     /// `globalOutstandingLimit`: 1000, at least 1. Requests in the pipeline before connections that already have one
     /// there are not read.

@@ -163,7 +163,7 @@ pub(super) static KEYS: &[Key] = &[
     key("znode.container.checkIntervalMs", Bare, Int, Honoured),
     key("znode.container.maxPerMinute", Bare, Int, Honoured),
     key("znode.container.maxNeverUsedIntervalMs", Bare, Long, Honoured),
-    key("testingonly.initialZxid", Property, Long, Honoured),
+    key("testingonly.initialZxid", Property, Text, Ensemble),
     key("test.allowDiscontinuousProposals", Property, Text, Ensemble),
 
     // Protocol, sizes, caches (2.3).

@@ -19,8 +19,8 @@ use crate::base::{WallMillis, Zxid};
 use crate::sessions::SessionImage;
 use crate::storage::action::FileAction;
 use crate::storage::snapshot::{
-    NodeView, Publication, Purge, SinceSnapshot, SnapshotEncoder, SnapshotFile, SnapshotMeta, purge,
-    snapshot_due,
+    NodeView, Publication, Purge, SinceSnapshot, SnapshotEncoder, SnapshotFile, SnapshotLimits, SnapshotMeta,
+    purge, snapshot_due,
 };
 use crate::storage::wal::{PreparedSegment, SegmentId};
 use crate::storage::{Identity, names};
@@ -148,7 +148,7 @@ impl DiskLink {
 #[derive(Debug)]
 pub struct SnapshotPolicy {
     since: SinceSnapshot,
-    snap_count: u32,
+    limits: SnapshotLimits,
     roll: u32,
     running: bool,
     /// A small generator for the jitter; its seed is given.
@@ -156,9 +156,9 @@ pub struct SnapshotPolicy {
 }
 
 impl SnapshotPolicy {
-    /// Nothing logged since a snapshot of `snapshot_bytes`, but `since_txns` that were replayed.
-    pub fn new(snap_count: u32, seed: u64, since: SinceSnapshot) -> SnapshotPolicy {
-        let mut policy = SnapshotPolicy { since, snap_count, roll: 0, running: false, state: seed | 1 };
+    /// Nothing logged since the last snapshot but what was replayed behind it.
+    pub fn new(limits: SnapshotLimits, seed: u64, since: SinceSnapshot) -> SnapshotPolicy {
+        let mut policy = SnapshotPolicy { since, limits, roll: 0, running: false, state: seed | 1 };
         policy.draw();
         policy
     }
@@ -179,7 +179,7 @@ impl SnapshotPolicy {
 
     /// Whether one should start now.
     pub fn due(&self) -> bool {
-        !self.running && snapshot_due(&self.since, self.snap_count, self.roll)
+        !self.running && snapshot_due(&self.since, &self.limits, self.roll)
     }
 
     /// One has started.
@@ -270,11 +270,11 @@ impl DiskShard {
         // The seed is random for each start; the segment's number makes each generation its own.
         let generation = self.start.seed ^ (segment.0 << 20) ^ self.generation;
         let prepared = PreparedSegment { segment, generation, bytes: self.start.segment_bytes };
-        let log = self.start.dirs.log();
-        let steps = match self.free.pop_front() {
+        let steps = match self.take_free() {
             Some(old) => prepared.recycle(self.start.identity, &names::segment(old)),
             None => prepared.create(self.start.identity),
         };
+        let log = self.start.dirs.log();
         log.perform(&steps)?;
         let fd = log.open_segment(segment, self.start.method)?;
         Ok((prepared, fd))
@@ -284,12 +284,28 @@ impl DiskShard {
         for segment in segments {
             if self.free.len() < FREE_SEGMENTS_MAX {
                 self.free.push_back(segment);
-                continue;
+            } else {
+                self.remove_segment(segment);
             }
-            let steps = [FileAction::Unlink { name: names::segment(segment) }, FileAction::SyncDirectory];
-            if let Err(error) = self.start.dirs.log().perform(&steps) {
-                tracing::warn!(%segment, %error, "cannot remove a log segment that is no longer needed");
+        }
+    }
+
+    /// A segment to be used again. Those of another size are of an earlier start, with other settings: they go.
+    fn take_free(&mut self) -> Option<SegmentId> {
+        while let Some(segment) = self.free.pop_front() {
+            let bytes = self.start.dirs.log().bytes_of(&names::segment(segment));
+            if bytes == Some(self.start.segment_bytes) {
+                return Some(segment);
             }
+            self.remove_segment(segment);
+        }
+        None
+    }
+
+    fn remove_segment(&self, segment: SegmentId) {
+        let steps = [FileAction::Unlink { name: names::segment(segment) }, FileAction::SyncDirectory];
+        if let Err(error) = self.start.dirs.log().perform(&steps) {
+            tracing::warn!(%segment, %error, "cannot remove a log segment that is no longer needed");
         }
     }
 
