@@ -180,9 +180,9 @@ pub struct Storage {
     pub force_sync: bool,
     /// `fsync.warningthresholdms`: 1000 ms. A flush that takes longer is logged and counted.
     pub flush_warning_ms: u32,
-    /// `flushDelay`: 0 ms. How long a flush may wait for company; more throughput a flush, more latency a write.
+    /// `flushDelay`: 0 ms. How long a flush may wait for company; fewer flushes, more latency a write.
     pub flush_delay_ms: u32,
-    /// `maxBatchSize`: 1000 requests a flush, at least 1. Here a bound beside the batch's own bytes.
+    /// `maxBatchSize`: 1000 requests a flush, at least 1. At most 4096 here, and a batch has a bound in bytes.
     pub batch_requests_max: u32,
 }
 

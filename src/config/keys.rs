@@ -148,7 +148,7 @@ pub(super) static KEYS: &[Key] = &[
     key("forceSync", Property, Text, Honoured),
     key("fsync.warningthresholdms", PropertyOrBare, Long, Honoured),
     key("flushDelay", Property, Long, Honoured),
-    key("maxWriteQueuePollTime", Property, Long, NoEffect("the sequencer does not poll; see flushDelay")),
+    key("maxWriteQueuePollTime", Property, Long, NoEffect("it is a third of flushDelay")),
     key("maxBatchSize", Property, Int, Honoured),
     key("snapshot.compression.method", Property, Text, NoEffect(STOCK_FILES)),
     key("snapshot.trust.empty", Property, Text, NoEffect(STOCK_FILES)),

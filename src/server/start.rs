@@ -533,6 +533,7 @@ fn spawn_sequencer(
         clock: clock.clone(),
         snapshots: SnapshotPolicy::new(snapshot_limits, random[1], since),
         flush_warning_ms: u64::from(config.storage.flush_warning_ms),
+        flush_delay_ms: u64::from(config.storage.flush_delay_ms),
     };
     let core = placement.sequencer;
     let waiter = std::thread::current();

@@ -8,6 +8,7 @@ use crate::support::client::{
 use crate::support::jute::{In, open, out};
 use crate::support::raw::Hello;
 use crate::support::server::Kind;
+use std::time::{Duration, Instant};
 
 /// A value of `mntr`.
 fn counted(s: &Scene, key: &str) -> String {
@@ -316,5 +317,27 @@ line!(
         assert_eq!(counted(s, "large_requests_rejected"), "1");
         let mut client = Client::open(s);
         client.set("/t", &[0; 900], -1).unwrap();
+    }
+);
+
+line!(
+    t12_a_flush_waits_for_company_as_long_as_asked,
+    Group::Fresh(Setup { keys: &[("flushDelay", "300")], properties: &[] }),
+    |s| {
+        let mut client = Client::open(s);
+        client.create("/t", b"").unwrap();
+        // The last flush was just now: each write waits a third of the delay in case another one comes.
+        let began = Instant::now();
+        for _ in 0..5 {
+            client.set("/t", b"", -1).unwrap();
+        }
+        assert!(began.elapsed() >= Duration::from_millis(5 * 90), "{:?}", began.elapsed());
+        // Together they wait once.
+        let began = Instant::now();
+        for _ in 0..100 {
+            client.send(op::SET_DATA, &body::set("/t", Some(b""), -1));
+        }
+        (0..100).for_each(|_| assert_eq!(client.reply().err, 0));
+        assert!(began.elapsed() < Duration::from_secs(8), "{:?}", began.elapsed());
     }
 );
