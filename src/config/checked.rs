@@ -158,7 +158,8 @@ pub struct Folders {
     /// `autopurge.snapRetainCount`: 3 snapshots, at least 3. More keeps more history and more disk.
     pub snapshots_retained: u32,
     /// `autopurge.purgeInterval`: 0 = no timed purge, ms (bare digits in the file are hours). Here old files go after
-    /// each snapshot anyway; the interval adds runs between them.
+    /// each snapshot anyway; the interval adds runs between them, and one at the start, which read snapshots of earlier
+    /// starts back first.
     pub purge_interval_ms: u64,
 }
 

@@ -720,15 +720,20 @@ impl Sequencer {
                 Done::Segment(prepared) => self.wal.add_segment(prepared),
                 Done::Snapshot { log_up_to, bytes } => {
                     self.snapshots.finished(Some(bytes));
-                    let free = self.wal.retire_before(log_up_to.next());
-                    if !free.is_empty() {
-                        self.disk.send(Job::FreeSegments(free));
-                    }
+                    self.free_log(log_up_to);
                 }
                 Done::SnapshotFailed => self.snapshots.finished(None),
+                Done::Purged(log_up_to) => self.free_log(log_up_to),
             }
         }
         busy
+    }
+
+    fn free_log(&mut self, up_to: Zxid) {
+        let free = self.wal.retire_before(up_to.next());
+        if !free.is_empty() {
+            self.disk.send(Job::FreeSegments(free));
+        }
     }
 
     fn snapshot_if_due(&mut self) {

@@ -193,6 +193,7 @@ pub fn start(
             method: self_test.method,
             segment_bytes: state.wal.segment_bytes(),
             retain: config.folders.snapshots_retained as usize,
+            purge_interval: purge_interval(config),
             seed: random("drawing random numbers")?[0],
             snapshots: snapshots_on_disk(&dirs, state.snapshot)?,
             progress: Box::new(|done, total| tracing::info!(done, total, "writing a snapshot")),
@@ -211,6 +212,10 @@ pub fn start(
     let sequencer =
         launch(config, state, settings, &shared, disk, &dirs, &self_test, &placement, clock, listener)?;
     Ok(Running { facts, shared, sequencer })
+}
+
+fn purge_interval(config: &Config) -> Option<Duration> {
+    Some(Duration::from_millis(config.folders.purge_interval_ms)).filter(|interval| !interval.is_zero())
 }
 
 /// What purge decides about: every snapshot file, of which recovery has read one whole.

@@ -16,6 +16,13 @@ fn files(s: &Scene, beginning: &str) -> Vec<u64> {
         .collect()
 }
 
+/// The snapshots that are whole.
+fn snapshots(s: &Scene) -> Vec<std::path::PathBuf> {
+    let folder = s.folder().join("data").join("ringkeeper-1");
+    let entries = std::fs::read_dir(folder).unwrap().flatten().map(|entry| entry.path());
+    entries.filter(|path| path.extension().is_some_and(|ending| ending == "rks")).collect()
+}
+
 fn write(client: &mut Client, times: usize, bytes: usize) {
     for _ in 0..times {
         client.send(op::SET_DATA, &body::set("/t", Some(&vec![7; bytes]), -1));
@@ -43,5 +50,31 @@ ours!(
         drop(client);
         s.restart().unwrap();
         assert_eq!(Client::open(s).exists("/t", false).unwrap().version, 600);
+    }
+);
+
+ours!(
+    s02_a_timed_purge_removes_snapshots_that_earlier_starts_have_left,
+    Group::Fresh(Setup { keys: &[("snapCount", "100"), ("autopurge.purgeInterval", "1")], properties: &[] }),
+    |s| {
+        let mut client = Client::open(s);
+        client.create("/t", b"").unwrap();
+        until("a snapshot", || {
+            write(&mut client, 50, 10);
+            !snapshots(s).is_empty()
+        });
+        let oldest = snapshots(s).into_iter().min().unwrap();
+        let kept = std::fs::read(&oldest).unwrap();
+        until("newer snapshots push the first one out", || {
+            write(&mut client, 50, 10);
+            !oldest.exists()
+        });
+        drop(client);
+        s.kill();
+        std::fs::write(&oldest, &kept).unwrap();
+        // A start that finds one too many removes it, with no write and no snapshot of its own.
+        s.restart().unwrap();
+        until("the purge at the start", || !oldest.exists());
+        assert!(snapshots(s).len() >= 3);
     }
 );

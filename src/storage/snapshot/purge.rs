@@ -1,6 +1,8 @@
 #![forbid(unsafe_code)]
 //! Which snapshots may go, how far back the log must stay, and when the next snapshot is due.
 
+use std::collections::BTreeSet;
+
 use crate::base::{Zxid, limits};
 
 /// A snapshot file in the data directory.
@@ -42,6 +44,17 @@ pub fn purge(snapshots: &[SnapshotFile], retain: usize) -> Purge {
     old.sort_unstable();
     assert!(old.iter().all(|zxid| *zxid <= log_up_to), "a snapshot goes only after the log it needs");
     Purge { snapshots: old, log_up_to }
+}
+
+/// The snapshot to read back next, where a purge is to find `retain` verified ones among those of earlier starts: the
+/// newest of which nothing is known. `None` once there are enough, or nothing is unknown; `faulty` did not read back.
+pub fn next_to_verify(snapshots: &[SnapshotFile], faulty: &BTreeSet<Zxid>, retain: usize) -> Option<Zxid> {
+    let retain = retain.max(limits::SNAPSHOTS_KEPT_MIN);
+    if snapshots.iter().filter(|file| file.verified).count() >= retain {
+        return None;
+    }
+    let unknown = snapshots.iter().filter(|file| !file.verified && !faulty.contains(&file.zxid));
+    unknown.map(|file| file.zxid).max()
 }
 
 /// What happened since the last snapshot.
@@ -115,6 +128,22 @@ mod tests {
             &[0, 1],
             5,
         );
+    }
+
+    #[test]
+    fn snapshots_are_read_back_newest_first_until_enough_are_verified() {
+        let check = |files: &[(i64, bool)], faulty: &[i64], expected: Option<i64>| {
+            let files: Vec<_> =
+                files.iter().map(|&(zxid, verified)| SnapshotFile { zxid: Zxid(zxid), verified }).collect();
+            let faulty = faulty.iter().copied().map(Zxid).collect();
+            assert_eq!(next_to_verify(&files, &faulty, 3), expected.map(Zxid), "{files:?}");
+        };
+        check(&[], &[], None);
+        check(&[(1, true)], &[], None);
+        check(&[(1, false), (5, false), (3, false), (9, true)], &[], Some(5));
+        check(&[(1, false), (5, false), (3, false), (9, true)], &[5], Some(3));
+        check(&[(1, false), (5, false), (9, true)], &[5, 1], None);
+        check(&[(1, false), (3, true), (5, true), (9, true)], &[], None);
     }
 
     #[test]
