@@ -409,21 +409,23 @@ pub struct Own {
     pub log_format: LogFormat,
     /// `ringkeeper.buildDateStyle`: iso.
     pub build_date_style: DateStyle,
-    /// `ringkeeper.maxSessionCreationsPerSecond`: none (0).
+    /// `ringkeeper.maxSessionCreationsPerSecond`: none (0). Connect requests past it are closed.
     pub session_creations_per_second: Option<u32>,
     /// `ringkeeper.maxSessionCreationsPerSecondPerAddress`: none (0).
     pub session_creations_per_second_per_address: Option<u32>,
-    /// `ringkeeper.maxSessionlessPerAddress`: none (0). Connections of one address that have no session yet.
+    /// `ringkeeper.maxSessionlessPerAddress`: none (0). Connections of one address that have no session yet; words are
+    /// among them.
     pub sessionless_per_address_max: Option<u32>,
-    /// `ringkeeper.maxMultiOps`: none (0). Operations in one multi.
+    /// `ringkeeper.maxMultiOps`: none (0). Operations in one multi, past which it gets BadArguments (-8).
     pub multi_ops_max: Option<u32>,
-    /// `ringkeeper.maxPathBytes`: none (0).
+    /// `ringkeeper.maxPathBytes`: none (0). A request that names a longer one gets BadArguments (-8).
     pub path_bytes_max: Option<u32>,
-    /// `ringkeeper.maxPathDepth`: none (0). Elements of one path.
+    /// `ringkeeper.maxPathDepth`: none (0). Elements of one path; likewise.
     pub path_depth_max: Option<u32>,
-    /// `ringkeeper.maxWordsPerSecond`: none (0). Four-letter words a second in all.
+    /// `ringkeeper.maxWordsPerSecond`: none (0). Four-letter words a second in all; past it they are closed.
     pub words_per_second: Option<u32>,
-    /// `ringkeeper.maxSyncs`: none (0). Client `sync` requests in flight at once.
+    /// `ringkeeper.maxSyncs`: none (0). Client `sync` requests that are taken and not answered; others wait in their
+    /// connection.
     pub syncs_max: Option<u32>,
 }
 

@@ -1,9 +1,9 @@
 #![forbid(unsafe_code)]
 //! Admission of requests: how many may be in process, how long one may have waited, how many bytes large ones may take
 //! together (operations §11.2, client-protocol §3.4 items 3 and 4; stock `RequestThrottler`,
-//! `ZooKeeperServer.checkRequestSize...`, `shouldThrottle`).
+//! `ZooKeeperServer.checkRequestSize...`, `shouldThrottle`); and how many syncs are under way (`ringkeeper.maxSyncs`).
 //!
-//! Lives on: each shard; two counts are the server's. A request is in process from its frame until its reply, when it
+//! Lives on: each shard; three counts are the server's. A request is in process from its frame until its reply, when it
 //! has to wait for one; what is answered on the spot never is, nor what waits for its own client to take earlier
 //! answers, so that nobody fills the server by not reading. The intake of a connection is its input: frames that came
 //! and were not taken. Unless one of the keys is set, a frame costs one branch here.
@@ -24,7 +24,7 @@ use super::shard::Shard;
 use crate::base::{ConnectionId, Millis};
 use crate::config::Requests;
 use crate::tree::View;
-use crate::wire::OpCode;
+use crate::wire::{ErrorCode, OpCode};
 
 /// What all shards together have in hand. Alone on its cache lines: all shards look at it each turn.
 #[derive(Debug, Default)]
@@ -34,6 +34,8 @@ pub struct ServerLoad {
     in_process: AtomicUsize,
     /// Bytes of large requests in process.
     large_bytes: Arc<AtomicUsize>,
+    /// Syncs in process, while they have a limit.
+    syncs: Arc<AtomicUsize>,
 }
 
 /// One shard's side of it.
@@ -55,7 +57,7 @@ pub(super) struct Intake {
 
 impl Intake {
     /// For one of `shards`.
-    pub(super) fn new(requests: &Requests, shards: usize) -> Intake {
+    pub(super) fn new(requests: &Requests, syncs_max: Option<u32>, shards: usize) -> Intake {
         let outstanding_max = requests.outstanding_max as usize;
         let lowest =
             requests.throttle_requests_max.map_or(outstanding_max, |max| outstanding_max.min(max as usize));
@@ -63,7 +65,8 @@ impl Intake {
             is_on: requests.throttle_requests_max.is_some()
                 || requests.throttled_op_wait_ms.is_some()
                 || requests.stale_latency_check
-                || requests.large_threshold_bytes.is_some(),
+                || requests.large_threshold_bytes.is_some()
+                || syncs_max.is_some(),
             // All shards together are off by a quarter of a limit at most: never so much that an idle server seems full.
             grain: lowest / (4 * shards.max(1)),
             outstanding_max,
@@ -190,32 +193,34 @@ impl Drop for Queue {
 /// What admission said of a request.
 #[derive(Debug, Default)]
 pub(super) struct Pass {
-    /// It waited too long: its answer is ThrottledOp.
-    pub late: bool,
+    /// It is not executed: it waited too long, or is beyond a bound. This is its answer.
+    pub refusal: Option<ErrorCode>,
     /// Its share of the bytes of large requests, until it is answered.
-    large: Option<LargeShare>,
+    large: Option<Share>,
+    /// Its place among the syncs under way.
+    sync: Option<Share>,
 }
 
-/// Bytes of a large request, given back when it is dropped.
+/// A part of what requests of all shards may have together, given back when it is dropped.
 #[derive(Debug)]
-struct LargeShare {
-    bytes: usize,
+struct Share {
+    units: usize,
     of: Arc<AtomicUsize>,
 }
 
-impl LargeShare {
-    fn take(of: &Arc<AtomicUsize>, bytes: usize, max: usize) -> Option<LargeShare> {
+impl Share {
+    fn take(of: &Arc<AtomicUsize>, units: usize, max: usize) -> Option<Share> {
         // Relaxed: a count, which orders nothing.
-        let before = of.fetch_add(bytes, Ordering::Relaxed);
-        let share = LargeShare { bytes, of: of.clone() };
-        (before + bytes <= max).then_some(share)
+        let before = of.fetch_add(units, Ordering::Relaxed);
+        let share = Share { units, of: of.clone() };
+        (before + units <= max).then_some(share)
     }
 }
 
-impl Drop for LargeShare {
+impl Drop for Share {
     fn drop(&mut self) {
         // Relaxed: see `take`.
-        self.of.fetch_sub(self.bytes, Ordering::Relaxed);
+        self.of.fetch_sub(self.units, Ordering::Relaxed);
     }
 }
 
@@ -293,7 +298,7 @@ impl Shard {
         }
         // It keeps its bytes while it waits at the front of the intake.
         if body.len() > threshold && connection.pass.large.is_none() {
-            connection.pass.large = LargeShare::take(large_bytes, body.len(), max);
+            connection.pass.large = Share::take(large_bytes, body.len(), max);
             if connection.pass.large.is_none() {
                 return self.refuse_large(id);
             }
@@ -302,27 +307,46 @@ impl Shard {
         let waited_ms = connection.waits_since.map_or(0, |since| now.since(since));
         match verdict(requests, op, waited_ms, attachment.timeout_ms, self.intake.in_process()) {
             Verdict::Admit { late, stale } => {
-                connection.pass.late = late;
+                connection.pass.refusal = late.then_some(ErrorCode::ThrottledOp);
+                if let (Some(max), true) = (self.settings.own.syncs_max, op == OpCode::Sync as i32)
+                    && connection.pass.sync.is_none()
+                {
+                    connection.pass.sync = Share::take(&self.registry.load.syncs, 1, max as usize);
+                    if connection.pass.sync.is_none() {
+                        return self.stall(id, now);
+                    }
+                }
                 if stale {
                     self.metrics.stale_request(false);
                 }
                 Gate::Open
             }
-            Verdict::Stall => {
-                connection.choked = true;
-                connection.waits_since.get_or_insert(now);
-                if !std::mem::replace(&mut connection.stalls, true) {
-                    self.intake.stalled.push_back(id);
-                    self.metrics.throttle_wait();
-                }
-                Gate::Stalled
-            }
+            Verdict::Stall => self.stall(id, now),
             Verdict::Drop => {
                 self.metrics.stale_request(true);
                 self.finish(id);
                 Gate::Closed
             }
         }
+    }
+
+    fn stall(&mut self, id: ConnectionId, now: Millis) -> Gate {
+        let Some(connection) = self.connections.get_mut(&id) else { return Gate::Closed };
+        connection.choked = true;
+        connection.waits_since.get_or_insert(now);
+        if !std::mem::replace(&mut connection.stalls, true) {
+            self.intake.stalled.push_back(id);
+            self.metrics.throttle_wait();
+        }
+        Gate::Stalled
+    }
+
+    /// Whether a stalled request may go on.
+    fn has_room(&self) -> bool {
+        let below = |count, max: Option<u32>| max.is_none_or(|max| count < max as usize);
+        // Relaxed: a count, which orders nothing.
+        below(self.intake.in_process(), self.settings.requests.throttle_requests_max)
+            && below(self.registry.load.syncs.load(Ordering::Relaxed), self.settings.own.syncs_max)
     }
 
     fn refuse_large(&mut self, id: ConnectionId) -> Gate {
@@ -334,15 +358,13 @@ impl Shard {
     /// Goes on with stalled connections while there is room, and in any case once a stall's time is over: a request may
     /// have become stale meanwhile.
     pub(super) fn resume_stalled(&mut self, view: &View<'_>, now: Millis) {
-        let requests = self.settings.requests;
-        let max = requests.throttle_requests_max.map_or(usize::MAX, |max| max as usize);
         let step_is_over = now >= self.intake.next_step;
         if step_is_over {
-            self.intake.next_step = now.plus(u64::from(requests.throttle_stall_ms));
+            self.intake.next_step = now.plus(u64::from(self.settings.requests.throttle_stall_ms));
         }
         for _ in 0..self.intake.stalled.len() {
             // The others keep their places.
-            if self.intake.in_process() >= max && !step_is_over {
+            if !self.has_room() && !step_is_over {
                 return;
             }
             let Some(id) = self.intake.stalled.pop_front() else { return };
@@ -428,10 +450,10 @@ mod tests {
     #[test]
     fn large_requests_share_their_bytes_until_they_are_dropped() {
         let pool = Arc::new(AtomicUsize::new(0));
-        let first = LargeShare::take(&pool, 60, 100);
+        let first = Share::take(&pool, 60, 100);
         assert!(first.is_some());
-        assert!(LargeShare::take(&pool, 41, 100).is_none());
-        let second = LargeShare::take(&pool, 40, 100);
+        assert!(Share::take(&pool, 41, 100).is_none());
+        let second = Share::take(&pool, 40, 100);
         assert!(second.is_some());
         drop(first);
         assert_eq!(pool.load(Ordering::Relaxed), 40);
@@ -443,7 +465,7 @@ mod tests {
     fn shards_learn_of_each_others_requests() {
         let load = ServerLoad::default();
         let requests = Requests { outstanding_max: 2, ..OFF };
-        let (mut a, mut b) = (Intake::new(&requests, 2), Intake::new(&requests, 2));
+        let (mut a, mut b) = (Intake::new(&requests, None, 2), Intake::new(&requests, None, 2));
         a.own.set(2);
         a.exchange(&load);
         b.own.set(1);
@@ -459,7 +481,7 @@ mod tests {
     #[test]
     fn a_shard_far_from_the_limit_writes_nothing_that_others_read() {
         let load = ServerLoad::default();
-        let (mut a, mut b) = (Intake::new(&OFF, 2), Intake::new(&OFF, 2));
+        let (mut a, mut b) = (Intake::new(&OFF, None, 2), Intake::new(&OFF, None, 2));
         for own in [1, 0, 125, 0] {
             a.own.set(own);
             a.exchange(&load);
@@ -486,7 +508,7 @@ mod tests {
             let pass = Pass::default();
             Pending::Held(Held { xid: 1, op: 4, body: Box::default(), received: Millis(0), pass })
         };
-        let intake = Intake::new(&OFF, 1);
+        let intake = Intake::new(&OFF, None, 1);
         let (mut one, mut other) = (intake.queue(), intake.queue());
         one.push_back(held());
         one.push_back(held());

@@ -95,6 +95,8 @@ pub(super) struct Held {
 pub(super) struct Connection {
     pub id: ConnectionId,
     pub peer: SocketAddr,
+    /// Counted among those of its address that have had no session.
+    pub is_sessionless: bool,
     pub phase: Phase,
     pub accepted: Millis,
     pub established: WallMillis,
@@ -155,6 +157,7 @@ impl Connection {
         Connection {
             id,
             peer,
+            is_sessionless: true,
             phase: Phase::Fresh,
             accepted: now,
             established: wall,

@@ -126,7 +126,7 @@ impl Shard {
     pub fn new(parts: ShardParts) -> Shard {
         let tick = u64::from(parts.settings.tick_ms);
         let sessionless = u64::from(parts.settings.sessionless_timeout_ms.max(1));
-        let intake = Intake::new(&parts.settings.requests, parts.loads.len());
+        let intake = Intake::new(&parts.settings.requests, parts.settings.own.syncs_max, parts.loads.len());
         Shard {
             id: parts.id,
             tree: std::rc::Rc::new(parts.tree),
@@ -367,8 +367,11 @@ impl Shard {
         let admitted = acl::is_admitted(&connection.identities, &self.settings.policy);
         // Behind a read that waits nothing is submitted: the read must not see a later write of its own session.
         let behind_read = connection.awaiting < connection.pending.len();
-        let submits =
-            admitted && !behind_read && !connection.pass.late && op.is_some_and(|op| submits(op, body));
+        if self.settings.bounds.is_on && op.is_some_and(|op| self.settings.bounds.refuse(op, body)) {
+            connection.pass.refusal.get_or_insert(ErrorCode::BadArguments);
+        }
+        let refused = connection.pass.refusal.is_some();
+        let submits = admitted && !behind_read && !refused && op.is_some_and(|op| submits(op, body));
         if submits && !may_submit {
             return false;
         }
@@ -482,7 +485,8 @@ impl Shard {
             }
             let at = connection.awaiting;
             let Some(Pending::Held(held)) = connection.pending.get_mut(at) else { return };
-            let op = OpCode::from_i32(held.op).filter(|op| !held.pass.late && submits(*op, &held.body));
+            let op = OpCode::from_i32(held.op)
+                .filter(|op| held.pass.refusal.is_none() && submits(*op, &held.body));
             if let Some(op) = op {
                 if !may_submit {
                     self.starved.push(id);
@@ -546,9 +550,11 @@ impl Shard {
             self.finish(id);
             return Answered::Yes;
         };
-        if held.pass.late {
-            self.metrics.throttled();
-            self.reply_error(id, held, at.0, ErrorCode::ThrottledOp);
+        if let Some(refusal) = held.pass.refusal {
+            if refusal == ErrorCode::ThrottledOp {
+                self.metrics.throttled();
+            }
+            self.reply_error(id, held, at.0, refusal);
             return Answered::Yes;
         }
         let request = match Request::decode(op, body) {
@@ -732,7 +738,7 @@ fn is_request(op: OpCode) -> bool {
 impl Logic for Shard {
     fn on_accept(&mut self, peer: SocketAddr, now: Millis) -> Option<ConnectionId> {
         if self.stopping {
-            self.registry.left(peer);
+            self.registry.left(peer, true);
             self.loads[usize::from(self.id.0)].fetch_sub(1, Ordering::Relaxed);
             return None;
         }
@@ -800,7 +806,7 @@ impl Logic for Shard {
                 timeout_ms: attachment.timeout_ms,
             });
         }
-        self.registry.left(connection.peer);
+        self.registry.left(connection.peer, connection.is_sessionless);
         // Relaxed: a rough balance is enough.
         self.loads[usize::from(self.id.0)].fetch_sub(1, Ordering::Relaxed);
         self.metrics.socket_closed(now.since(now));

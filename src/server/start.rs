@@ -11,6 +11,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
+use super::limits::{Bounds, Rates};
 use super::registry::{AcceptLimits, Registry};
 use super::settings::Settings;
 use super::shard::{Shard, ShardParts};
@@ -424,7 +425,8 @@ fn launch(
     let random =
         sys::random().map_err(|source| StartError::System { what: "drawing random numbers", source })?;
     let throttle = ConnectThrottle::new(&config.connect_throttle, clock.now());
-    let registry = Arc::new(Registry::new(throttle.map(|throttle| ConnectGate::new(throttle, random[1]))));
+    let connects = throttle.map(|throttle| ConnectGate::new(throttle, random[1]));
+    let registry = Arc::new(Registry::new(connects, Rates::new(&config.own)));
     let interest = Arc::new(InterestTable::new(limits::INTEREST_SLOTS, PathHasher::new(random[0])));
     let mut links = Vec::new();
     let mut handover_ends = Vec::new();
@@ -472,6 +474,7 @@ fn launch(
         let limits = AcceptLimits {
             per_address: config.net.connections_per_address_max,
             in_all: config.net.connections_max,
+            sessionless_per_address: config.own.sessionless_per_address_max,
         };
         let registry = registry.clone();
         AcceptStart {
@@ -632,6 +635,8 @@ fn settings(config: &Config, version: Version, facts: &Facts, placement: &Placem
         timeout_ms_max: config.sessions.timeout_ms_max,
         frame_bytes_max: config.requests.frame_bytes_max as usize,
         requests: config.requests,
+        own: config.own,
+        bounds: Bounds::new(&config.own),
         sessionless_timeout_ms: config.net.sessionless_timeout_ms,
         policy: policy(config),
         whitelist: Whitelist::parse(Some(&listed), config.words.read_only_mode),

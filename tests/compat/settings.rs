@@ -1,9 +1,12 @@
 #![forbid(unsafe_code)]
-//! Settings whose effect shows on the disk, on a running server of ours.
+//! Settings whose effect is ours alone, or shows on the disk, on a running server of ours.
 
 use super::hostile::{ours, until};
 use super::{Group, Scene, Setup};
-use crate::support::client::{Client, body, op};
+use crate::support::client::{Client, Part, body, err, op};
+use crate::support::jute::out;
+use crate::support::raw::{Got, Hello, Raw};
+use std::time::{Duration, Instant};
 
 /// Sizes of the files of the data folder whose name begins so.
 fn files(s: &Scene, beginning: &str) -> Vec<u64> {
@@ -76,5 +79,107 @@ ours!(
         s.restart().unwrap();
         until("the purge at the start", || !oldest.exists());
         assert!(snapshots(s).len() >= 3);
+    }
+);
+
+ours!(
+    s03_requests_beyond_a_bound_are_refused_in_their_turn_and_syncs_wait,
+    Group::Fresh(Setup {
+        keys: &[
+            ("4lw.commands.whitelist", "*"),
+            ("ringkeeper.maxMultiOps", "2"),
+            ("ringkeeper.maxPathBytes", "20"),
+            ("ringkeeper.maxPathDepth", "3"),
+            ("ringkeeper.maxSyncs", "1"),
+        ],
+        properties: &[],
+    }),
+    |s| {
+        let mut client = Client::open(s);
+        client.create("/t", b"").unwrap();
+        let set = || Part(op::SET_DATA, body::set("/t", Some(b""), -1));
+        assert_eq!(client.multi(&[set(), set()]).unwrap().len(), 2);
+        assert_eq!(client.multi(&[set(), set(), set()]), Err(err::BAD_ARGUMENTS));
+        let path = format!("/t/{}", "x".repeat(17));
+        assert_eq!(client.create(&path, b""), Ok(path));
+        assert_eq!(client.create(format!("/t/{}", "x".repeat(18)), b""), Err(err::BAD_ARGUMENTS));
+        assert_eq!(client.exists("/t/a/b", false), Err(err::NO_NODE));
+        assert_eq!(client.exists("/t/a/b/c", false), Err(err::BAD_ARGUMENTS));
+        // Refused behind what is on its way, and ahead of what comes after; the multi of three changed nothing.
+        let sent = [
+            client.send(op::SET_DATA, &body::set("/t", Some(b"1"), 2)),
+            client.send(op::SET_DATA, &body::set("/t/a/b/c", Some(b""), -1)),
+            client.send(op::SET_DATA, &body::set("/t", Some(b"2"), 3)),
+        ];
+        let replies = sent.map(|_| client.reply());
+        assert_eq!(replies.each_ref().map(|reply| reply.xid), sent);
+        assert_eq!(replies.each_ref().map(|reply| reply.err), [0, err::BAD_ARGUMENTS, 0]);
+        // One sync at a time: all are answered, and some waited.
+        let mut other = Client::open(s);
+        let sync = out().str("/t").done();
+        for _ in 0..200 {
+            client.send(op::SET_DATA, &body::set("/t", Some(b""), -1));
+            client.send(op::SYNC, &sync);
+            other.send(op::SYNC, &sync);
+        }
+        (0..400).for_each(|_| assert_eq!(client.reply().err, 0));
+        (0..200).for_each(|_| assert_eq!(other.reply().err, 0));
+        assert!(!s.word("mntr").contains("zk_request_throttle_wait_count\t0\n"), "none has waited");
+    }
+);
+
+/// What a limit of `max` a second lets through at most in the time since `began`, however its seconds fall.
+fn at_most(max: u64, began: Instant) -> u64 {
+    max * (began.elapsed().as_secs() + 2)
+}
+
+ours!(
+    s04_sessions_and_words_that_come_too_fast_are_closed,
+    Group::Fresh(Setup {
+        keys: &[("ringkeeper.maxSessionCreationsPerSecond", "3"), ("ringkeeper.maxWordsPerSecond", "4")],
+        properties: &[],
+    }),
+    |s| {
+        let began = Instant::now();
+        let clients: Vec<Client> = (0..100).filter_map(|_| Client::greet(s, &Hello::default())).collect();
+        let admitted = clients.len() as u64;
+        assert!((3..=at_most(3, began)).contains(&admitted), "{admitted} in {:?}", began.elapsed());
+        // Renewals are not creations.
+        for client in clients {
+            let session = client.abandon();
+            Client::resume(s, &session).ping();
+        }
+        let began = Instant::now();
+        let answered = (0..100).filter(|_| s.word("srvr").contains("Mode: standalone")).count() as u64;
+        assert!((1..=at_most(4, began)).contains(&answered), "{answered} in {:?}", began.elapsed());
+    }
+);
+
+ours!(
+    s05_one_address_has_so_many_sessions_a_second_and_connections_without_one,
+    Group::Fresh(Setup {
+        keys: &[
+            ("ringkeeper.maxSessionCreationsPerSecondPerAddress", "3"),
+            ("ringkeeper.maxSessionlessPerAddress", "2"),
+        ],
+        properties: &[],
+    }),
+    |s| {
+        let began = Instant::now();
+        let clients: Vec<Client> = (0..50).filter_map(|_| Client::greet(s, &Hello::default())).collect();
+        let admitted = clients.len() as u64;
+        assert!((3..=at_most(3, began)).contains(&admitted), "{admitted} in {:?}", began.elapsed());
+        let session = clients.into_iter().next().unwrap().abandon();
+        // Those that are refused show it; the others say nothing.
+        let mut crowd: Vec<Raw> = Vec::new();
+        until("all but two of ten are closed", || {
+            crowd.clear();
+            crowd.extend((0..10).map(|_| Raw::connect(s.address())));
+            crowd.retain_mut(|raw| matches!(raw.frame_within(Duration::from_secs(1)), Got::Nothing));
+            crowd.len() == 2
+        });
+        assert!(Client::greet(s, &Hello::renewal(&session)).is_none(), "there is no room");
+        drop(crowd);
+        until("there is room again", || Client::greet(s, &Hello::renewal(&session)).is_some());
     }
 );
