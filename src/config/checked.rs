@@ -282,6 +282,22 @@ pub enum DigestAlgorithm {
 }
 
 impl DigestAlgorithm {
+    /// Every one.
+    pub const ALL: [DigestAlgorithm; 12] = [
+        DigestAlgorithm::Md5,
+        DigestAlgorithm::Sha1,
+        DigestAlgorithm::Sha224,
+        DigestAlgorithm::Sha256,
+        DigestAlgorithm::Sha384,
+        DigestAlgorithm::Sha512,
+        DigestAlgorithm::Sha512_224,
+        DigestAlgorithm::Sha512_256,
+        DigestAlgorithm::Sha3_224,
+        DigestAlgorithm::Sha3_256,
+        DigestAlgorithm::Sha3_384,
+        DigestAlgorithm::Sha3_512,
+    ];
+
     /// The JVM's name of it.
     pub fn java_name(self) -> &'static str {
         match self {

@@ -4,10 +4,11 @@
 //! Lives on: each shard. Not here: when a reply may leave (`shard.rs`), what is in it (`reads.rs`, pipeline).
 
 use super::admission::Pass;
-use super::connection::{Done, Held, Pending, Submitted};
+use super::connection::{Connection, Done, Held, Pending, Submitted};
 use super::reads::{self, Refused};
 use super::shard::Shard;
 use crate::base::{ConnectionId, Millis, Zxid, limits};
+use crate::runtime::metrics::ShardMetrics;
 use crate::wire::reply::{self, XID_PING};
 use crate::wire::{DecodeError, ErrorCode, OpCode};
 
@@ -39,11 +40,7 @@ impl Shard {
         }
         end.finish(out);
         let bytes = out.len() - before;
-        let us = now.since(received) * 1000;
-        connection.stats.packet_sent();
-        connection.stats.answered(op, xid, zxid, now, us);
-        self.metrics.reply_sent(bytes);
-        self.metrics.request_done(op, us);
+        count(connection, &mut self.metrics, &Answer { xid, zxid, op, received, err }, bytes, now);
         if op == OpCode::CloseSession {
             connection.finish();
         }
@@ -87,7 +84,8 @@ impl Shard {
         let end = reply::begin(out, answer.xid, answer.zxid.0, answer.err);
         out.extend_from_slice(body);
         end.finish(out);
-        self.count_reply(id, answer, body.len() + 20, now);
+        count(connection, &mut self.metrics, &answer, body.len() + 20, now);
+        Self::touch_output(&mut self.dirty, connection);
     }
 
     /// As [`Shard::reply`], for a frame that is too long to be copied in one go.
@@ -100,17 +98,7 @@ impl Shard {
         } else {
             out.extend_from_slice(&frame);
         }
-        self.count_reply(id, answer, bytes, now);
-    }
-
-    fn count_reply(&mut self, id: ConnectionId, answer: Answer, bytes: usize, now: Millis) {
-        let Answer { xid, zxid, op, received, .. } = answer;
-        let Some(connection) = self.connections.get_mut(&id) else { return };
-        let us = now.since(received) * 1000;
-        connection.stats.packet_sent();
-        connection.stats.answered(op, xid, zxid, now, us);
-        self.metrics.reply_sent(bytes);
-        self.metrics.request_done(op, us);
+        count(connection, &mut self.metrics, &answer, bytes, now);
         Self::touch_output(&mut self.dirty, connection);
     }
 
@@ -130,4 +118,19 @@ impl Shard {
             tracing::debug!(peer = %connection.peer, ?op, %error, "request body does not decode");
         }
     }
+}
+
+/// A reply of so many bytes is in the output.
+fn count(
+    connection: &mut Connection,
+    metrics: &mut ShardMetrics,
+    answer: &Answer,
+    bytes: usize,
+    now: Millis,
+) {
+    let us = now.since(answer.received) * 1000;
+    connection.stats.packet_sent();
+    connection.stats.answered(answer.op, answer.xid, answer.zxid, now, us);
+    metrics.reply_sent(bytes);
+    metrics.request_done(answer.op, us);
 }

@@ -596,7 +596,8 @@ fn policy(config: &Config) -> Policy {
     Policy {
         skip_acl: config.auth.skip_acl,
         digest: config.auth.digest_enabled.then(|| DigestPolicy {
-            algorithm: DigestAlgorithm::by_name(config.auth.digest_algorithm.java_name()).unwrap_or_default(),
+            algorithm: DigestAlgorithm::by_name(config.auth.digest_algorithm.java_name())
+                .expect("both sides know the same names, as a test says"),
             super_digest: config.auth.super_digest.as_ref().map(|secret| secret.reveal().as_bytes().into()),
         }),
         enforced: config
@@ -740,6 +741,22 @@ mod tests {
         assert_eq!(least("1024"), least("8192"));
         assert!(least("100000") >= 8192 + 100_000);
         assert!(least("8192") < 8192 + 100_000);
+    }
+
+    /// Neither side may import the other: each has its own list of names.
+    #[test]
+    fn the_configuration_takes_the_digest_algorithms_that_the_scheme_has() {
+        use crate::config::DigestAlgorithm as Written;
+        for algorithm in DigestAlgorithm::ALL {
+            let written = Written::from_java_name(algorithm.name()).map(Written::java_name);
+            assert_eq!(written, Some(algorithm.name()));
+        }
+        for written in Written::ALL {
+            assert_eq!(
+                DigestAlgorithm::by_name(written.java_name()).map(DigestAlgorithm::name),
+                Some(written.java_name())
+            );
+        }
     }
 
     #[test]
