@@ -3,7 +3,7 @@
 
 use super::hostile::{ours, until};
 use super::{Group, Scene, Setup};
-use crate::support::client::{Client, Part, body, err, op};
+use crate::support::client::{Client, Part, body, err, op, request};
 use crate::support::jute::out;
 use crate::support::raw::{Got, Hello, Raw};
 use std::time::{Duration, Instant};
@@ -181,5 +181,54 @@ ours!(
         assert!(Client::greet(s, &Hello::renewal(&session)).is_none(), "there is no room");
         drop(crowd);
         until("there is room again", || Client::greet(s, &Hello::renewal(&session)).is_some());
+    }
+);
+
+/// The number behind `key` in a word's answer.
+fn number(s: &Scene, word: &str, key: &str) -> u64 {
+    let said = s.word(word);
+    let line = said.lines().find_map(|line| line.strip_prefix(key));
+    line.unwrap_or_else(|| panic!("no {key} in {said}")).trim().parse().unwrap()
+}
+
+ours!(
+    s06_answers_that_a_client_does_not_take_fill_no_place_of_others,
+    Group::Fresh(Setup {
+        keys: &[("4lw.commands.whitelist", "*"), ("request_throttle_max_requests", "5")],
+        properties: &[],
+    }),
+    |s| {
+        let (mut silent, mut other) = (Client::open(s), Client::open(s));
+        silent.create("/t", &[7; 900_000]).unwrap();
+        other.create("/u", b"").unwrap();
+        // Reads behind a write wait in the queue; once the write is done, they wait for their client to read.
+        let set = body::set("/u", Some(b""), -1);
+        let mut burst = Vec::new();
+        for xid in (1000..1300).step_by(10) {
+            burst.extend(request(xid, op::SET_DATA, &set));
+            (1..10)
+                .for_each(|read| burst.extend(request(xid + read, op::GET_DATA, &body::read("/t", false))));
+        }
+        silent.raw.send(&burst);
+        let mut seen = Vec::new();
+        until("its requests stand still", || {
+            seen.push(number(s, "mntr", "zk_outstanding_requests"));
+            seen.last_chunk::<10>().is_some_and(|last| last[0] >= 2 && last.iter().all(|n| *n == last[0]))
+        });
+        let waited = number(s, "mntr", "zk_request_throttle_wait_count");
+        let burst: Vec<u8> = (2000..2004).flat_map(|xid| request(xid, op::SET_DATA, &set)).collect();
+        for _ in 0..10 {
+            other.raw.send(&burst);
+            (0..4).for_each(|_| assert_eq!(other.reply().err, 0));
+        }
+        assert_eq!(
+            number(s, "mntr", "zk_request_throttle_wait_count"),
+            waited,
+            "four of five places were free"
+        );
+        for xid in 1000..1300 {
+            let reply = silent.reply();
+            assert_eq!((reply.xid, reply.err), (xid, 0));
+        }
     }
 );
