@@ -172,6 +172,69 @@ fn loom_views_are_whole_and_of_one_zxid() {
 }
 
 #[derive(Clone, Copy, PartialEq, Debug)]
+enum Anchoring {
+    ZxidBeforePost,
+    LetGoBetweenTheTurns,
+    SetBehindTheView,
+}
+
+/// Two turns of a reader and an anchor that spans them: in the second, it reads at every zxid since the first.
+fn anchoring(bug: Option<Anchoring>) {
+    struct Tree {
+        view: Epoch,
+        post: Epoch,
+        applied: AtomicUsize,
+        node: Node,
+    }
+    let tree = Arc::new(Tree {
+        view: Epoch(AtomicUsize::new(0)),
+        post: Epoch(AtomicUsize::new(0)),
+        applied: AtomicUsize::new(0),
+        node: Node::new(),
+    });
+    let reader = {
+        let tree = Arc::clone(&tree);
+        thread::spawn(move || {
+            let early = tree.applied.load(Acquire);
+            if !has(bug, Anchoring::SetBehindTheView) {
+                tree.post.pin();
+            }
+            let from = if has(bug, Anchoring::ZxidBeforePost) { early } else { tree.applied.load(Acquire) };
+            if has(bug, Anchoring::LetGoBetweenTheTurns) {
+                tree.post.unpin();
+            }
+            tree.view.pin();
+            let at = tree.applied.load(Acquire);
+            if has(bug, Anchoring::SetBehindTheView) {
+                tree.post.pin();
+            }
+            for zxid in from..=at {
+                assert_eq!(tree.node.read_at(zxid), zxid, "not of the zxid that was asked for");
+            }
+            tree.post.unpin();
+            tree.view.unpin();
+        })
+    };
+    for z in 1..=2 {
+        tree.node.newest.store(z, Release);
+        tree.applied.store(z, Release);
+        if tree.post.grace_is_over() && tree.view.grace_is_over() {
+            tree.node.versions[z - 1].free();
+        }
+    }
+    reader.join().unwrap();
+}
+
+#[test]
+fn loom_an_anchor_keeps_every_zxid_since() {
+    check(
+        "loom_an_anchor_keeps_every_zxid_since",
+        anchoring,
+        &[Anchoring::ZxidBeforePost, Anchoring::LetGoBetweenTheTurns, Anchoring::SetBehindTheView],
+    );
+}
+
+#[derive(Clone, Copy, PartialEq, Debug)]
 enum Arming {
     LookBeforeBegun,
     BegunLoadedBeforeBitIsSet,

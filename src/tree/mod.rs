@@ -14,7 +14,7 @@
 //! acl.rs       ACL lists, each kept once
 //! digest.rs    stock's digest of the tree
 //! world.rs     one whole state, and the two zxids
-//! reader.rs    View, Znode, Listing, Descendants
+//! reader.rs    View, Anchor, Znode, Listing, Descendants
 //! writer.rs    TreeWriter: what txns do
 //! load.rs      an image in
 //! snapshot.rs  an image out, while writes go on
@@ -70,7 +70,7 @@ mod writer;
 pub use acl::open as acl_open;
 pub use digest::StoredStat;
 pub use load::{LoadError, Loader};
-pub use reader::{ChildNames, Descendants, Listing, Progress, TreeReader, View, Znode};
+pub use reader::{Anchor, ChildNames, Descendants, Listing, Progress, TreeReader, View, Znode};
 pub use reclaim::Backlog;
 pub use snapshot::{NodeImage, SnapshotWalker};
 pub use world::{OwnerKind, TreeStats};

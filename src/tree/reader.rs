@@ -11,7 +11,7 @@ use std::sync::Arc;
 use super::children::{self, Children, Cursor};
 use super::digest::{self, StoredStat};
 use super::node::Node;
-use super::reclaim::{At, Lease, Pinned, Root, Witness};
+use super::reclaim::{At, Lease, Pinned, Post, Root, Witness};
 use super::record::{Data, Dir};
 use super::world::{OwnerKind, TreeStats, World};
 use crate::base::Zxid;
@@ -53,6 +53,47 @@ impl TreeReader {
     }
 }
 
+/// What a reader holds from one turn to the next, so that it may still read at the zxids between the two.
+///
+/// ```text
+/// turn k:    set (pin · D₀ = applied) ……                              held while the shard sleeps
+/// turn k+1:  pin · D = applied (Acquire) · [`View::earlier`] at any D₀ ≤ z ≤ D · let go
+/// ```
+///
+/// Hold it no longer than that: like a [`View`] it keeps everything retired meanwhile.
+pub struct Anchor {
+    post: Post,
+    /// Which state, by its address, and its newest zxid when the post was pinned. `None`: not set.
+    ground: Option<(usize, Zxid)>,
+}
+
+impl Default for Anchor {
+    fn default() -> Anchor {
+        Anchor { post: Post::new(), ground: None }
+    }
+}
+
+impl Anchor {
+    /// Holds what readers of `tree` at its present zxid or later need.
+    pub fn set(&mut self, tree: &TreeReader) {
+        // Pinned before the zxid is loaded, as a view is.
+        self.post.pin();
+        let pinned = tree.shared.root.pin();
+        self.ground = Some((std::ptr::from_ref(pinned.state()).addr(), pinned.state().applied()));
+    }
+
+    /// Lets go.
+    pub fn lift(&mut self) {
+        self.ground = None;
+        self.post.unpin();
+    }
+
+    /// Whether it holds.
+    pub fn is_set(&self) -> bool {
+        self.ground.is_some()
+    }
+}
+
 /// The tree at one zxid. Keep it for one turn, never across an await: it holds up reclamation for everybody, and it is
 /// not `Send`.
 pub struct View<'r> {
@@ -69,6 +110,24 @@ impl View<'_> {
     /// As [`TreeReader::begun`], for the state this view is in.
     pub fn begun(&self) -> Zxid {
         self.pinned.state().begun()
+    }
+
+    /// The tree as it was at `at`, between the zxid at which `anchor` was set and this view's own. `None` when the anchor
+    /// holds another state (a leader's took its place), or nothing.
+    ///
+    /// # Panics
+    /// When `at` is not between the two.
+    pub fn earlier<'v>(&'v self, anchor: &'v Anchor, at: Zxid) -> Option<View<'v>> {
+        let (state, from) = anchor.ground?;
+        // A guard within this view's own: the state is the same unless it was replaced this very moment.
+        let pinned = self.pinned.again();
+        if std::ptr::from_ref(pinned.state()).addr() != state
+            || !std::ptr::eq(pinned.state(), self.pinned.state())
+        {
+            return None;
+        }
+        assert!(from <= at && at <= self.at, "{at} is not between {from} and {}", self.at);
+        Some(View { pinned, at })
     }
 
     /// Begins the next turn: lets go of what was retired and moves to the newest zxid.

@@ -15,6 +15,10 @@
 //! version is retired only after `applied` passed its successor: whatever it needs is still there (DESIGN §2). The
 //! predecessor of a version ≤ D may be long freed, and is never followed.
 //!
+//! The same holds for every D between the zxid at which a guard was pinned and the newest: a version that a reader at D
+//! needs was replaced, if at all, by a txn after the pin. So a [`Post`] that a shard holds from one turn to the next lets
+//! the next turn read at each zxid that came between (`reader.rs`, Anchor).
+//!
 //! Some memory is needed longer than a turn: the nodes whose names a [`Lease`] (a long listing) still has to write
 //! out. Objects retired as *held* are freed only when also every lease taken before their grace ended is returned.
 //!
@@ -36,7 +40,7 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering::{AcqRel, Acquire, Relaxed, Release, SeqCst};
 use std::sync::atomic::{AtomicPtr, AtomicU32, AtomicU64, fence};
 
-use crossbeam_epoch::{Guard, pin};
+use crossbeam_epoch::{Guard, LocalHandle, default_collector, pin};
 
 use crate::base::Zxid;
 
@@ -425,6 +429,11 @@ impl<T: Send + Sync + 'static> Pinned<'_, T> {
         Witness(PhantomData)
     }
 
+    /// Enters once more, under a guard within this one.
+    pub(super) fn again(&self) -> Pinned<'_, T> {
+        self.root.pin()
+    }
+
     /// Leaves and enters again; what was borrowed is given up first, says the `&mut`.
     pub(super) fn repin(&mut self) {
         self.guard.repin();
@@ -438,6 +447,32 @@ impl<T: Send + Sync + 'static> Pinned<'_, T> {
             Arc::increment_strong_count(self.state.as_ptr());
             Arc::from_raw(self.state.as_ptr())
         }
+    }
+}
+
+/// A participant of the epoch beside the thread's own, whose guards a turn would otherwise nest in: it is pinned and let
+/// go without regard to the turns it spans.
+pub(super) struct Post {
+    handle: LocalHandle,
+    guard: Option<Guard>,
+}
+
+impl Post {
+    /// Pinned to nothing yet.
+    pub(super) fn new() -> Post {
+        Post { handle: default_collector().register(), guard: None }
+    }
+
+    /// Pins to the present epoch, in place of the one held.
+    pub(super) fn pin(&mut self) {
+        // First out: a participant that is pinned already stays where it is.
+        self.guard = None;
+        self.guard = Some(self.handle.pin());
+    }
+
+    /// Lets go.
+    pub(super) fn unpin(&mut self) {
+        self.guard = None;
     }
 }
 

@@ -21,6 +21,7 @@ use super::slab::{NIL, Slab};
 use super::{ChangeEvent, ChangeKind, InterestCounts, Scope};
 use crate::base::limits::SESSION_WATCHES_MAX;
 use crate::base::{ConnectionId, StripedMap, Zxid, path};
+use crate::wire::jute::java_text;
 use crate::wire::reply::EventType;
 
 /// Watches of a path from which on they are indexed: below it, walking is faster and needs no memory.
@@ -271,7 +272,7 @@ impl WatchTable {
     /// the sequencer's counter. While `applied` < [`Hold::ready_at`], set the connection aside; then read, [`add`](Self::add)
     /// at the zxid of the read, and [`disarm`](Self::disarm) (DESIGN §2, rule 4).
     pub fn arm(&mut self, path: &[u8], watch: Watch, begun: impl FnOnce() -> Zxid) -> Hold {
-        let hash = self.interest.table().hasher().hash(path);
+        let hash = self.interest.table().hasher().hash(&java_text(path));
         let scope = watch.scope();
         Hold { hash, scope, ready_at: self.interest.arm(hash, scope, begun) }
     }
@@ -282,7 +283,8 @@ impl WatchTable {
     }
 
     /// Sets a watch that sees changes later than `armed`, under a [`Hold`] for the same path and scope. Setting what is set
-    /// is nothing. The bytes may be anything; what is no path never fires.
+    /// is nothing. The bytes may be anything; what is no path never fires, but is found again by any bytes that are the same
+    /// text to Java.
     pub fn add(
         &mut self,
         path: &[u8],
@@ -296,7 +298,7 @@ impl WatchTable {
             return Err(TooManyWatches);
         }
         let at_connection = self.connection_slot(connection);
-        let at_path = self.path_slot(path);
+        let at_path = self.path_slot(&java_text(path));
         for &kind in kinds {
             if self.find(at_path, at_connection, kind).is_none() {
                 self.link(at_path, at_connection, kind, armed);
@@ -307,7 +309,7 @@ impl WatchTable {
 
     /// removeWatches: takes away what `which` names; whether there was any (else NoWatcher). No event.
     pub fn remove(&mut self, path: &[u8], connection: ConnectionId, which: WatchType) -> bool {
-        let Some((at_path, at_connection)) = self.slots(path, connection) else { return false };
+        let Some((at_path, at_connection)) = self.slots(&java_text(path), connection) else { return false };
         let found: Vec<u32> =
             which.kinds().iter().filter_map(|&kind| self.find(at_path, at_connection, kind)).collect();
         for &record in &found {
@@ -318,7 +320,7 @@ impl WatchTable {
 
     /// checkWatches: whether the connection has such a watch. For persistent ones the data registry decides.
     pub fn check(&self, path: &[u8], connection: ConnectionId, which: WatchType) -> bool {
-        let Some((at_path, at_connection)) = self.slots(path, connection) else { return false };
+        let Some((at_path, at_connection)) = self.slots(&java_text(path), connection) else { return false };
         let kinds = if which == WatchType::Persistent { &[Kind::DataPersistent] } else { which.kinds() };
         kinds.iter().any(|&kind| self.find(at_path, at_connection, kind).is_some())
     }

@@ -186,15 +186,54 @@ pub fn to_java_bytes(utf8: &[u8]) -> Option<std::borrow::Cow<'_, [u8]>> {
     Some(std::borrow::Cow::Owned(out))
 }
 
+/// The text Java makes of received bytes, as UTF-8: what is not UTF-8 becomes U+FFFD as its decoder does it, which takes
+/// an encoded surrogate for one malformed character, where Rust takes it for several (`String(byte[], UTF_8)`).
+pub fn java_text(raw: &[u8]) -> std::borrow::Cow<'_, [u8]> {
+    if std::str::from_utf8(raw).is_ok() {
+        return std::borrow::Cow::Borrowed(raw);
+    }
+    let mut out = Vec::with_capacity(raw.len() + 8);
+    let mut rest = raw;
+    while !rest.is_empty() {
+        let valid = match std::str::from_utf8(rest) {
+            Ok(text) => text.len(),
+            Err(error) => error.valid_up_to(),
+        };
+        let (text, malformed) = rest.split_at(valid);
+        out.extend_from_slice(text);
+        if malformed.is_empty() {
+            break;
+        }
+        out.extend_from_slice("\u{fffd}".as_bytes());
+        rest = &malformed[malformed_length(malformed)..];
+    }
+    std::borrow::Cow::Owned(out)
+}
+
+/// How many bytes the first malformed character takes: the longest start of a character, of a surrogate as well.
+fn malformed_length(bytes: &[u8]) -> usize {
+    let continues = |at: usize, low: u8, high: u8| bytes.get(at).is_some_and(|b| (low..=high).contains(b));
+    let (low, high, length) = match bytes[0] {
+        0xe0 => (0xa0, 0xbf, 3),
+        0xe1..=0xef => (0x80, 0xbf, 3),
+        0xf0 => (0x90, 0xbf, 4),
+        0xf1..=0xf3 => (0x80, 0xbf, 4),
+        0xf4 => (0x80, 0x8f, 4),
+        _ => return 1,
+    };
+    if !continues(1, low, high) {
+        return 1;
+    }
+    (2..length).take_while(|&at| continues(at, 0x80, 0xbf)).last().map_or(2, |last| last + 1)
+}
+
 /// What stock sends back for a string it merely echoes (sync, watch events on odd paths): decoded leniently, then
 /// encoded as Java does.
 pub fn echo_bytes(raw: &[u8]) -> std::borrow::Cow<'_, [u8]> {
-    match to_java_bytes(raw) {
-        Some(bytes) => bytes,
-        None => {
-            let text = String::from_utf8_lossy(raw).into_owned();
-            let bytes = to_java_bytes(text.as_bytes()).expect("a String is UTF-8").into_owned();
-            std::borrow::Cow::Owned(bytes)
+    match java_text(raw) {
+        std::borrow::Cow::Borrowed(text) => to_java_bytes(text).expect("it is UTF-8"),
+        std::borrow::Cow::Owned(text) => {
+            std::borrow::Cow::Owned(to_java_bytes(&text).expect("it is UTF-8").into_owned())
         }
     }
 }
@@ -210,6 +249,32 @@ mod tests {
             b"a\xed\xa0\xbd\xed\xb8\x80"
         );
         assert!(to_java_bytes(b"\xff").is_none());
+    }
+
+    /// Expected texts are what a JDK 17 made of the same bytes.
+    #[test]
+    fn malformed_text_is_replaced_as_java_does() {
+        let check = |raw: &[u8], expected: &str| {
+            assert_eq!(String::from_utf8_lossy(&java_text(raw)), expected, "{raw:x?}");
+        };
+        check(b"\xed\xa0\x80", "\u{fffd}");
+        check(b"\xed\xbf\xbf\x41", "\u{fffd}A");
+        check(b"\xed\xa0", "\u{fffd}");
+        check(b"\xed\x9f\x80\xff\x41", "\u{d7c0}\u{fffd}A");
+        check(b"\xed\xa0\x41\x80", "\u{fffd}A\u{fffd}");
+        check(b"\xf0\x90\x80\x41", "\u{fffd}A");
+        check(b"\xf0\x80\x80\x80", "\u{fffd}\u{fffd}\u{fffd}\u{fffd}");
+        check(b"\xf4\x90\x80\x80", "\u{fffd}\u{fffd}\u{fffd}\u{fffd}");
+        check(b"\xf4\x8f\xbf\x41", "\u{fffd}A");
+        check(b"\xe0\x80\x41\x80", "\u{fffd}\u{fffd}A\u{fffd}");
+        check(b"\xe1\xbf\xe0", "\u{fffd}\u{fffd}");
+        check(b"\xc0\x80", "\u{fffd}\u{fffd}");
+        check(b"\xc2", "\u{fffd}");
+        check(b"\xf5\xbf\xbf\xbf", "\u{fffd}\u{fffd}\u{fffd}\u{fffd}");
+        check(b"\xff\xfe", "\u{fffd}\u{fffd}");
+        check(b"\xed\xea\xa0\x80", "\u{fffd}\u{a800}");
+        check(b"\xf1\xbf\x80\xbf", "\u{7f03f}");
+        check(b"\xf0\xed\x9f", "\u{fffd}\u{fffd}");
     }
 
     #[test]

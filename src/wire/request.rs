@@ -311,11 +311,13 @@ fn multi_header(r: &mut Reader<'_>) -> Result<Option<i32>> {
     Ok(if done { None } else { Some(kind) })
 }
 
-/// Stock decodes reads and writes in one pass and refuses a mixture, or reads alone (`MultiOperationRecord`).
+/// Stock decodes reads and writes in one pass and refuses a mixture once the operation that makes it one is decoded,
+/// and reads alone at the end (`MultiOperationRecord`): a null that its decoder trips over comes first.
 fn multi<'a>(r: &mut Reader<'a>) -> Result<Vec<MultiOp<'a>>> {
     let mut ops = Vec::new();
+    let mut read = None;
     while let Some(kind) = multi_header(r)? {
-        ops.push(match OpCode::from_i32(kind) {
+        let op = match OpCode::from_i32(kind) {
             Some(op @ (OpCode::Create | OpCode::Create2 | OpCode::CreateContainer)) => {
                 multi_create(op, create(r)?)?
             }
@@ -323,10 +325,19 @@ fn multi<'a>(r: &mut Reader<'a>) -> Result<Vec<MultiOp<'a>>> {
             Some(OpCode::Delete) => MultiOp::Delete(path_version(r)?),
             Some(OpCode::SetData) => MultiOp::SetData(set_data(r)?),
             Some(OpCode::Check) => MultiOp::Check(path_version(r)?),
+            Some(OpCode::GetChildren | OpCode::GetData) if ops.is_empty() => {
+                path_watch(r)?;
+                read = Some(kind);
+                continue;
+            }
             _ => return Err(DecodeError::Kind(kind)),
-        });
+        };
+        if let Some(read) = read {
+            return Err(DecodeError::Kind(read));
+        }
+        ops.push(op);
     }
-    Ok(ops)
+    read.map_or(Ok(ops), |read| Err(DecodeError::Kind(read)))
 }
 
 /// Null paths are left to prep, which refuses them when it gets there, as stock does.

@@ -216,6 +216,16 @@ line!(c084_an_ephemeral_has_no_children, RICH, |s| {
     client.create(s.path("t/x"), b"").unwrap();
 });
 
+// The operation decides, not the flag: the flag's owner is what stock forgets once the txn is applied.
+line!(c084b_a_container_with_the_flag_of_an_ephemeral_is_a_container, RICH, |s| {
+    let mut client = s.open();
+    let (_, stat) = client.create_as(op::CREATE_CONTAINER, s.path("c"), b"", flags::EPHEMERAL).unwrap();
+    assert_eq!(stat.ephemeral_owner, 0);
+    client.create(s.path("c/x"), b"").unwrap();
+    client.close();
+    assert!(s.open().exists(s.path("c/x"), false).is_ok());
+});
+
 /// A sequential create below `parent` and the number it was given.
 fn next_number(client: &mut Client, parent: &str) -> String {
     let path = client.create_with(format!("{parent}/n-"), b"", &open(), flags::SEQUENTIAL).unwrap();

@@ -185,6 +185,24 @@ line!(c138_a_null_list_spoils_the_whole_and_an_empty_one_its_entry, DEFAULT, |s|
     assert_eq!(client.multi(&[empty]), Ok(vec![Entry::Error(err::INVALID_ACL)]));
 });
 
+// The null comes before the mixture: stock's decoder trips over it while it builds the operation, and takes no zxid.
+line!(c138b_a_null_list_behind_a_read_takes_no_zxid, QUIET, |s| {
+    let mut client = s.open();
+    client.create(s.path("a"), b"").unwrap();
+    let read = || Part(op::GET_DATA, body::read(s.path("a"), false));
+    let null = Part(op::CREATE, out().str(s.path("b")).null().null().int(0).done());
+    let before = client.zxid;
+    client.call(op::MULTI, &body::multi(&[read(), null])).expect_header(err::MARSHALLING);
+    client.set(s.path("a"), b"", -1).unwrap();
+    assert_eq!(client.zxid, before + 1);
+    // A mixture takes one.
+    client
+        .call(op::MULTI, &body::multi(&[read(), Part::create(s.path("b"), b"", 0)]))
+        .expect_header(err::MARSHALLING);
+    client.set(s.path("a"), b"", -1).unwrap();
+    assert_eq!(client.zxid, before + 3);
+});
+
 line!(c139_unknown_types_spoil_the_whole, DEFAULT, |s| {
     let mut client = s.open();
     for kind in [op::DELETE_CONTAINER, op::SET_ACL, op::EXISTS, op::MULTI, 0, 99] {

@@ -240,6 +240,17 @@ line!(c162_all_watches_of_a_path_can_be_removed, DEFAULT, |s| {
     assert_eq!(client.events(), []);
 });
 
+// Bytes that are no UTF-8 are text with replacements to Java, and so is the watch.
+line!(c162b_a_watch_on_bytes_that_are_no_text_goes_by_their_replacement, DEFAULT, |s| {
+    let mut client = s.open();
+    let raw = [s.path("").as_bytes(), b"\xff"].concat();
+    let replaced = s.path("\u{fffd}");
+    assert_eq!(client.exists(&raw, true), Err(err::NO_NODE));
+    assert_eq!(client.check_watches(&replaced, ANY), Ok(()));
+    assert_eq!(client.remove_watches(&replaced, ANY), Ok(()));
+    assert_eq!(client.remove_watches(&raw, ANY), Err(err::NO_WATCHER));
+});
+
 line!(c163_kinds_of_watches_are_removed_one_by_one, DEFAULT, |s| {
     let mut client = s.open();
     let path = s.path("a");

@@ -73,8 +73,19 @@ fn views_on_other_threads_are_never_torn() {
             scope.spawn(|| {
                 let mut last = Zxid::ZERO;
                 let mut listings = Vec::new();
+                let (mut anchor, mut spare) = (Anchor::default(), Anchor::default());
                 while !over.load(Ordering::Relaxed) {
+                    spare.set(&reader);
                     let mut view = reader.pin();
+                    // Every zxid since the anchor was set, whatever was replaced and let go since.
+                    if anchor.is_set() {
+                        for at in last.0..=view.at().0 {
+                            check_view(&view.earlier(&anchor, Zxid(at)).unwrap());
+                        }
+                    }
+                    last = view.at();
+                    std::mem::swap(&mut anchor, &mut spare);
+                    spare.lift();
                     for _ in 0..4 {
                         assert!(view.at() >= last, "time went back");
                         last = view.at();

@@ -24,6 +24,8 @@ enum Step {
     Txn(Vec<Change>),
     /// A view is pinned and kept; the oldest goes when there are more than three.
     Pin,
+    /// An anchor is set and kept, and every state from there on compared; the oldest of three goes.
+    Anchor,
     /// All views go and grace periods end.
     Settle,
 }
@@ -195,6 +197,7 @@ fn step() -> impl Strategy<Value = Step> {
         10 => prop::collection::vec(change(), 1..2).prop_map(Step::Txn),
         4 => prop::collection::vec(change(), 2..12).prop_map(Step::Txn),
         3 => Just(Step::Pin),
+        2 => Just(Step::Anchor),
         1 => Just(Step::Settle),
     ]
 }
@@ -212,6 +215,7 @@ fn run(steps: &[Step]) {
     let mut model = empty_model();
     model.get_mut("/zookeeper").unwrap().stat.pzxid = 1;
     let mut views: Vec<(View<'_>, Rc<Model>)> = Vec::new();
+    let mut anchors: Vec<(Anchor, Vec<(Zxid, Rc<Model>)>)> = Vec::new();
     for step in steps {
         match step {
             Step::Txn(changes) => rounds.round(|writer, z| {
@@ -223,6 +227,13 @@ fn run(steps: &[Step]) {
                     );
                 }
             }),
+            Step::Anchor => {
+                let mut anchor = Anchor::default();
+                anchor.set(&reader);
+                anchors.truncate(2);
+                anchors.insert(0, (anchor, Vec::new()));
+                anchors[0].1.push((Zxid(rounds.zxid), Rc::new(model.clone())));
+            }
             Step::Pin => {
                 if views.len() > 3 {
                     views.remove(0);
@@ -231,6 +242,7 @@ fn run(steps: &[Step]) {
             }
             Step::Settle => {
                 views.clear();
+                anchors.clear();
                 rounds.settle();
             }
         }
@@ -239,8 +251,20 @@ fn run(steps: &[Step]) {
         for (view, model) in &views {
             check_reads(|path| view.find(path.as_bytes()), model);
         }
+        // Pinned only now: nothing but the anchors has held what was replaced since.
+        let now = reader.pin();
+        for (anchor, seen) in &mut anchors {
+            if seen.last().is_some_and(|(at, _)| *at < now.at()) {
+                seen.push((now.at(), Rc::new(model.clone())));
+            }
+            for (at, model) in seen {
+                let view = now.earlier(anchor, *at).expect("the state is the same");
+                check_reads(|path| view.find(path.as_bytes()), model);
+            }
+        }
     }
     views.clear();
+    anchors.clear();
     check_sums(&rounds.writer, &reader);
     rounds.settle();
     check_reads(|path| rounds.writer.get(path.as_bytes()), &model);
