@@ -13,7 +13,7 @@ use super::members::{Member, MemberRole, parse_host, parse_member};
 use super::raw::{Origin, Raw};
 use super::reader::{Reader, Table};
 use super::settings::{Notice, NoticeLevel, Settings, decimal};
-use crate::base::{Zxid, limits};
+use crate::base::limits;
 
 /// Everything that was read before checking begins.
 #[derive(Clone, Debug, Default)]
@@ -384,10 +384,6 @@ fn check_storage(reader: &mut Reader) -> Result<Storage, ConfigError> {
                 .to_owned(),
         );
     }
-    let initial_zxid = match reader.text("testingonly.initialZxid") {
-        None => None,
-        Some(_) => Some(Zxid(reader.number("testingonly.initialZxid", 0, 0..=i64::MAX)?)),
-    };
     Ok(Storage {
         snap_count,
         snap_log_bytes,
@@ -398,7 +394,6 @@ fn check_storage(reader: &mut Reader) -> Result<Storage, ConfigError> {
         flush_warning_ms: reader.unsigned("fsync.warningthresholdms", 1000, 0..=i32::MAX as u32)?,
         flush_delay_ms: reader.unsigned("flushDelay", 0, 0..=60_000)?,
         batch_requests_max: reader.positive_or_default("maxBatchSize", 1000, 1)?,
-        initial_zxid,
     })
 }
 

@@ -11,7 +11,6 @@ use std::net::{IpAddr, Ipv4Addr};
 use std::path::{Path, PathBuf};
 
 use super::members::Member;
-use crate::base::Zxid;
 
 /// Host part of an address to listen on. Names are resolved by `cli`, once, at start.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -159,7 +158,8 @@ pub struct Folders {
     /// `autopurge.snapRetainCount`: 3 snapshots, at least 3. More keeps more history and more disk.
     pub snapshots_retained: u32,
     /// `autopurge.purgeInterval`: 0 = no timed purge, ms (bare digits in the file are hours). Here old files go after
-    /// each snapshot anyway; the interval adds runs between them.
+    /// each snapshot anyway; the interval adds runs between them, and one at the start, which read snapshots of earlier
+    /// starts back first.
     pub purge_interval_ms: u64,
 }
 
@@ -173,7 +173,7 @@ pub struct Storage {
     pub snap_log_bytes: Option<u64>,
     /// `preAllocSize`: 65,536 KiB, at least 64. Size of a log segment, bytes here.
     pub segment_bytes: u64,
-    /// `txnLogSizeLimitInKb`: none (-1). A segment is left behind beyond this size, bytes here.
+    /// `txnLogSizeLimitInKb`: none (-1). Segments are no larger than this, bytes here, unless a record is.
     pub segment_bytes_limit: Option<u64>,
     /// `commitLogCount`: 500 txns, at least 500. Committed txns kept in memory for learners that fell behind.
     pub commit_log_count: u32,
@@ -181,12 +181,10 @@ pub struct Storage {
     pub force_sync: bool,
     /// `fsync.warningthresholdms`: 1000 ms. A flush that takes longer is logged and counted.
     pub flush_warning_ms: u32,
-    /// `flushDelay`: 0 ms. How long a flush may wait for company; more throughput a flush, more latency a write.
+    /// `flushDelay`: 0 ms. How long a flush may wait for company; fewer flushes, more latency a write.
     pub flush_delay_ms: u32,
-    /// `maxBatchSize`: 1000 requests a flush, at least 1. Here a bound beside the batch's own bytes.
+    /// `maxBatchSize`: 1000 requests a flush, at least 1. At most 4096 here, and a batch has a bound in bytes.
     pub batch_requests_max: u32,
-    /// `testingonly.initialZxid`: none. The first zxid of an empty server, for tests of the counter's end.
-    pub initial_zxid: Option<Zxid>,
 }
 
 /// What the tree and its txns carry.
@@ -215,7 +213,8 @@ pub struct Tree {
 pub struct Requests {
     /// `jute.maxbuffer`: 1,048,575 bytes, 1 to 2^31-1. Largest request; larger ones let one client hold more memory.
     pub frame_bytes_max: u32,
-    /// `jute.maxbuffer.extrasize`: as `jute.maxbuffer`, at least 1024 bytes. Slack on top of it for log records.
+    /// `jute.maxbuffer.extrasize`: as `jute.maxbuffer`, at least 1024 bytes. Slack on top of it for log records; here
+    /// a smaller one than the default changes nothing.
     pub record_extra_bytes: u32,
     /// `globalOutstandingLimit`: 1000, at least 1. Requests in the pipeline before connections that already have one
     /// there are not read.
@@ -283,6 +282,22 @@ pub enum DigestAlgorithm {
 }
 
 impl DigestAlgorithm {
+    /// Every one.
+    pub const ALL: [DigestAlgorithm; 12] = [
+        DigestAlgorithm::Md5,
+        DigestAlgorithm::Sha1,
+        DigestAlgorithm::Sha224,
+        DigestAlgorithm::Sha256,
+        DigestAlgorithm::Sha384,
+        DigestAlgorithm::Sha512,
+        DigestAlgorithm::Sha512_224,
+        DigestAlgorithm::Sha512_256,
+        DigestAlgorithm::Sha3_224,
+        DigestAlgorithm::Sha3_256,
+        DigestAlgorithm::Sha3_384,
+        DigestAlgorithm::Sha3_512,
+    ];
+
     /// The JVM's name of it.
     pub fn java_name(self) -> &'static str {
         match self {
@@ -410,21 +425,23 @@ pub struct Own {
     pub log_format: LogFormat,
     /// `ringkeeper.buildDateStyle`: iso.
     pub build_date_style: DateStyle,
-    /// `ringkeeper.maxSessionCreationsPerSecond`: none (0).
+    /// `ringkeeper.maxSessionCreationsPerSecond`: none (0). Connect requests past it are closed.
     pub session_creations_per_second: Option<u32>,
     /// `ringkeeper.maxSessionCreationsPerSecondPerAddress`: none (0).
     pub session_creations_per_second_per_address: Option<u32>,
-    /// `ringkeeper.maxSessionlessPerAddress`: none (0). Connections of one address that have no session yet.
+    /// `ringkeeper.maxSessionlessPerAddress`: none (0). Connections of one address that have no session yet; words are
+    /// among them.
     pub sessionless_per_address_max: Option<u32>,
-    /// `ringkeeper.maxMultiOps`: none (0). Operations in one multi.
+    /// `ringkeeper.maxMultiOps`: none (0). Operations in one multi, past which it gets BadArguments (-8).
     pub multi_ops_max: Option<u32>,
-    /// `ringkeeper.maxPathBytes`: none (0).
+    /// `ringkeeper.maxPathBytes`: none (0). A request that names a longer one gets BadArguments (-8).
     pub path_bytes_max: Option<u32>,
-    /// `ringkeeper.maxPathDepth`: none (0). Elements of one path.
+    /// `ringkeeper.maxPathDepth`: none (0). Elements of one path; likewise.
     pub path_depth_max: Option<u32>,
-    /// `ringkeeper.maxWordsPerSecond`: none (0). Four-letter words a second in all.
+    /// `ringkeeper.maxWordsPerSecond`: none (0). Four-letter words a second in all; past it they are closed.
     pub words_per_second: Option<u32>,
-    /// `ringkeeper.maxSyncs`: none (0). Client `sync` requests in flight at once.
+    /// `ringkeeper.maxSyncs`: none (0). Client `sync` requests that are taken and not answered; others wait in their
+    /// connection.
     pub syncs_max: Option<u32>,
 }
 

@@ -148,7 +148,7 @@ pub(super) static KEYS: &[Key] = &[
     key("forceSync", Property, Text, Honoured),
     key("fsync.warningthresholdms", PropertyOrBare, Long, Honoured),
     key("flushDelay", Property, Long, Honoured),
-    key("maxWriteQueuePollTime", Property, Long, NoEffect("the sequencer does not poll; see flushDelay")),
+    key("maxWriteQueuePollTime", Property, Long, NoEffect("it is a third of flushDelay")),
     key("maxBatchSize", Property, Int, Honoured),
     key("snapshot.compression.method", Property, Text, NoEffect(STOCK_FILES)),
     key("snapshot.trust.empty", Property, Text, NoEffect(STOCK_FILES)),
@@ -163,7 +163,7 @@ pub(super) static KEYS: &[Key] = &[
     key("znode.container.checkIntervalMs", Bare, Int, Honoured),
     key("znode.container.maxPerMinute", Bare, Int, Honoured),
     key("znode.container.maxNeverUsedIntervalMs", Bare, Long, Honoured),
-    key("testingonly.initialZxid", Property, Long, Honoured),
+    key("testingonly.initialZxid", Property, Text, Ensemble),
     key("test.allowDiscontinuousProposals", Property, Text, Ensemble),
 
     // Protocol, sizes, caches (2.3).

@@ -81,7 +81,7 @@ fn every_honoured_key_takes_effect_from_the_file() {
         ("digest.enabled", "false", "false"), ("closeSessionTxn.enabled", "false", "false"),
         ("extendedTypesEnabled", "true", "true"), ("emulate353TTLNodes", "true", "true"),
         ("znode.container.checkIntervalMs", "5", "5"), ("znode.container.maxPerMinute", "6", "6"),
-        ("znode.container.maxNeverUsedIntervalMs", "7", "7"), ("testingonly.initialZxid", "8", "8"),
+        ("znode.container.maxNeverUsedIntervalMs", "7", "7"),
         ("jute.maxbuffer", "0x1000", "4096"), ("jute.maxbuffer.extrasize", "2048", "2048"),
         ("readonlymode.enabled", "true", "true"), ("globalOutstandingLimit", "10", "10"),
         ("enforceQuota", "true", "true"), ("skipACL", "yes", "yes"), ("4lw.commands.whitelist", "*", "*"),

@@ -6,10 +6,11 @@
 //! stop at the first that fails). The sequencer never waits for it: jobs go out through an unbounded channel that
 //! holds a handful at most (one segment, one snapshot, what became free), reports come back through a queue.
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::{BTreeSet, HashMap, VecDeque};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::sync::Arc;
 use std::sync::mpsc;
+use std::time::{Duration, Instant};
 
 use super::files::{DataDirs, WriteMethod, verify_snapshot};
 use super::ring::{Consumer, Producer};
@@ -19,8 +20,8 @@ use crate::base::{WallMillis, Zxid};
 use crate::sessions::SessionImage;
 use crate::storage::action::FileAction;
 use crate::storage::snapshot::{
-    NodeView, Publication, Purge, SinceSnapshot, SnapshotEncoder, SnapshotFile, SnapshotMeta, purge,
-    snapshot_due,
+    NodeView, Publication, Purge, SinceSnapshot, SnapshotEncoder, SnapshotFile, SnapshotLimits, SnapshotMeta,
+    next_to_verify, purge, snapshot_due,
 };
 use crate::storage::wal::{PreparedSegment, SegmentId};
 use crate::storage::{Identity, names};
@@ -68,6 +69,8 @@ pub enum Report {
     },
     /// It could not be written; serving goes on (reliability S43).
     SnapshotFailed,
+    /// A purge between snapshots found that records up to this zxid are in enough of them.
+    Purged(Zxid),
 }
 
 /// An open segment of the log.
@@ -106,6 +109,8 @@ pub enum Done {
     },
     /// The snapshot is over, without one.
     SnapshotFailed,
+    /// Free the log up to here.
+    Purged(Zxid),
 }
 
 impl DiskLink {
@@ -129,6 +134,7 @@ impl DiskLink {
             }
             Report::Snapshot { log_up_to, bytes } => Done::Snapshot { log_up_to, bytes },
             Report::SnapshotFailed => Done::SnapshotFailed,
+            Report::Purged(log_up_to) => Done::Purged(log_up_to),
         })
     }
 
@@ -148,7 +154,7 @@ impl DiskLink {
 #[derive(Debug)]
 pub struct SnapshotPolicy {
     since: SinceSnapshot,
-    snap_count: u32,
+    limits: SnapshotLimits,
     roll: u32,
     running: bool,
     /// A small generator for the jitter; its seed is given.
@@ -156,9 +162,9 @@ pub struct SnapshotPolicy {
 }
 
 impl SnapshotPolicy {
-    /// Nothing logged since a snapshot of `snapshot_bytes`, but `since_txns` that were replayed.
-    pub fn new(snap_count: u32, seed: u64, since: SinceSnapshot) -> SnapshotPolicy {
-        let mut policy = SnapshotPolicy { since, snap_count, roll: 0, running: false, state: seed | 1 };
+    /// Nothing logged since the last snapshot but what was replayed behind it.
+    pub fn new(limits: SnapshotLimits, seed: u64, since: SinceSnapshot) -> SnapshotPolicy {
+        let mut policy = SnapshotPolicy { since, limits, roll: 0, running: false, state: seed | 1 };
         policy.draw();
         policy
     }
@@ -179,7 +185,7 @@ impl SnapshotPolicy {
 
     /// Whether one should start now.
     pub fn due(&self) -> bool {
-        !self.running && snapshot_due(&self.since, self.snap_count, self.roll)
+        !self.running && snapshot_due(&self.since, &self.limits, self.roll)
     }
 
     /// One has started.
@@ -211,6 +217,8 @@ pub struct DiskStart {
     pub segment_bytes: u64,
     /// Snapshots kept.
     pub retain: usize,
+    /// Between two purges beside those after each snapshot, the first of which is at the start; `None`: only those.
+    pub purge_interval: Option<Duration>,
     /// Random: generations of segments.
     pub seed: u64,
     /// Snapshots on disk; verified is the one that recovery loaded.
@@ -226,12 +234,18 @@ pub struct DiskStart {
 pub fn spawn(start: DiskStart, shared: Arc<Shared>) -> std::io::Result<DiskLink> {
     let (jobs, inbox) = mpsc::channel();
     let (reports, reports_end) = super::ring::queue();
-    let mut disk = DiskShard { start, reports, shared, free: VecDeque::new(), generation: 0 };
+    let mut disk = DiskShard {
+        start,
+        reports,
+        shared,
+        free: VecDeque::new(),
+        generation: 0,
+        faulty: BTreeSet::new(),
+        purged: Zxid::ZERO,
+    };
     std::thread::Builder::new().name("disk-shard".into()).spawn(move || {
         sys::lower_priority();
-        while let Ok(job) = inbox.recv() {
-            disk.perform(job);
-        }
+        disk.run(&inbox);
     })?;
     Ok(DiskLink { jobs, reports: reports_end, files: HashMap::new() })
 }
@@ -243,9 +257,35 @@ struct DiskShard {
     /// Segments to be used again.
     free: VecDeque<SegmentId>,
     generation: u64,
+    /// Snapshots of earlier starts that do not read back.
+    faulty: BTreeSet<Zxid>,
+    /// How far the sequencer was told that the log may go, between snapshots.
+    purged: Zxid,
 }
 
 impl DiskShard {
+    /// Jobs as they come, and a purge when nothing is to be done and its time has come.
+    fn run(&mut self, inbox: &mpsc::Receiver<Job>) {
+        let interval = self.start.purge_interval;
+        let mut due = interval.map(|_| Instant::now());
+        loop {
+            let job = match due {
+                Some(due) => inbox.recv_timeout(due.saturating_duration_since(Instant::now())),
+                None => inbox.recv().map_err(|_| mpsc::RecvTimeoutError::Disconnected),
+            };
+            match job {
+                Ok(job) => self.perform(job),
+                Err(mpsc::RecvTimeoutError::Timeout) => {
+                    // Until it is over each step is due at once, but behind the jobs that came meanwhile.
+                    if self.purge_step() {
+                        due = interval.and_then(|interval| Instant::now().checked_add(interval));
+                    }
+                }
+                Err(mpsc::RecvTimeoutError::Disconnected) => return,
+            }
+        }
+    }
+
     fn perform(&mut self, job: Job) {
         let report = match job {
             Job::PrepareSegment(segment) => match self.prepare(segment) {
@@ -270,11 +310,11 @@ impl DiskShard {
         // The seed is random for each start; the segment's number makes each generation its own.
         let generation = self.start.seed ^ (segment.0 << 20) ^ self.generation;
         let prepared = PreparedSegment { segment, generation, bytes: self.start.segment_bytes };
-        let log = self.start.dirs.log();
-        let steps = match self.free.pop_front() {
+        let steps = match self.take_free() {
             Some(old) => prepared.recycle(self.start.identity, &names::segment(old)),
             None => prepared.create(self.start.identity),
         };
+        let log = self.start.dirs.log();
         log.perform(&steps)?;
         let fd = log.open_segment(segment, self.start.method)?;
         Ok((prepared, fd))
@@ -284,12 +324,28 @@ impl DiskShard {
         for segment in segments {
             if self.free.len() < FREE_SEGMENTS_MAX {
                 self.free.push_back(segment);
-                continue;
+            } else {
+                self.remove_segment(segment);
             }
-            let steps = [FileAction::Unlink { name: names::segment(segment) }, FileAction::SyncDirectory];
-            if let Err(error) = self.start.dirs.log().perform(&steps) {
-                tracing::warn!(%segment, %error, "cannot remove a log segment that is no longer needed");
+        }
+    }
+
+    /// A segment to be used again. Those of another size are of an earlier start, with other settings: they go.
+    fn take_free(&mut self) -> Option<SegmentId> {
+        while let Some(segment) = self.free.pop_front() {
+            let bytes = self.start.dirs.log().bytes_of(&names::segment(segment));
+            if bytes == Some(self.start.segment_bytes) {
+                return Some(segment);
             }
+            self.remove_segment(segment);
+        }
+        None
+    }
+
+    fn remove_segment(&self, segment: SegmentId) {
+        let steps = [FileAction::Unlink { name: names::segment(segment) }, FileAction::SyncDirectory];
+        if let Err(error) = self.start.dirs.log().perform(&steps) {
+            tracing::warn!(%segment, %error, "cannot remove a log segment that is no longer needed");
         }
     }
 
@@ -398,6 +454,31 @@ impl DiskShard {
             performer.perform(&step)?;
         }
         Ok(Some(bytes))
+    }
+
+    /// A step of a purge between snapshots: reads back one that an earlier start has left, or, when enough have been,
+    /// removes what is old. Whether it is over.
+    fn purge_step(&mut self) -> bool {
+        let Some(zxid) = next_to_verify(&self.start.snapshots, &self.faulty, self.start.retain) else {
+            let log_up_to = self.purge();
+            if log_up_to > self.purged {
+                self.purged = log_up_to;
+                self.reports.push(Report::Purged(log_up_to));
+                self.shared.wake_sequencer();
+            }
+            return true;
+        };
+        match verify_snapshot(self.start.dirs.data(), self.start.identity.cluster, zxid) {
+            Ok(_) => {
+                let files = self.start.snapshots.iter_mut().filter(|file| file.zxid == zxid);
+                files.for_each(|file| file.verified = true);
+            }
+            Err(error) => {
+                tracing::warn!(%zxid, %error, "a snapshot of an earlier start does not read back; it counts for nothing");
+                self.faulty.insert(zxid);
+            }
+        }
+        false
     }
 
     /// Removes snapshots beyond those to keep; gives how far the log may go.

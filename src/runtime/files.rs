@@ -222,6 +222,11 @@ impl Directory {
         Ok(regular.then(|| stat.st_size.cast_unsigned()))
     }
 
+    /// Length of a file of ours; `None` when it is not there, or cannot be looked at.
+    pub fn bytes_of(&self, name: &str) -> Option<u64> {
+        self.length_of(name).ok().flatten()
+    }
+
     fn open_file(&self, name: &str, flags: OFlags) -> io::Result<OwnedFd> {
         let flags = flags | OFlags::NOFOLLOW | OFlags::CLOEXEC;
         Ok(rustix::fs::openat(&self.fd, name, flags, Mode::from_raw_mode(0o640))?)

@@ -4,6 +4,7 @@
 //! - `sequencer.rs`: the core that orders; `shard.rs`: the driver of a core that serves clients; `disk.rs`: the thread
 //!   of low priority that writes snapshots and prepares the log; `files.rs`: what they and recovery do to files.
 //! - `ring.rs`: the queue between two cores; `messages.rs`: what travels through it; `sys.rs`: raw system interfaces.
+//! - `linger.rs`: how long a write of the log waits for company.
 //! - `placement.rs`: which thread runs where; `metrics/`: what each core counts; `fatal.rs`: how the process ends itself.
 
 pub mod disk;
@@ -18,5 +19,6 @@ pub mod shard;
 pub mod sys;
 
 mod clock;
+mod linger;
 
 pub use clock::Clock;

@@ -12,7 +12,7 @@
 //! ```
 //!
 //! Group commit follows from the disk's own pace: what arrives during a flush leaves with the next one; there is no
-//! timer. Invariants: `applied ≤ committed ≤ flushed ≤ last_logged`; nothing is answered before it is durable; the
+//! timer, unless one is asked for (`linger.rs`). Invariants: `applied ≤ committed ≤ flushed ≤ last_logged`; nothing is answered before it is durable; the
 //! sequencer never waits for a shard (its rings take everything) nor for the disk shard (it prepares segments ahead,
 //! and until there is one the log simply collects).
 //!
@@ -27,6 +27,7 @@ use std::time::Duration;
 use super::Clock;
 use super::disk::{DiskLink, Done, Job, LogFile, SnapshotJob, SnapshotPolicy};
 use super::fatal::{Fatal, fatal};
+use super::linger::Linger;
 use super::messages::{AttachRequest, Gather, Outcome, SequencerPart, Submission, Ticket, WriteRequest};
 use super::metrics::SequencerMetrics;
 use super::ring::{Consumer, Parked, Producer};
@@ -135,6 +136,8 @@ pub struct Start {
     pub snapshots: SnapshotPolicy,
     /// A flush slower than this is logged, ms.
     pub flush_warning_ms: u64,
+    /// How long a flush may wait for company, ms; 0: not at all.
+    pub flush_delay_ms: u64,
 }
 
 /// Something that happens in order behind the txns before it.
@@ -187,6 +190,7 @@ pub struct Sequencer {
     write_began: Millis,
     snapshots: SnapshotPolicy,
     flush_warning_ms: u64,
+    linger: Linger,
     nobody: Identities,
 }
 
@@ -214,6 +218,7 @@ impl Sequencer {
             flush_apart: start.flush_apart,
             last_batch: start.clock.now(),
             write_began: start.clock.now(),
+            linger: Linger::new(start.flush_delay_ms, start.clock.now()),
             clock: start.clock,
             entries: VecDeque::new(),
             actions: Vec::new(),
@@ -276,6 +281,9 @@ impl Sequencer {
         }
         if self.wal.seal_due() {
             ms = ms.min(self.last_batch.plus(SEAL_AFTER_MS).since(now));
+        }
+        if let Some(linger_ms) = self.lingers(now) {
+            ms = ms.min(linger_ms);
         }
         if self.pipeline.has_backlog() {
             ms = ms.min(5);
@@ -372,6 +380,7 @@ impl Sequencer {
         self.metrics.prepared(op, 0, 0);
         self.zab.step(Event::Submitted { zxid, payload: payload.clone() }, &mut self.actions);
         self.entries.push_back(Entry::Txn { zxid, payload, origin, submitted: now });
+        self.linger.arrived(now);
         self.act();
     }
 
@@ -467,7 +476,7 @@ impl Sequencer {
 
     /// Hands the collected batch to the ring, or the seal when nothing came for a while.
     fn start_write(&mut self, now: Millis) {
-        if self.ring.is_writing() {
+        if self.ring.is_writing() || self.lingers(now).is_some() {
             return;
         }
         let write = match self.wal.next_write(self.committed) {
@@ -492,6 +501,15 @@ impl Sequencer {
         let offset = write.offset;
         self.ring.write(file.as_fd(), Batch(write), offset, self.durability);
         self.order_segment();
+    }
+
+    /// For how long the collected batch waits for company yet, ms; `None` when it does not.
+    fn lingers(&self, now: Millis) -> Option<u64> {
+        let may = self.linger.is_on()
+            && !self.ring.is_writing()
+            && self.wal.collected_bytes() > 0
+            && !self.wal.is_batch_full();
+        may.then(|| self.linger.wait_ms(now)).filter(|ms| *ms > 0)
     }
 
     fn order_segment(&mut self) {
@@ -531,6 +549,9 @@ impl Sequencer {
                         bytes,
                         "slow flush: the disk took longer than fsync.warningthresholdms"
                     );
+                }
+                if flushed.up_to > self.committed {
+                    self.linger.flushed(self.clock.now());
                 }
                 self.zab.step(Event::Flushed(flushed.up_to), &mut self.actions);
                 self.act();
@@ -699,15 +720,20 @@ impl Sequencer {
                 Done::Segment(prepared) => self.wal.add_segment(prepared),
                 Done::Snapshot { log_up_to, bytes } => {
                     self.snapshots.finished(Some(bytes));
-                    let free = self.wal.retire_before(log_up_to.next());
-                    if !free.is_empty() {
-                        self.disk.send(Job::FreeSegments(free));
-                    }
+                    self.free_log(log_up_to);
                 }
                 Done::SnapshotFailed => self.snapshots.finished(None),
+                Done::Purged(log_up_to) => self.free_log(log_up_to),
             }
         }
         busy
+    }
+
+    fn free_log(&mut self, up_to: Zxid) {
+        let free = self.wal.retire_before(up_to.next());
+        if !free.is_empty() {
+            self.disk.send(Job::FreeSegments(free));
+        }
     }
 
     fn snapshot_if_due(&mut self) {

@@ -6,7 +6,6 @@
 //! connection, nor a write submitted before an earlier read is answered: `pending` is `awaiting` requests at the
 //! sequencer, then those that wait here.
 
-use std::collections::VecDeque;
 use std::net::SocketAddr;
 
 use crate::base::{ConnectionId, Generation, Millis, SessionId, WallMillis, Zxid, limits};
@@ -14,6 +13,7 @@ use crate::pipeline::ReplyBody;
 use crate::pipeline::acl::Identities;
 use crate::runtime::metrics::ConnectionStats;
 use crate::runtime::shard::Output;
+use crate::server::admission::{Pass, Queue};
 use crate::server::jobs::Job;
 use crate::server::words::Answer;
 use crate::wire::OpCode;
@@ -68,6 +68,8 @@ pub(super) struct Submitted {
     pub received: Millis,
     /// A sync answers with its own path.
     pub echo: Option<Box<[u8]>>,
+    /// Kept for its drop.
+    pub _pass: Pass,
     pub done: Option<Done>,
 }
 
@@ -86,12 +88,15 @@ pub(super) struct Held {
     pub op: i32,
     pub body: Box<[u8]>,
     pub received: Millis,
+    pub pass: Pass,
 }
 
 /// One connection.
 pub(super) struct Connection {
     pub id: ConnectionId,
     pub peer: SocketAddr,
+    /// Counted among those of its address that have had no session.
+    pub is_sessionless: bool,
     pub phase: Phase,
     pub accepted: Millis,
     pub established: WallMillis,
@@ -103,7 +108,7 @@ pub(super) struct Connection {
     pub output: Output,
     /// Bytes of events in `output` since it was last empty.
     pub event_bytes: usize,
-    pub pending: VecDeque<Pending>,
+    pub pending: Queue,
     /// How many at the front of `pending` were submitted to the sequencer.
     pub awaiting: usize,
     /// Bytes of the others: those that wait here.
@@ -123,6 +128,14 @@ pub(super) struct Connection {
     pub dirty: bool,
     /// Parsing stopped before the end of `input`, for want of room or credit.
     pub choked: bool,
+    /// What admission said of the frame that is being taken.
+    pub pass: Pass,
+    /// Since when whole frames of `input` have waited for admission.
+    pub waits_since: Option<Millis>,
+    /// Stands in the shard's list of those whose intake stalls.
+    pub stalls: bool,
+    /// The length of the frame at the front of `input` was admitted as that of a large request.
+    pub announced: bool,
     /// What makes the answer of the head of `pending`, slice by slice.
     pub job: Option<Box<Job>>,
     /// The head of `pending` waits until `applied` has reached this.
@@ -144,6 +157,7 @@ impl Connection {
         Connection {
             id,
             peer,
+            is_sessionless: true,
             phase: Phase::Fresh,
             accepted: now,
             established: wall,
@@ -152,7 +166,7 @@ impl Connection {
             input_counted: 0,
             output: Output::default(),
             event_bytes: 0,
-            pending: VecDeque::new(),
+            pending: Queue::default(),
             awaiting: 0,
             held_bytes: 0,
             next_sequence: 0,
@@ -164,6 +178,10 @@ impl Connection {
             abort: false,
             dirty: false,
             choked: false,
+            pass: Pass::default(),
+            waits_since: None,
+            stalls: false,
+            announced: false,
             job: None,
             waits_for: None,
             partial_since: None,
@@ -223,6 +241,7 @@ impl Connection {
         self.pending.clear();
         self.awaiting = 0;
         self.held_bytes = 0;
+        self.pass = Pass::default();
     }
 }
 

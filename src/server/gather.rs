@@ -52,6 +52,14 @@ impl Shard {
         if bytes.len() < used {
             return None;
         }
+        let peer = self.connections.get(&id).map(|connection| connection.peer.ip());
+        if let (Some(gate), Some(peer)) = (&self.registry.rates.words, peer)
+            && !gate.admit(peer, now)
+        {
+            self.metrics.connection_dropped();
+            self.abort(id);
+            return Some(bytes.len());
+        }
         self.metrics.packet_received(used);
         if let Some(connection) = self.connections.get_mut(&id) {
             connection.phase = Phase::Word;

@@ -30,6 +30,13 @@ impl Shard {
             };
             self.metrics.token_deficit(deficit);
         }
+        let peer = self.connections.get(&id).map(|connection| connection.peer.ip());
+        if let (false, Some(gate), Some(peer)) = (renewal, &self.registry.rates.creations, peer)
+            && !gate.admit(peer, self.clock.now())
+        {
+            self.metrics.connection_rejected();
+            return self.abort(id);
+        }
         self.metrics.connect_request(renewal);
         let Some(connection) = self.connections.get_mut(&id) else { return };
         if request.last_zxid_seen > view.at().0 {
@@ -74,6 +81,10 @@ impl Shard {
         let Some(connection) = self.connections.get_mut(&id) else { return };
         connection.phase = Phase::Open(Attachment { session, generation, timeout_ms });
         connection.last_heard = now;
+        if self.settings.own.sessionless_per_address_max.is_some() {
+            connection.is_sessionless = false;
+            self.registry.seated(connection.peer);
+        }
         let response = ConnectResponse {
             timeout: i32::try_from(timeout_ms).unwrap_or(i32::MAX),
             session_id: session.0,

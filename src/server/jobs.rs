@@ -14,7 +14,8 @@
 
 use super::connection::{Held, Pending, Phase};
 use super::reads::{Reader, Refused};
-use super::shard::{Answer, Shard};
+use super::replies::Answer;
+use super::shard::Shard;
 use crate::base::{ConnectionId, Millis, Zxid, limits};
 use crate::pipeline::acl;
 use crate::tree::{Descendants, Listing, Progress as Counting, View, Znode};
@@ -111,12 +112,16 @@ impl Shard {
         let Some(connection) = self.connections.get_mut(&id) else { return };
         let Some(mut job) = connection.job.take() else { return };
         let held = match connection.pending.pop_front() {
-            Some(Pending::Held(held)) if connection.phase != Phase::Closing && !connection.abort => held,
+            Some(Pending::Held(held)) if connection.phase != Phase::Closing && !connection.abort => {
+                connection.held_bytes -= held.body.len();
+                held
+            }
             _ => return self.end_job(*job),
         };
         match self.slice(id, &mut job, &held, view) {
             Slice::More => {
                 if let Some(connection) = self.connections.get_mut(&id) {
+                    connection.held_bytes += held.body.len();
                     connection.pending.push_front(Pending::Held(held));
                     connection.job = Some(job);
                     self.jobs.push_back(id);
@@ -125,6 +130,7 @@ impl Shard {
             }
             Slice::Again => {
                 if let Some(connection) = self.connections.get_mut(&id) {
+                    connection.held_bytes += held.body.len();
                     connection.pending.push_front(Pending::Held(held));
                 }
                 self.end_job(*job);
@@ -137,10 +143,6 @@ impl Shard {
                 let answer = Answer { xid: held.xid, zxid: view.at(), op, received: held.received, err: 0 };
                 self.reply_framed(id, answer, frame, now);
             }
-        }
-        if let Some(connection) = self.connections.get_mut(&id) {
-            // Cleared already where the answer ended the connection.
-            connection.held_bytes = connection.held_bytes.saturating_sub(held.body.len());
         }
         self.end_job(*job);
         self.movable.push(id);

@@ -3,21 +3,25 @@
 //!
 //! - `start.rs`: from a configuration to a running server, and back down.
 //! - `shard.rs`: the logic of a core that serves clients; `connection.rs` one client's state, `handshake.rs`, `reads.rs`,
-//!   `jobs.rs` (long answers in slices), `outcomes.rs` (what the sequencer sends back), `gather.rs` (words that need
-//!   every core), `deadlines.rs` (who is closed for being slow).
-//! - `throttle.rs`: who may connect, by a bucket of tokens.
+//!   `replies.rs`, `jobs.rs` (long answers in slices), `outcomes.rs` (what the sequencer sends back), `gather.rs` (words
+//!   that need every core), `deadlines.rs` (who is closed for being slow).
+//! - `throttle.rs`: who may connect, by a bucket of tokens; `admission.rs`: how many requests are taken; `limits.rs`: what
+//!   stock does not limit.
 //! - `words/`: the texts of the four-letter words, as pure functions. `registry.rs`: what several cores look up rarely.
 //!
 //! Not here: threads and sockets (runtime), what a write does (pipeline).
 
+pub mod admission;
 mod connection;
 mod deadlines;
 mod gather;
 mod handshake;
 mod jobs;
+pub mod limits;
 mod outcomes;
 mod reads;
 pub mod registry;
+mod replies;
 pub mod settings;
 pub mod shard;
 pub mod start;

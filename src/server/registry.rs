@@ -12,22 +12,36 @@ use dashmap::DashMap;
 
 use crate::base::{ConnectionId, SessionId, ShardId};
 use crate::runtime::messages::SequencerPart;
+use crate::server::admission::ServerLoad;
 use crate::server::gather::ShardPart;
+use crate::server::limits::Rates;
 use crate::server::throttle::ConnectGate;
 use crate::server::words::Word;
 
 /// Shared by all shards of this server.
 #[derive(Debug, Default)]
 pub struct Registry {
-    addresses: DashMap<IpAddr, u32>,
+    addresses: DashMap<IpAddr, Counted>,
     connections: AtomicUsize,
     sessions: DashMap<SessionId, (ShardId, ConnectionId)>,
     collections: DashMap<u64, Collection>,
     next_collection: AtomicU64,
     /// Admits handshakes, where it is configured to.
     connects: Option<ConnectGate>,
+    /// Limits of rates.
+    pub rates: Rates,
+    /// Requests in process.
+    pub load: ServerLoad,
     /// `gtmk`, `stmk`: kept and echoed.
     pub trace_mask: AtomicI64,
+}
+
+/// Connections of one address.
+#[derive(Clone, Copy, Debug, Default)]
+struct Counted {
+    connections: u32,
+    /// Of those, how many have had no session.
+    sessionless: u32,
 }
 
 /// A word in the making: the parts that came so far.
@@ -52,12 +66,15 @@ pub struct AcceptLimits {
     pub per_address: Option<u32>,
     /// `maxCnxns`.
     pub in_all: Option<u32>,
+    /// `ringkeeper.maxSessionlessPerAddress`.
+    pub sessionless_per_address: Option<u32>,
 }
 
 impl Registry {
-    /// A server without connections; stock's default trace mask. Handshakes pass `connects`.
-    pub fn new(connects: Option<ConnectGate>) -> Registry {
-        let registry = Registry { connects, ..Registry::default() };
+    /// A server without connections; stock's default trace mask. Handshakes pass `connects`, and what is limited by
+    /// the second its gate.
+    pub fn new(connects: Option<ConnectGate>, rates: Rates) -> Registry {
+        let registry = Registry { connects, rates, ..Registry::default() };
         registry.trace_mask.store(306, Ordering::Relaxed);
         registry
     }
@@ -68,28 +85,39 @@ impl Registry {
         if limits.in_all.is_some_and(|limit| all >= limit as usize) {
             return false;
         }
-        let mut count = self.addresses.entry(canonical(peer)).or_insert(0);
-        if limits.per_address.is_some_and(|limit| *count >= limit) {
-            let empty = *count == 0;
+        let mut count = self.addresses.entry(canonical(peer)).or_default();
+        let is_full = limits.per_address.is_some_and(|limit| count.connections >= limit)
+            || limits.sessionless_per_address.is_some_and(|limit| count.sessionless >= limit);
+        if is_full {
+            let empty = count.connections == 0;
             drop(count);
             if empty {
-                self.addresses.remove_if(&canonical(peer), |_, count| *count == 0);
+                self.addresses.remove_if(&canonical(peer), |_, count| count.connections == 0);
             }
             return false;
         }
-        *count += 1;
+        count.connections += 1;
+        count.sessionless += 1;
         // Relaxed: a count; only the accepting shard raises it.
         self.connections.fetch_add(1, Ordering::Relaxed);
         true
     }
 
-    /// Counts a connection out.
-    pub fn left(&self, peer: SocketAddr) {
+    /// The connection has a session now.
+    pub fn seated(&self, peer: SocketAddr) {
+        if let Some(mut count) = self.addresses.get_mut(&canonical(peer)) {
+            count.sessionless = count.sessionless.saturating_sub(1);
+        }
+    }
+
+    /// Counts a connection out; `sessionless` unless it was [`Registry::seated`].
+    pub fn left(&self, peer: SocketAddr, sessionless: bool) {
         let address = canonical(peer);
         if let Some(mut count) = self.addresses.get_mut(&address) {
-            *count = count.saturating_sub(1);
+            count.connections = count.connections.saturating_sub(1);
+            count.sessionless = count.sessionless.saturating_sub(u32::from(sessionless));
         }
-        self.addresses.remove_if(&address, |_, count| *count == 0);
+        self.addresses.remove_if(&address, |_, count| count.connections == 0);
         self.connections.fetch_sub(1, Ordering::Relaxed);
     }
 
@@ -162,15 +190,35 @@ mod tests {
 
     #[test]
     fn a_limit_for_each_address_counts_connections_in_and_out() {
-        let registry = Registry::new(None);
-        let limits = AcceptLimits { per_address: Some(2), in_all: Some(3) };
+        let registry = Registry::new(None, Rates::default());
+        let limits = AcceptLimits { per_address: Some(2), in_all: Some(3), sessionless_per_address: None };
         let [a, b]: [SocketAddr; 2] = ["127.0.0.1:1", "127.0.0.2:1"].map(|a| a.parse().expect("an address"));
         assert!(registry.admit(a, limits) && registry.admit(a, limits));
         assert!(!registry.admit(a, limits), "two of one address");
         assert!(registry.admit(b, limits));
         assert!(!registry.admit(b, limits), "three in all");
-        registry.left(a);
+        registry.left(a, true);
         assert!(registry.admit("[::ffff:127.0.0.1]:9".parse().expect("an address"), limits));
         assert_eq!(registry.connections(), 3);
+    }
+
+    #[test]
+    fn a_limit_for_those_without_a_session_counts_until_they_have_one() {
+        let registry = Registry::new(None, Rates::default());
+        let limits = AcceptLimits { per_address: None, in_all: None, sessionless_per_address: Some(2) };
+        let [a, b]: [SocketAddr; 2] = ["127.0.0.1:1", "127.0.0.2:1"].map(|a| a.parse().expect("an address"));
+        assert!(registry.admit(a, limits) && registry.admit(a, limits));
+        assert!(!registry.admit(a, limits) && registry.admit(b, limits));
+        registry.seated(a);
+        assert!(registry.admit(a, limits) && !registry.admit(a, limits));
+        // One that has a session leaves no room behind, one that never had one does.
+        registry.left(a, false);
+        assert!(!registry.admit(a, limits));
+        registry.left(a, true);
+        assert!(registry.admit(a, limits) && !registry.admit(a, limits));
+        registry.left(a, true);
+        registry.left(a, true);
+        registry.left(b, true);
+        assert!(registry.addresses.is_empty());
     }
 }

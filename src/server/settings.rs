@@ -1,7 +1,9 @@
 #![forbid(unsafe_code)]
 //! What every shard goes by: plain values, made once from the checked configuration.
 
+use crate::config::{Own, Requests};
 use crate::pipeline::acl::Policy;
+use crate::server::limits::Bounds;
 use crate::server::words::{ConfView, EnvView, Version, Whitelist};
 
 /// Read by every shard, changed by none.
@@ -15,6 +17,12 @@ pub struct Settings {
     pub timeout_ms_max: u32,
     /// Largest frame taken, bytes.
     pub frame_bytes_max: usize,
+    /// Admission of requests.
+    pub requests: Requests,
+    /// Limits that stock does not have.
+    pub own: Own,
+    /// Those of them that one request is held against.
+    pub bounds: Bounds,
     /// A connection without a handshake is closed after this to twice this, ms.
     pub sessionless_timeout_ms: u32,
     /// Who may do what.

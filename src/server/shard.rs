@@ -12,7 +12,8 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-use super::connection::{Attachment, Connection, Done, Framed, Held, Pending, Phase, Submitted, frame};
+use super::admission::{Gate, Intake, Pass};
+use super::connection::{Attachment, Connection, Framed, Held, Pending, Phase, Submitted, frame};
 use super::deadlines::DEADLINE_TICK_MS;
 use super::jobs;
 use super::reads::{self, Reader, Refused};
@@ -32,7 +33,7 @@ use crate::sessions::ExpiryQueue;
 use crate::tree::{TreeReader, View};
 use crate::watches::{Hold, Watch, WatchTable, WatchType};
 use crate::wire::jute::Writer;
-use crate::wire::reply::{self, XID_PING};
+use crate::wire::reply;
 use crate::wire::request::{Request, RequestHeader};
 use crate::wire::{DecodeError, ErrorCode, OpCode};
 
@@ -88,6 +89,8 @@ pub struct Shard {
     pub(super) words_running: usize,
     pub(super) words_waiting: VecDeque<(ConnectionId, Word)>,
     pub(super) metrics: ShardMetrics,
+    /// Requests in process here and elsewhere, and whose intake stalls.
+    pub(super) intake: Intake,
     /// Writes the sequencer may still be given, and bytes of those it has.
     credits: usize,
     request_bytes: usize,
@@ -101,20 +104,11 @@ pub struct Shard {
     pub(super) movable: Vec<ConnectionId>,
     /// Connections with a job, in the order of their turns.
     pub(super) jobs: VecDeque<ConnectionId>,
-    dirty: Vec<ConnectionId>,
+    pub(super) dirty: Vec<ConnectionId>,
     /// Silent for their whole timeout when last looked at, and when they had been heard then.
     suspects: Vec<(ConnectionId, Millis)>,
     stopping: bool,
     scratch: Vec<u8>,
-}
-
-/// Header of a reply, and what it is counted as.
-pub(super) struct Answer {
-    pub xid: i32,
-    pub zxid: Zxid,
-    pub op: OpCode,
-    pub received: Millis,
-    pub err: i32,
 }
 
 /// What came of a request that is answered here.
@@ -132,6 +126,7 @@ impl Shard {
     pub fn new(parts: ShardParts) -> Shard {
         let tick = u64::from(parts.settings.tick_ms);
         let sessionless = u64::from(parts.settings.sessionless_timeout_ms.max(1));
+        let intake = Intake::new(&parts.settings.requests, parts.settings.own.syncs_max, parts.loads.len());
         Shard {
             id: parts.id,
             tree: std::rc::Rc::new(parts.tree),
@@ -153,6 +148,7 @@ impl Shard {
             words_running: 0,
             words_waiting: VecDeque::new(),
             metrics: ShardMetrics::default(),
+            intake,
             credits: limits::SHARD_CREDITS,
             request_bytes: 0,
             input_bytes: 0,
@@ -207,14 +203,19 @@ impl Shard {
     fn with_view<R>(&mut self, now: Millis, f: impl FnOnce(&mut Self, &View<'_>) -> R) -> R {
         let tree = self.tree.clone();
         let view = tree.pin();
+        self.intake.exchange(&self.registry.load);
         self.take_outcomes(view.at(), now);
         let result = f(self, &view);
         self.move_on(&view, now);
+        self.intake.exchange(&self.registry.load);
         result
     }
 
     /// Goes on with the connections whose reads were held back, and with those that had no room or no credit.
     fn move_on(&mut self, view: &View<'_>, now: Millis) {
+        if self.intake.has_stalled() {
+            self.resume_stalled(view, now);
+        }
         while let Some(id) = self.movable.pop() {
             self.drain(id, view, now);
             self.take_frames(id, view, now);
@@ -228,7 +229,7 @@ impl Shard {
     }
 
     /// Takes whole frames from the connection's input as long as there is room for their requests.
-    fn take_frames(&mut self, id: ConnectionId, view: &View<'_>, now: Millis) {
+    pub(super) fn take_frames(&mut self, id: ConnectionId, view: &View<'_>, now: Millis) {
         let Some(connection) = self.connections.get_mut(&id) else { return };
         if connection.input.is_empty() {
             if std::mem::replace(&mut connection.choked, false) {
@@ -267,9 +268,11 @@ impl Shard {
                 Phase::Word | Phase::Closing => return bytes.len(),
             }
             if taken == bytes.len() {
+                connection.waits_since = None;
                 return taken;
             }
-            if self.stopping || !connection.has_room() {
+            let crowded = !connection.pending.is_empty() && self.intake.is_crowded();
+            if self.stopping || crowded || !connection.has_room() {
                 connection.choked = true;
                 return taken;
             }
@@ -282,6 +285,14 @@ impl Shard {
                 taken += used;
                 continue;
             }
+            if self.intake.is_on {
+                match self.admit(id, rest, now) {
+                    Gate::Open => {}
+                    Gate::Stalled => return taken,
+                    Gate::Closed => return bytes.len(),
+                }
+            }
+            let Some(connection) = self.connections.get_mut(&id) else { return taken };
             let longest = match connection.phase {
                 Phase::Fresh => limits::HANDSHAKE_FRAME_BYTES_MAX.min(self.settings.frame_bytes_max),
                 _ => self.settings.frame_bytes_max,
@@ -294,6 +305,7 @@ impl Shard {
                         self.starved.push(id);
                         if let Some(connection) = self.connections.get_mut(&id) {
                             connection.choked = true;
+                            connection.waits_since.get_or_insert(now);
                         }
                         return taken;
                     }
@@ -355,10 +367,15 @@ impl Shard {
         let admitted = acl::is_admitted(&connection.identities, &self.settings.policy);
         // Behind a read that waits nothing is submitted: the read must not see a later write of its own session.
         let behind_read = connection.awaiting < connection.pending.len();
-        let submits = admitted && !behind_read && op.is_some_and(|op| submits(op, body));
+        if self.settings.bounds.is_on && op.is_some_and(|op| self.settings.bounds.refuse(op, body)) {
+            connection.pass.refusal.get_or_insert(ErrorCode::BadArguments);
+        }
+        let refused = connection.pass.refusal.is_some();
+        let submits = admitted && !behind_read && !refused && op.is_some_and(|op| submits(op, body));
         if submits && !may_submit {
             return false;
         }
+        let pass = std::mem::take(&mut connection.pass);
         self.metrics.packet_received(body.len() + 12);
         connection.stats.packet_received();
         match op {
@@ -385,7 +402,7 @@ impl Shard {
             return true;
         }
         if let (true, Some(op)) = (submits, op) {
-            if let Some(submitted) = self.submit_request(id, header, op, body, now)
+            if let Some(submitted) = self.submit_request(id, header, op, body, now, pass)
                 && let Some(connection) = self.connections.get_mut(&id)
             {
                 connection.pending.push_back(Pending::Submitted(submitted));
@@ -393,7 +410,7 @@ impl Shard {
             }
             return true;
         }
-        let held = Held { xid: header.xid, op: header.op, body: Box::default(), received: now };
+        let held = Held { xid: header.xid, op: header.op, body: Box::default(), received: now, pass };
         if connection.pending.is_empty() {
             match self.answer(id, &held, body, view, now) {
                 Answered::Yes => return true,
@@ -417,6 +434,7 @@ impl Shard {
         op: OpCode,
         body: &[u8],
         received: Millis,
+        pass: Pass,
     ) -> Option<Submitted> {
         let connection = self.connections.get_mut(&id)?;
         let attachment = connection.attachment()?;
@@ -448,7 +466,8 @@ impl Shard {
         self.credits -= 1;
         self.request_bytes += body.len();
         self.submit(submission);
-        Some(Submitted { sequence: ticket.sequence, xid: header.xid, op, received, echo, done: None })
+        let sequence = ticket.sequence;
+        Some(Submitted { sequence, xid: header.xid, op, received, echo, _pass: pass, done: None })
     }
 
     /// Moves the queue on: what is decided is replied to, writes are submitted up to the first read, a read at the head
@@ -465,16 +484,20 @@ impl Shard {
                 continue;
             }
             let at = connection.awaiting;
-            let Some(Pending::Held(held)) = connection.pending.get(at) else { return };
-            let op = OpCode::from_i32(held.op).filter(|op| submits(*op, &held.body));
+            let Some(Pending::Held(held)) = connection.pending.get_mut(at) else { return };
+            let op = OpCode::from_i32(held.op)
+                .filter(|op| held.pass.refusal.is_none() && submits(*op, &held.body));
             if let Some(op) = op {
                 if !may_submit {
                     self.starved.push(id);
                     return;
                 }
                 let header = RequestHeader { xid: held.xid, op: held.op };
-                let (body, received) = (held.body.clone(), held.received);
-                let Some(submitted) = self.submit_request(id, header, op, &body, received) else { return };
+                let (body, pass) = (std::mem::take(&mut held.body), std::mem::take(&mut held.pass));
+                let received = held.received;
+                let Some(submitted) = self.submit_request(id, header, op, &body, received, pass) else {
+                    return;
+                };
                 if let Some(connection) = self.connections.get_mut(&id) {
                     connection.held_bytes -= body.len();
                     connection.pending[at] = Pending::Submitted(submitted);
@@ -482,7 +505,12 @@ impl Shard {
                 }
                 continue;
             }
-            if at > 0 || !connection.may_answer() {
+            if at > 0 {
+                return;
+            }
+            let may_answer = connection.may_answer();
+            connection.pending.waits_for_reader(!may_answer);
+            if !may_answer {
                 return;
             }
             let Some(Pending::Held(held)) = connection.pending.pop_front() else { return };
@@ -507,35 +535,6 @@ impl Shard {
         self.waiting.push((id, holds));
     }
 
-    /// Writes the reply of the decided write at the head of the queue.
-    pub(super) fn reply_submitted(&mut self, id: ConnectionId, now: Millis) {
-        let Some(connection) = self.connections.get_mut(&id) else { return };
-        let Some(Pending::Submitted(submitted)) = connection.pending.pop_front() else { return };
-        connection.awaiting -= 1;
-        let Submitted { xid, op, received, echo, done: Some(done), .. } = submitted else { return };
-        let Done { zxid, err, body } = done;
-        let out = connection.output.buffer();
-        let before = out.len();
-        let end = reply::begin(out, xid, zxid.0, err);
-        if err == 0 {
-            out.extend_from_slice(&body);
-            if let Some(path) = echo {
-                reads::echo(&path, out);
-            }
-        }
-        end.finish(out);
-        let bytes = out.len() - before;
-        let us = now.since(received) * 1000;
-        connection.stats.packet_sent();
-        connection.stats.answered(op, xid, zxid, now, us);
-        self.metrics.reply_sent(bytes);
-        self.metrics.request_done(op, us);
-        if op == OpCode::CloseSession {
-            connection.finish();
-        }
-        Self::touch_output(&mut self.dirty, connection);
-    }
-
     /// Answers a request that needs no sequencer, if this turn's zxid is late enough for the watches it sets.
     fn answer(
         &mut self,
@@ -551,6 +550,13 @@ impl Shard {
             self.finish(id);
             return Answered::Yes;
         };
+        if let Some(refusal) = held.pass.refusal {
+            if refusal == ErrorCode::ThrottledOp {
+                self.metrics.throttled();
+            }
+            self.reply_error(id, held, at.0, refusal);
+            return Answered::Yes;
+        }
         let request = match Request::decode(op, body) {
             Ok(request) => request,
             Err(error) => {
@@ -580,36 +586,6 @@ impl Shard {
         // A long listing's buffer is not kept.
         self.scratch = if out.capacity() > 1 << 20 { Vec::new() } else { out };
         Answered::Yes
-    }
-
-    /// Writes the reply of a request that was answered here.
-    pub(super) fn replied(
-        &mut self,
-        id: ConnectionId,
-        held: &Held,
-        at: Zxid,
-        result: Result<(), Refused>,
-        out: &[u8],
-        now: Millis,
-    ) {
-        let Some(op) = OpCode::from_i32(held.op) else { return };
-        let xid = if op == OpCode::Ping { XID_PING } else { held.xid };
-        match result {
-            Ok(()) => self.reply(id, Answer { xid, zxid: at, op, received: held.received, err: 0 }, out, now),
-            Err(Refused::Halfway) => {
-                let err = ErrorCode::MarshallingError.code();
-                self.reply(id, Answer { xid, zxid: at, op, received: held.received, err }, out, now);
-            }
-            Err(Refused::Code(code)) => {
-                self.reply_error(id, &Held { xid, body: Box::default(), ..*held }, at.0, code);
-            }
-            Err(Refused::TooManyWatches) => {
-                tracing::warn!("closing a connection with more than {} watches", limits::SESSION_WATCHES_MAX);
-                self.abort(id);
-            }
-            // The connection is gone, and its job with it.
-            Err(Refused::Later) => {}
-        }
     }
 
     /// Arms the interest that the request's watches need, or takes what an earlier try armed.
@@ -704,56 +680,6 @@ impl Shard {
         }
     }
 
-    fn reply(&mut self, id: ConnectionId, answer: Answer, body: &[u8], now: Millis) {
-        let Some(connection) = self.connections.get_mut(&id) else { return };
-        let out = connection.output.buffer();
-        let end = reply::begin(out, answer.xid, answer.zxid.0, answer.err);
-        out.extend_from_slice(body);
-        end.finish(out);
-        self.count_reply(id, answer, body.len() + 20, now);
-    }
-
-    /// As [`Shard::reply`], for a frame that is too long to be copied in one go.
-    pub(super) fn reply_framed(&mut self, id: ConnectionId, answer: Answer, frame: Vec<u8>, now: Millis) {
-        let Some(connection) = self.connections.get_mut(&id) else { return };
-        let bytes = frame.len();
-        let out = connection.output.buffer();
-        if out.is_empty() {
-            *out = frame;
-        } else {
-            out.extend_from_slice(&frame);
-        }
-        self.count_reply(id, answer, bytes, now);
-    }
-
-    fn count_reply(&mut self, id: ConnectionId, answer: Answer, bytes: usize, now: Millis) {
-        let Answer { xid, zxid, op, received, .. } = answer;
-        let Some(connection) = self.connections.get_mut(&id) else { return };
-        let us = now.since(received) * 1000;
-        connection.stats.packet_sent();
-        connection.stats.answered(op, xid, zxid, now, us);
-        self.metrics.reply_sent(bytes);
-        self.metrics.request_done(op, us);
-        Self::touch_output(&mut self.dirty, connection);
-    }
-
-    fn reply_error(&mut self, id: ConnectionId, held: &Held, zxid: i64, code: ErrorCode) {
-        let Some(connection) = self.connections.get_mut(&id) else { return };
-        reply::header_only(connection.output.buffer(), held.xid, zxid, Some(code));
-        connection.stats.packet_sent();
-        self.metrics.reply_sent(20);
-        if let Some(op) = OpCode::from_i32(held.op) {
-            self.metrics.request_done(op, 0);
-        }
-        Self::touch_output(&mut self.dirty, connection);
-    }
-
-    fn note_undecodable(&self, id: ConnectionId, op: OpCode, error: DecodeError) {
-        if let Some(connection) = self.connections.get(&id) {
-            tracing::debug!(peer = %connection.peer, ?op, %error, "request body does not decode");
-        }
-    }
-
     /// The newest txn readers see.
     pub(super) fn applied(&self) -> Zxid {
         self.tree.applied()
@@ -812,14 +738,15 @@ fn is_request(op: OpCode) -> bool {
 impl Logic for Shard {
     fn on_accept(&mut self, peer: SocketAddr, now: Millis) -> Option<ConnectionId> {
         if self.stopping {
-            self.registry.left(peer);
+            self.registry.left(peer, true);
             self.loads[usize::from(self.id.0)].fetch_sub(1, Ordering::Relaxed);
             return None;
         }
         let id = ConnectionId(self.next_connection);
         self.next_connection += 1;
         let identities = Identities::of_peer(&ip::host_address(peer.ip(), scope(peer)));
-        let connection = Connection::new(id, peer, identities, now, self.clock.wall());
+        let mut connection = Connection::new(id, peer, identities, now, self.clock.wall());
+        connection.pending = self.intake.queue();
         self.connections.insert(id, connection);
         self.arrived(id, now);
         Some(id)
@@ -855,6 +782,10 @@ impl Logic for Shard {
         if let Some(job) = connection.job.take() {
             self.end_job(*job);
         }
+        self.count_dropped(&connection);
+        // Its requests are in process no longer.
+        connection.pending.clear();
+        self.intake.exchange(&self.registry.load);
         self.watches.remove_connection(id);
         while let Some(at) = self.waiting.iter().position(|(waiting, _)| *waiting == id) {
             for hold in self.waiting.swap_remove(at).1 {
@@ -875,7 +806,7 @@ impl Logic for Shard {
                 timeout_ms: attachment.timeout_ms,
             });
         }
-        self.registry.left(connection.peer);
+        self.registry.left(connection.peer, connection.is_sessionless);
         // Relaxed: a rough balance is enough.
         self.loads[usize::from(self.id.0)].fetch_sub(1, Ordering::Relaxed);
         self.metrics.socket_closed(now.since(now));
@@ -901,6 +832,10 @@ impl Logic for Shard {
     }
 
     fn on_tick(&mut self, now: Millis) {
+        // Requests of other shards may have ended, of which nobody tells this one.
+        if self.intake.has_stalled() {
+            self.with_view(now, |_, _| {});
+        }
         self.expire(now);
         self.close_the_late(now);
     }

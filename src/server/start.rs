@@ -11,13 +11,14 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
+use super::limits::{Bounds, Rates};
 use super::registry::{AcceptLimits, Registry};
 use super::settings::Settings;
 use super::shard::{Shard, ShardParts};
 use super::throttle::{ConnectGate, ConnectThrottle};
 use super::words::{BuildDateStyle, ConfView, EnvView, Version, Whitelist};
 use crate::base::{Millis, ServerId, ShardId, Zxid, limits};
-use crate::config::{Config, Pin};
+use crate::config::{Config, Pin, Storage};
 use crate::pipeline::acl::{DigestPolicy, Policy};
 use crate::pipeline::digest::DigestAlgorithm;
 use crate::pipeline::{Loaded, Pipeline, ReaperSettings};
@@ -32,7 +33,7 @@ use crate::runtime::{Clock, disk, shard};
 use crate::sessions::{SessionIds, SessionImage, SessionTable};
 use crate::storage::names::{self, FileKind};
 use crate::storage::recovery::{Progress, Recovered, Source, Stage};
-use crate::storage::snapshot::{SinceSnapshot, SnapshotFile};
+use crate::storage::snapshot::{SinceSnapshot, SnapshotFile, SnapshotLimits};
 use crate::storage::wal::{WalLimits, WalWriter};
 use crate::storage::{ClusterId, Identity};
 use crate::tree::{NodeImage, StoredStat, TreeReader};
@@ -193,6 +194,7 @@ pub fn start(
             method: self_test.method,
             segment_bytes: state.wal.segment_bytes(),
             retain: config.folders.snapshots_retained as usize,
+            purge_interval: purge_interval(config),
             seed: random("drawing random numbers")?[0],
             snapshots: snapshots_on_disk(&dirs, state.snapshot)?,
             progress: Box::new(|done, total| tracing::info!(done, total, "writing a snapshot")),
@@ -211,6 +213,10 @@ pub fn start(
     let sequencer =
         launch(config, state, settings, &shared, disk, &dirs, &self_test, &placement, clock, listener)?;
     Ok(Running { facts, shared, sequencer })
+}
+
+fn purge_interval(config: &Config) -> Option<Duration> {
+    Some(Duration::from_millis(config.folders.purge_interval_ms)).filter(|interval| !interval.is_zero())
 }
 
 /// What purge decides about: every snapshot file, of which recovery has read one whole.
@@ -232,6 +238,7 @@ struct State {
     snapshot: Option<Zxid>,
     snapshot_bytes: u64,
     replayed: u64,
+    replayed_bytes: u64,
     repaired: Option<String>,
 }
 
@@ -242,8 +249,7 @@ fn recover(
     random: [u64; 4],
     on_progress: &mut OnProgress<'_>,
 ) -> Result<State, StartError> {
-    let payload_bytes_max = 2 * config.requests.frame_bytes_max as usize + 4096;
-    let wal_limits = WalLimits::for_segments_of(config.storage.segment_bytes, payload_bytes_max);
+    let wal_limits = wal_limits(config);
     let mut cluster = [0u8; 16];
     cluster[..8].copy_from_slice(&random[0].to_le_bytes());
     cluster[8..].copy_from_slice(&random[1].to_le_bytes());
@@ -273,6 +279,19 @@ fn recover(
                 distrusted.push(zxid);
             }
         }
+    }
+}
+
+/// Segments as large as asked for, but not larger than the log's files may be; as large as the largest record in any
+/// case. A record takes more than the request it came of: the slack that is set can only add to ours.
+fn wal_limits(config: &Config) -> WalLimits {
+    let Storage { segment_bytes, segment_bytes_limit, batch_requests_max, .. } = config.storage;
+    let frame_bytes_max = config.requests.frame_bytes_max as usize;
+    let extra = frame_bytes_max.max(config.requests.record_extra_bytes as usize);
+    let segment_bytes = segment_bytes_limit.map_or(segment_bytes, |limit| limit.min(segment_bytes));
+    WalLimits {
+        batch_txns_max: limits::BATCH_TXNS_MAX.min(batch_requests_max as usize),
+        ..WalLimits::for_segments_of(segment_bytes, frame_bytes_max + extra + 4096)
     }
 }
 
@@ -341,13 +360,14 @@ fn build(
     let now = clock.now();
     let table = SessionTable::from_image(sessions, u64::from(config.tick_ms), now);
     let mut pipeline = Pipeline::new(tree, table, loaded, base, pipeline_settings(config));
-    let mut replayed = 0;
+    let (mut replayed, mut replayed_bytes) = (0, 0);
     let mut broken = None;
     let mut apply = |zxid: Zxid, payload: &[u8]| {
         if broken.is_some() {
             return;
         }
         replayed += 1;
+        replayed_bytes += payload.len() as u64;
         broken = replay_one(&mut pipeline, zxid, payload, now).err();
     };
     let mut progress = |progress: Progress| on_progress("replaying the log", progress.done, progress.total);
@@ -373,6 +393,7 @@ fn build(
         snapshot: (base > Zxid::ZERO).then_some(base),
         snapshot_bytes,
         replayed,
+        replayed_bytes,
         repaired: (!repaired.is_empty()).then(|| repaired.join("; ")),
     }))
 }
@@ -404,7 +425,8 @@ fn launch(
     let random =
         sys::random().map_err(|source| StartError::System { what: "drawing random numbers", source })?;
     let throttle = ConnectThrottle::new(&config.connect_throttle, clock.now());
-    let registry = Arc::new(Registry::new(throttle.map(|throttle| ConnectGate::new(throttle, random[1]))));
+    let connects = throttle.map(|throttle| ConnectGate::new(throttle, random[1]));
+    let registry = Arc::new(Registry::new(connects, Rates::new(&config.own)));
     let interest = Arc::new(InterestTable::new(limits::INTEREST_SLOTS, PathHasher::new(random[0])));
     let mut links = Vec::new();
     let mut handover_ends = Vec::new();
@@ -452,6 +474,7 @@ fn launch(
         let limits = AcceptLimits {
             per_address: config.net.connections_per_address_max,
             in_all: config.net.connections_max,
+            sessionless_per_address: config.own.sessionless_per_address_max,
         };
         let registry = registry.clone();
         AcceptStart {
@@ -493,9 +516,11 @@ fn spawn_sequencer(
         }
         None => None,
     };
+    let snapshot_limits =
+        SnapshotLimits { txns: config.storage.snap_count, log_bytes: config.storage.snap_log_bytes };
     let since = SinceSnapshot {
         txns: state.replayed,
-        log_bytes: state.wal.log_bytes(),
+        log_bytes: state.replayed_bytes,
         snapshot_bytes: state.snapshot_bytes,
     };
     let start = Start {
@@ -514,8 +539,9 @@ fn spawn_sequencer(
         },
         flush_apart: config.storage.force_sync && self_test.method == WriteMethod::BufferedFdatasync,
         clock: clock.clone(),
-        snapshots: SnapshotPolicy::new(config.storage.snap_count, random[1], since),
+        snapshots: SnapshotPolicy::new(snapshot_limits, random[1], since),
         flush_warning_ms: u64::from(config.storage.flush_warning_ms),
+        flush_delay_ms: u64::from(config.storage.flush_delay_ms),
     };
     let core = placement.sequencer;
     let waiter = std::thread::current();
@@ -570,7 +596,8 @@ fn policy(config: &Config) -> Policy {
     Policy {
         skip_acl: config.auth.skip_acl,
         digest: config.auth.digest_enabled.then(|| DigestPolicy {
-            algorithm: DigestAlgorithm::by_name(config.auth.digest_algorithm.java_name()).unwrap_or_default(),
+            algorithm: DigestAlgorithm::by_name(config.auth.digest_algorithm.java_name())
+                .expect("both sides know the same names, as a test says"),
             super_digest: config.auth.super_digest.as_ref().map(|secret| secret.reveal().as_bytes().into()),
         }),
         enforced: config
@@ -608,6 +635,9 @@ fn settings(config: &Config, version: Version, facts: &Facts, placement: &Placem
         timeout_ms_min: config.sessions.timeout_ms_min,
         timeout_ms_max: config.sessions.timeout_ms_max,
         frame_bytes_max: config.requests.frame_bytes_max as usize,
+        requests: config.requests,
+        own: config.own,
+        bounds: Bounds::new(&config.own),
         sessionless_timeout_ms: config.net.sessionless_timeout_ms,
         policy: policy(config),
         whitelist: Whitelist::parse(Some(&listed), config.words.read_only_mode),
@@ -668,3 +698,71 @@ pub fn date_style(config: &Config) -> BuildDateStyle {
 }
 
 const _: () = assert!(limits::SHARDS_MAX <= u8::MAX as usize);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn limits_with(keys: &[(&str, &str)]) -> WalLimits {
+        let mut raw = crate::config::Raw::default();
+        raw.set("dataDir", "/d", crate::config::Origin::Argument);
+        for (key, value) in keys {
+            raw.set(key, value, crate::config::Origin::Argument);
+        }
+        let checked = crate::config::check(&crate::config::Inputs::from(raw)).expect("accepted");
+        wal_limits(&checked.config)
+    }
+
+    #[test]
+    fn the_log_rolls_at_the_smaller_of_both_sizes_and_never_below_its_largest_record() {
+        let check =
+            |keys: &[(&str, &str)], bytes| assert_eq!(limits_with(keys).segment_bytes, bytes, "{keys:?}");
+        check(&[], 64 << 20);
+        check(&[("preAllocSize", "4096")], 4 << 20);
+        check(&[("txnLogSizeLimitInKb", "8192")], 8 << 20);
+        check(&[("txnLogSizeLimitInKb", "8192"), ("preAllocSize", "4096")], 4 << 20);
+        check(&[("txnLogSizeLimitInKb", "100"), ("jute.maxbuffer", "8192")], 100 << 10);
+        // A record of twice the largest request, rounded up to blocks, with its headers and a seal.
+        let smallest = limits_with(&[("txnLogSizeLimitInKb", "1")]);
+        assert_eq!(smallest.segment_bytes, (2 << 20) + 4 * 4096);
+        assert!(smallest.payload_bytes_max() >= 2 * 0xf_ffff + 4096);
+    }
+
+    #[test]
+    fn the_slack_that_is_set_adds_to_what_a_record_may_take() {
+        let least = |extra: &str| {
+            let keys = [
+                ("txnLogSizeLimitInKb", "1"),
+                ("jute.maxbuffer", "8192"),
+                ("jute.maxbuffer.extrasize", extra),
+            ];
+            limits_with(&keys).payload_bytes_max()
+        };
+        assert_eq!(least("1024"), least("8192"));
+        assert!(least("100000") >= 8192 + 100_000);
+        assert!(least("8192") < 8192 + 100_000);
+    }
+
+    /// Neither side may import the other: each has its own list of names.
+    #[test]
+    fn the_configuration_takes_the_digest_algorithms_that_the_scheme_has() {
+        use crate::config::DigestAlgorithm as Written;
+        for algorithm in DigestAlgorithm::ALL {
+            let written = Written::from_java_name(algorithm.name()).map(Written::java_name);
+            assert_eq!(written, Some(algorithm.name()));
+        }
+        for written in Written::ALL {
+            assert_eq!(
+                DigestAlgorithm::by_name(written.java_name()).map(DigestAlgorithm::name),
+                Some(written.java_name())
+            );
+        }
+    }
+
+    #[test]
+    fn a_flush_takes_no_more_requests_than_asked_for() {
+        assert_eq!(limits_with(&[]).batch_txns_max, 1000);
+        assert_eq!(limits_with(&[("maxBatchSize", "1")]).batch_txns_max, 1);
+        assert_eq!(limits_with(&[("maxBatchSize", "1000000")]).batch_txns_max, limits::BATCH_TXNS_MAX);
+    }
+}

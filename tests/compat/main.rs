@@ -33,6 +33,7 @@ mod program;
 mod quotas;
 mod replies;
 mod sessions;
+mod settings;
 mod side;
 mod stat;
 mod throttle;

@@ -14,4 +14,4 @@ pub use crate::storage::archive::NodeView;
 pub use encoder::{Chunk, Publication, SnapshotEncoder};
 pub use format::{ChunkKind, FORMAT_VERSION, SnapshotFault, SnapshotMeta, Totals};
 pub use load::{ChunkSpan, Part, SnapshotIndex, index};
-pub use purge::{Purge, SinceSnapshot, SnapshotFile, purge, snapshot_due};
+pub use purge::{Purge, SinceSnapshot, SnapshotFile, SnapshotLimits, next_to_verify, purge, snapshot_due};

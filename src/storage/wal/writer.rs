@@ -407,6 +407,12 @@ impl WalWriter {
         self.collected_bytes
     }
 
+    /// Whether the next batch takes no further record.
+    pub fn is_batch_full(&self) -> bool {
+        let full = |batch: &Collected| batch.count as usize >= self.limits.batch_txns_max;
+        self.collected.len() > 1 || self.collected.front().is_some_and(full)
+    }
+
     /// Whether a write is in flight.
     pub fn is_writing(&self) -> bool {
         self.in_flight.is_some()
