@@ -192,8 +192,8 @@ impl Pipeline {
                 };
                 self.tree.create(at.zxid, &node).map_err(|_| self.create_refused(path))?;
                 self.created(path, kind);
-                self.account(path, Charge::create(data.map_or(0, <[u8]>::len)));
-                self.note_quota_node_created(path);
+                self.account(at.zxid, path, Charge::create(data.map_or(0, <[u8]>::len)));
+                self.note_quota_node_created(at.zxid, path);
                 self.push_event(at.zxid, ChangeKind::Created, path, events);
                 Ok(())
             }
@@ -201,7 +201,7 @@ impl Pipeline {
             Txn::SetData { path, data, version, .. } => {
                 let before = self.tree.get(path).ok_or(ErrorCode::NoNode)?.data().map_or(0, <[u8]>::len);
                 self.tree.set_data(at.zxid, path, *data, *version, at.time).map_err(|_| ErrorCode::NoNode)?;
-                self.account(path, Charge::set_data(before, data.map_or(0, <[u8]>::len)));
+                self.account(at.zxid, path, Charge::set_data(before, data.map_or(0, <[u8]>::len)));
                 self.push_event(at.zxid, ChangeKind::DataChanged, path, events);
                 Ok(())
             }
@@ -236,7 +236,7 @@ impl Pipeline {
             Kind::Container | Kind::Ttl(_) => self.reaper.forget(path),
             Kind::None => {}
         }
-        self.account(path, Charge::delete(bytes));
+        self.account(at.zxid, path, Charge::delete(bytes));
         self.note_quota_node_deleted(path);
         let parent = path::parent(path).unwrap_or(b"/");
         events.push(ChangeEvent {
@@ -290,22 +290,22 @@ impl Pipeline {
     }
 
     /// Charges the deepest quota-managed ancestor (client-protocol §10.2): data of its stats node only.
-    fn account(&mut self, path: &[u8], charge: Charge) {
+    fn account(&mut self, zxid: Zxid, path: &[u8], charge: Charge) {
         let Some(managed) = self.quota.deepest(path) else { return };
         let stats_path = quota::stats_path(managed);
         let Some(stats) = self.tree.get(&stats_path) else { return };
         if let Some(after) = quota::recharge(stats.data(), charge) {
-            let _ = self.tree.set_stats_data(&stats_path, &after);
+            let _ = self.tree.set_stats_data(zxid, &stats_path, &after);
         }
     }
 
     /// `zookeeper_limits` makes a subtree managed, `zookeeper_stats` has it counted at once.
-    fn note_quota_node_created(&mut self, path: &[u8]) {
+    fn note_quota_node_created(&mut self, zxid: Zxid, path: &[u8]) {
         match QuotaNode::at(path) {
             Some(QuotaNode::Limits(managed)) => {
                 self.quota.insert(managed);
             }
-            Some(QuotaNode::Stats(managed)) => self.recount(managed),
+            Some(QuotaNode::Stats(managed)) => self.recount(zxid, managed),
             None => {}
         }
     }

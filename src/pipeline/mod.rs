@@ -127,18 +127,19 @@ impl Pipeline {
         for managed in loaded.managed {
             pipeline.quota.insert(&managed);
             // After a load all stats are counted anew (client-protocol §10.2).
-            pipeline.recount(&managed);
+            pipeline.recount(pipeline.tree.applied(), &managed);
         }
         pipeline
     }
 
     /// Counts a managed subtree and stores the result in its stats node, if it has one.
-    fn recount(&mut self, managed: &[u8]) {
+    fn recount(&mut self, zxid: Zxid, managed: &[u8]) {
         let stats_path = quota::stats_path(managed);
         if self.tree.get(&stats_path).is_some() {
             let (bytes, count) = self.subtree_totals(managed);
+            let after = quota::QuotaText::usage(count, bytes).format();
             // The node was just seen.
-            let _ = self.tree.set_stats_data(&stats_path, &quota::QuotaText::usage(count, bytes).format());
+            let _ = self.tree.set_stats_data(zxid, &stats_path, &after);
         }
     }
 

@@ -506,7 +506,8 @@ mod tests {
     fn a_queue_gives_back_what_it_counted() {
         let held = || {
             let pass = Pass::default();
-            Pending::Held(Held { xid: 1, op: 4, body: Box::default(), received: Millis(0), pass })
+            let passing = crate::server::passing::Passing::Unknown;
+            Pending::Held(Held { xid: 1, op: 4, body: Box::default(), received: Millis(0), pass, passing })
         };
         let intake = Intake::new(&OFF, None, 1);
         let (mut one, mut other) = (intake.queue(), intake.queue());

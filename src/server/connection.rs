@@ -2,9 +2,9 @@
 //! One client's connection: bytes in, frames, the queue of requests that are not answered yet, bytes out.
 //!
 //! Lives on: its shard, and is a view of this core only. Invariants: replies leave in the order of the requests
-//! (auth and sasl excepted, client-protocol §3.6); a read is never answered before an earlier write of the same
-//! connection, nor a write submitted before an earlier read is answered: `pending` is `awaiting` requests at the
-//! sequencer, then those that wait here.
+//! (auth and sasl excepted, client-protocol §3.6); a read sees every earlier write of the same connection and no later
+//! one: `pending` is `awaiting` requests that go by the sequencer (with reads between them that can be answered from the
+//! state at which they stand, `passing.rs`), then those that wait here.
 
 use std::net::SocketAddr;
 
@@ -15,6 +15,7 @@ use crate::runtime::metrics::ConnectionStats;
 use crate::runtime::shard::Output;
 use crate::server::admission::{Pass, Queue};
 use crate::server::jobs::Job;
+use crate::server::passing::Passing;
 use crate::server::words::Answer;
 use crate::wire::OpCode;
 
@@ -89,6 +90,7 @@ pub(super) struct Held {
     pub body: Box<[u8]>,
     pub received: Millis,
     pub pass: Pass,
+    pub passing: Passing,
 }
 
 /// One connection.
@@ -109,9 +111,11 @@ pub(super) struct Connection {
     /// Bytes of events in `output` since it was last empty.
     pub event_bytes: usize,
     pub pending: Queue,
-    /// How many at the front of `pending` were submitted to the sequencer.
+    /// How many at the front of `pending` go by the sequencer: they were submitted, or passed by one that was.
     pub awaiting: usize,
-    /// Bytes of the others: those that wait here.
+    /// Bytes that the answers of passed reads will take.
+    pub passed_bytes: usize,
+    /// Bytes of those that are answered here.
     pub held_bytes: usize,
     pub next_sequence: u64,
     pub identities: Identities,
@@ -168,6 +172,7 @@ impl Connection {
             event_bytes: 0,
             pending: Queue::default(),
             awaiting: 0,
+            passed_bytes: 0,
             held_bytes: 0,
             next_sequence: 0,
             identities,
@@ -240,6 +245,7 @@ impl Connection {
         self.partial_since = None;
         self.pending.clear();
         self.awaiting = 0;
+        self.passed_bytes = 0;
         self.held_bytes = 0;
         self.pass = Pass::default();
     }

@@ -3,7 +3,7 @@
 //!
 //! - `start.rs`: from a configuration to a running server, and back down.
 //! - `shard.rs`: the logic of a core that serves clients; `connection.rs` one client's state, `handshake.rs`, `reads.rs`,
-//!   `replies.rs`, `jobs.rs` (long answers in slices), `outcomes.rs` (what the sequencer sends back), `gather.rs` (words
+//!   `passing.rs` (writes that go ahead of reads), `replies.rs`, `jobs.rs` (long answers in slices), `outcomes.rs` (what the sequencer sends back), `gather.rs` (words
 //!   that need every core), `deadlines.rs` (who is closed for being slow).
 //! - `throttle.rs`: who may connect, by a bucket of tokens; `admission.rs`: how many requests are taken; `limits.rs`: what
 //!   stock does not limit.
@@ -19,6 +19,7 @@ mod handshake;
 mod jobs;
 pub mod limits;
 mod outcomes;
+mod passing;
 mod reads;
 pub mod registry;
 mod replies;

@@ -5,8 +5,9 @@
 //! the turn is answered (DESIGN §2 rule 3); later entries wait for their turn.
 
 use super::connection::{Done, Pending};
+use super::passing::Turn;
 use super::shard::Shard;
-use crate::base::{ConnectionId, Generation, Millis, Zxid, limits};
+use crate::base::{ConnectionId, Generation, Millis, limits};
 use crate::pipeline::acl;
 use crate::runtime::messages::{Outcome, Ticket};
 use crate::watches::ChangeEvent;
@@ -14,13 +15,13 @@ use crate::wire::reply::{self, EventType};
 use crate::wire::{jute, perms};
 
 impl Shard {
-    /// Takes every outcome up to `at`.
-    pub(super) fn take_outcomes(&mut self, at: Zxid, now: Millis) {
-        while self.outcomes.peek().is_some_and(|outcome| outcome.zxid() <= at) {
+    /// Takes every outcome up to the turn's zxid.
+    pub(super) fn take_outcomes(&mut self, turn: &Turn<'_>, now: Millis) {
+        while self.outcomes.peek().is_some_and(|outcome| outcome.zxid() <= turn.view.at()) {
             let Some(outcome) = self.outcomes.pop() else { return };
             match outcome {
                 Outcome::Reply { zxid, ticket, err, body } => {
-                    self.decided(ticket, Done { zxid, err, body }, now)
+                    self.decided(ticket, Done { zxid, err, body }, turn, now)
                 }
                 Outcome::Event(event) => self.event(&event),
                 Outcome::Moved { ticket, .. } => {
@@ -38,10 +39,11 @@ impl Shard {
         }
     }
 
-    /// A write's fate. Its reply leaves at once if nothing stands before it.
-    fn decided(&mut self, ticket: Ticket, done: Done, now: Millis) {
+    /// A write's fate. Its reply leaves at once if nothing stands before it, and the answers of reads that were passed
+    /// behind it.
+    fn decided(&mut self, ticket: Ticket, done: Done, turn: &Turn<'_>, now: Millis) {
         self.credit(ticket);
-        let id = ticket.connection;
+        let (id, zxid) = (ticket.connection, done.zxid);
         let Some(connection) = self.connections.get_mut(&id) else { return };
         // Outcomes come in the order of submission, as a rule for the first that waits.
         let submitted = connection.pending.iter_mut().find_map(|pending| match pending {
@@ -50,10 +52,18 @@ impl Shard {
         });
         let Some(submitted) = submitted else { return };
         submitted.done = Some(done);
-        while let Some(connection) = self.connections.get(&id)
-            && matches!(connection.pending.front(), Some(Pending::Submitted(head)) if head.done.is_some())
-        {
-            self.reply_submitted(id, now);
+        while let Some(connection) = self.connections.get(&id) {
+            if matches!(connection.pending.front(), Some(Pending::Submitted(head)) if head.done.is_some()) {
+                self.reply_submitted(id, now);
+            } else if connection.has_passed_head() {
+                match turn.view.earlier(turn.anchor, zxid) {
+                    Some(view) => self.answer_passed(id, &view, now),
+                    // A leader's state took the place of ours: the client comes back and finds it.
+                    None => return self.abort(id),
+                }
+            } else {
+                break;
+            }
         }
         if let Some(connection) = self.connections.get(&id)
             && (connection.choked || matches!(connection.pending.front(), Some(Pending::Held(_))))

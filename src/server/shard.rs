@@ -16,6 +16,7 @@ use super::admission::{Gate, Intake, Pass};
 use super::connection::{Attachment, Connection, Framed, Held, Pending, Phase, Submitted, frame};
 use super::deadlines::DEADLINE_TICK_MS;
 use super::jobs;
+use super::passing::{Anchors, Passing, Turn};
 use super::reads::{self, Reader, Refused};
 use super::registry::Registry;
 use super::settings::Settings;
@@ -94,6 +95,8 @@ pub struct Shard {
     /// Writes the sequencer may still be given, and bytes of those it has.
     credits: usize,
     request_bytes: usize,
+    /// For reads between writes. `None` only while a turn takes its outcomes.
+    anchors: Option<Box<Anchors>>,
     /// Memory of all connections' input, bytes.
     pub(super) input_bytes: usize,
     /// Connections whose next write waits for a credit.
@@ -108,7 +111,7 @@ pub struct Shard {
     /// Silent for their whole timeout when last looked at, and when they had been heard then.
     suspects: Vec<(ConnectionId, Millis)>,
     stopping: bool,
-    scratch: Vec<u8>,
+    pub(super) scratch: Vec<u8>,
 }
 
 /// What came of a request that is answered here.
@@ -151,6 +154,7 @@ impl Shard {
             intake,
             credits: limits::SHARD_CREDITS,
             request_bytes: 0,
+            anchors: Some(Box::default()),
             input_bytes: 0,
             starved: Vec::new(),
             waiting: Vec::new(),
@@ -202,11 +206,22 @@ impl Shard {
     /// Runs `f` with this turn's view, after everything it may show has been announced.
     fn with_view<R>(&mut self, now: Millis, f: impl FnOnce(&mut Self, &View<'_>) -> R) -> R {
         let tree = self.tree.clone();
+        let mut anchors = self.anchors.take().expect("there is no turn within a turn");
+        if !self.is_idle() {
+            anchors.next.set(&tree);
+        }
         let view = tree.pin();
         self.intake.exchange(&self.registry.load);
-        self.take_outcomes(view.at(), now);
+        self.take_outcomes(&Turn { view: &view, anchor: &anchors.held }, now);
+        anchors.turn();
+        self.anchors = Some(anchors);
         let result = f(self, &view);
         self.move_on(&view, now);
+        if self.is_idle()
+            && let Some(anchors) = &mut self.anchors
+        {
+            anchors.held.lift();
+        }
         self.intake.exchange(&self.registry.load);
         result
     }
@@ -365,13 +380,14 @@ impl Shard {
         let Some(connection) = self.connections.get_mut(&id) else { return true };
         let op = OpCode::from_i32(header.op);
         let admitted = acl::is_admitted(&connection.identities, &self.settings.policy);
-        // Behind a read that waits nothing is submitted: the read must not see a later write of its own session.
-        let behind_read = connection.awaiting < connection.pending.len();
         if self.settings.bounds.is_on && op.is_some_and(|op| self.settings.bounds.refuse(op, body)) {
             connection.pass.refusal.get_or_insert(ErrorCode::BadArguments);
         }
         let refused = connection.pass.refusal.is_some();
-        let submits = admitted && !behind_read && !refused && op.is_some_and(|op| submits(op, body));
+        let submits = admitted && !refused && op.is_some_and(|op| submits(op, body));
+        // Behind what waits here nothing is submitted, unless that can be passed.
+        let last = connection.pending.len();
+        let submits = submits && connection.may_submit_at(last, view);
         if submits && !may_submit {
             return false;
         }
@@ -406,11 +422,13 @@ impl Shard {
                 && let Some(connection) = self.connections.get_mut(&id)
             {
                 connection.pending.push_back(Pending::Submitted(submitted));
-                connection.awaiting += 1;
+                connection.submitted_at(last);
             }
             return true;
         }
-        let held = Held { xid: header.xid, op: header.op, body: Box::default(), received: now, pass };
+        let passing = Passing::Unknown;
+        let held =
+            Held { xid: header.xid, op: header.op, body: Box::default(), received: now, pass, passing };
         if connection.pending.is_empty() {
             match self.answer(id, &held, body, view, now) {
                 Answered::Yes => return true,
@@ -463,6 +481,9 @@ impl Shard {
             }),
         };
         connection.next_sequence += 1;
+        if let Some(anchors) = &mut self.anchors {
+            anchors.hold(&self.tree);
+        }
         self.credits -= 1;
         self.request_bytes += body.len();
         self.submit(submission);
@@ -479,11 +500,7 @@ impl Shard {
             if connection.job.is_some() || connection.waits_for.is_some_and(|zxid| view.at() < zxid) {
                 return;
             }
-            if matches!(connection.pending.front(), Some(Pending::Submitted(head)) if head.done.is_some()) {
-                self.reply_submitted(id, now);
-                continue;
-            }
-            let at = connection.awaiting;
+            let at = connection.next_to_submit(view);
             let Some(Pending::Held(held)) = connection.pending.get_mut(at) else { return };
             let op = OpCode::from_i32(held.op)
                 .filter(|op| held.pass.refusal.is_none() && submits(*op, &held.body));
@@ -501,7 +518,7 @@ impl Shard {
                 if let Some(connection) = self.connections.get_mut(&id) {
                     connection.held_bytes -= body.len();
                     connection.pending[at] = Pending::Submitted(submitted);
-                    connection.awaiting += 1;
+                    connection.submitted_at(at);
                 }
                 continue;
             }
@@ -582,10 +599,15 @@ impl Shard {
             self.watches.disarm(hold);
         }
         self.replied(id, held, at, result, &out, now);
-        out.clear();
-        // A long listing's buffer is not kept.
-        self.scratch = if out.capacity() > 1 << 20 { Vec::new() } else { out };
+        self.keep_scratch(out);
         Answered::Yes
+    }
+
+    /// Takes the buffer of an answer back.
+    pub(super) fn keep_scratch(&mut self, mut out: Vec<u8>) {
+        out.clear();
+        // A long listing's is not kept.
+        self.scratch = if out.capacity() > 1 << 20 { Vec::new() } else { out };
     }
 
     /// Arms the interest that the request's watches need, or takes what an earlier try armed.

@@ -341,9 +341,8 @@ impl TreeWriter {
     }
 
     /// Replaces the data and nothing else: no version, no mzxid. For quota statistics, which every server keeps by
-    /// itself. Inside a round it belongs to that txn; before the first it takes the published zxid. Error: `NoNode`.
-    pub fn set_stats_data(&mut self, path: &[u8], data: &[u8]) -> Result<(), TreeError> {
-        let z = self.state.ground.world.begun();
+    /// itself. It belongs to txn `z`, the one that is applied or, before the first, the published one. Error: `NoNode`.
+    pub fn set_stats_data(&mut self, z: Zxid, path: &[u8], data: &[u8]) -> Result<(), TreeError> {
         self.change_data(z, path, Some(data), |_| {}).map(|_| ())
     }
 

@@ -57,7 +57,7 @@ fn changes_of_data_and_acl_touch_their_own_fields_only() {
     let stat = rounds.round(|writer, z| writer.set_acl(z, b"/a", &acl("x"), 1)).unwrap();
     assert_eq!((stat.aversion, stat.version, stat.mzxid, stat.mtime), (1, 1, 2, 77));
     assert_eq!(reader.pin().find(b"/a").unwrap().acl(), acl("x"));
-    rounds.round(|writer, _| writer.set_stats_data(b"/a", b"count=1,bytes=0")).unwrap();
+    rounds.round(|writer, z| writer.set_stats_data(z, b"/a", b"count=1,bytes=0")).unwrap();
     let view = reader.pin();
     let znode = view.find(b"/a").unwrap();
     assert_eq!(znode.stat(), Stat { data_length: 15, ..stat });

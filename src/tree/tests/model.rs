@@ -122,7 +122,7 @@ fn apply_to_tree(writer: &mut TreeWriter, z: Zxid, change: &Change) -> Result<()
         Change::SetAcl { path, acl, version } => {
             writer.set_acl(z, path.as_bytes(), &lists(*acl), *version).map(|_| ())
         }
-        Change::SetStats { path, data } => writer.set_stats_data(path.as_bytes(), data),
+        Change::SetStats { path, data } => writer.set_stats_data(z, path.as_bytes(), data),
     }
 }
 

@@ -1,0 +1,201 @@
+#![forbid(unsafe_code)]
+//! Writes that go ahead of reads: in a pipeline of both, a write is handed to the sequencer while reads before it wait
+//! for an earlier write, if each of those reads can still be answered from the state at which it stands.
+//!
+//! Such a read is *passed*: it stands in `pending` between two requests at the sequencer. It is answered the moment the
+//! outcome of the one before it is taken, from that outcome's zxid. Outcomes come in the order of zxids, so everything up
+//! to there has been announced and nothing later has; and the shard's anchor, set before the outcome could come, keeps
+//! the versions that were replaced since (`tree/reader.rs`). What the client sees is what it would see had the write
+//! waited: none of its own later writes, no change before the event of it, zxids that never go back.
+//!
+//! Lives on: each shard. Not passed is what sets or looks for watches (interest must be armed before the zxid at which a
+//! watch begins), what a job may have to answer, and what is long: an answer cannot wait for room in the output here, so
+//! the bytes that answers of one connection may take beyond its bound are counted before it is passed.
+
+use super::connection::{Connection, Held, Pending};
+use super::reads::Reader;
+use super::shard::Shard;
+use crate::base::{ConnectionId, Millis, limits};
+use crate::tree::{Anchor, TreeReader, View};
+use crate::wire::OpCode;
+use crate::wire::request::Request;
+
+/// What a turn may read of the tree.
+pub(super) struct Turn<'a> {
+    /// At the zxid of the turn.
+    pub view: &'a View<'a>,
+    /// From the zxid of an earlier turn on.
+    pub anchor: &'a Anchor,
+}
+
+/// The anchor that a shard holds while the sequencer has something of its own, and the one that takes its place in the
+/// next turn.
+///
+/// Each is set before the view of its turn is pinned, or before the first submission: the outcomes that later turns take
+/// are of that zxid or later, since earlier ones were in the queue by then and were taken.
+#[derive(Default)]
+pub(super) struct Anchors {
+    pub held: Anchor,
+    pub next: Anchor,
+}
+
+impl Anchors {
+    /// The outcomes of this turn are taken: lets go of what only they needed.
+    pub(super) fn turn(&mut self) {
+        std::mem::swap(&mut self.held, &mut self.next);
+        self.next.lift();
+    }
+
+    /// Something is about to be submitted.
+    pub(super) fn hold(&mut self, tree: &TreeReader) {
+        if !self.held.is_set() {
+            self.held.set(tree);
+        }
+    }
+}
+
+/// Whether a read may be passed.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub(super) enum Passing {
+    /// Nobody asked.
+    #[default]
+    Unknown,
+    /// No.
+    Never,
+    /// Yes; its answer takes about so many bytes.
+    Bytes(usize),
+}
+
+/// Longest list of children that is passed, names.
+const NAMES_MAX: u32 = 256;
+
+/// A reply's header and a Stat, about.
+const REPLY_BYTES: usize = 100;
+
+impl Held {
+    fn passing(&mut self, view: &View<'_>) -> Passing {
+        if self.passing == Passing::Unknown {
+            self.passing =
+                self.judge(view).map_or(Passing::Never, |bytes| Passing::Bytes(REPLY_BYTES + bytes));
+        }
+        self.passing
+    }
+
+    /// Bytes of the answer beyond a header and a Stat. Other sessions may change that until it is answered; what they
+    /// can do within one flush is little.
+    fn judge(&self, view: &View<'_>) -> Option<usize> {
+        if self.pass.refusal.is_some() {
+            return None;
+        }
+        match Request::decode(OpCode::from_i32(self.op)?, &self.body).ok()? {
+            Request::Ping | Request::WhoAmI => Some(0),
+            Request::Exists(read) if !read.watch => Some(0),
+            Request::GetData(read) if !read.watch => {
+                Some(view.find(read.path?).and_then(|znode| znode.data()).map_or(0, <[u8]>::len))
+            }
+            Request::GetAcl(path) => {
+                let acl_bytes = |acl: &[crate::wire::Acl]| {
+                    acl.iter().map(|entry| 12 + entry.id.scheme.len() + entry.id.id.len()).sum()
+                };
+                Some(view.find(path?).map_or(0, |znode| acl_bytes(znode.acl())))
+            }
+            Request::GetChildren(read) | Request::GetChildren2(read) if !read.watch => {
+                let Some(znode) = view.find(read.path?) else { return Some(0) };
+                let is_short = znode.child_count() <= NAMES_MAX;
+                is_short.then(|| znode.children().map(|name| 4 + name.len()).sum())
+            }
+            _ => None,
+        }
+    }
+}
+
+impl Connection {
+    /// Whether a request that stands at `to` may be submitted now: nothing before it waits here, or all that does can be
+    /// passed.
+    pub(super) fn may_submit_at(&mut self, to: usize, view: &View<'_>) -> bool {
+        let from = self.awaiting;
+        if from == to {
+            return true;
+        }
+        // A read at the very front waits for something else than an outcome.
+        if from == 0 {
+            return false;
+        }
+        let mut bytes = self.passed_bytes;
+        (from..to).all(|at| match self.pending.get_mut(at) {
+            Some(Pending::Held(held)) => match held.passing(view) {
+                Passing::Bytes(more) => {
+                    bytes += more;
+                    bytes <= limits::OUTPUT_SOFT_BYTES
+                }
+                Passing::Unknown | Passing::Never => false,
+            },
+            _ => false,
+        })
+    }
+
+    /// The request at `to` was submitted: what stands before it is passed.
+    pub(super) fn submitted_at(&mut self, to: usize) {
+        for at in self.awaiting..to {
+            if let Some(Pending::Held(Held { passing: Passing::Bytes(bytes), .. })) = self.pending.get(at) {
+                self.passed_bytes += bytes;
+            }
+        }
+        self.awaiting = to + 1;
+    }
+
+    /// Where the next request stands that only the sequencer can answer, behind reads that may be passed; the first that
+    /// waits here, if none is.
+    pub(super) fn next_to_submit(&mut self, view: &View<'_>) -> usize {
+        let from = self.awaiting;
+        if from == 0 {
+            return from;
+        }
+        let passable = |pending: &mut Pending| match pending {
+            Pending::Held(held) => matches!(held.passing(view), Passing::Bytes(_)),
+            Pending::Submitted(_) => false,
+        };
+        let mut at = from;
+        while self.pending.get_mut(at).is_some_and(passable) {
+            at += 1;
+        }
+        if at < self.pending.len() && self.may_submit_at(at, view) { at } else { from }
+    }
+
+    /// Whether a read that was passed is at the front.
+    pub(super) fn has_passed_head(&self) -> bool {
+        self.awaiting > 0 && matches!(self.pending.front(), Some(Pending::Held(_)))
+    }
+}
+
+impl Shard {
+    /// Answers the passed read at the front, from `view`.
+    pub(super) fn answer_passed(&mut self, id: ConnectionId, view: &View<'_>, now: Millis) {
+        let Some(connection) = self.connections.get_mut(&id) else { return };
+        let Some(Pending::Held(held)) = connection.pending.pop_front() else { return };
+        connection.awaiting -= 1;
+        connection.held_bytes -= held.body.len();
+        if let Passing::Bytes(bytes) = held.passing {
+            connection.passed_bytes -= bytes;
+        }
+        let request = OpCode::from_i32(held.op).and_then(|op| Request::decode(op, &held.body).ok());
+        let mut out = std::mem::take(&mut self.scratch);
+        let result = match request {
+            Some(Request::Ping) | None => Ok(()),
+            Some(request) => {
+                let mut reader = Reader {
+                    view,
+                    identities: &connection.identities,
+                    policy: &self.settings.policy,
+                    watches: &mut self.watches,
+                    connection: id,
+                    // There is no later to this zxid.
+                    listing_max: u32::MAX,
+                };
+                reader.answer(&request, &mut out)
+            }
+        };
+        self.replied(id, &held, view.at(), result, &out, now);
+        self.keep_scratch(out);
+    }
+}
