@@ -8,7 +8,8 @@ use crate::support::client::{Incoming, err, op, request};
 use crate::support::jute::{In, STAT_BYTES, out};
 use crate::support::raw::{Got, Hello, Raw, Session, shake};
 use crate::support::server::Server;
-use std::collections::HashMap;
+use std::collections::{HashMap, VecDeque};
+use std::time::{Duration, Instant};
 
 /// One server and the program's sessions on it.
 pub(super) struct Side<'a> {
@@ -21,7 +22,12 @@ pub(super) struct Side<'a> {
 struct Link {
     raw: Raw,
     session: Session,
+    /// When it was renewed lately.
+    renewed: VecDeque<Instant>,
 }
+
+/// Renewals of one session a second: ours shuts out a session that moves ten times in one (reliability M12).
+const RENEWALS_MAX: usize = 8;
 
 /// What a server sent, with all taken out that may differ.
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord)]
@@ -85,7 +91,7 @@ impl<'a> Side<'a> {
         let session = welcome.expect("a session").session;
         let number = self.numbers.len() as i64 + 1;
         self.numbers.insert(session.id, number);
-        Link { raw, session }
+        Link { raw, session, renewed: VecDeque::new() }
     }
 
     pub(super) fn plant(&mut self) {
@@ -155,13 +161,21 @@ impl<'a> Side<'a> {
 
     /// Renews the session on a new connection.
     fn resume(&mut self, session: usize) -> Vec<Item> {
-        let before = self.links[session].session.clone();
+        let link = &mut self.links[session];
+        let before = link.session.clone();
+        let mut renewed = std::mem::take(&mut link.renewed);
+        if renewed.len() == RENEWALS_MAX
+            && let Some(early) = renewed.pop_front()
+        {
+            std::thread::sleep(Duration::from_millis(1_100).saturating_sub(early.elapsed()));
+        }
+        renewed.push_back(Instant::now());
         let (raw, welcome) = shake(self.server.address(), &Hello::renewal(&before));
         let Some(welcome) = welcome else { return vec![Item::Closed] };
         let session_number = self.numbers.get(&welcome.session.id).copied().unwrap_or_default();
         let item =
             Item::Welcome { timeout: welcome.session.timeout, session: session_number, bytes: welcome.bytes };
-        self.links[session] = Link { raw, session: before };
+        self.links[session] = Link { raw, session: before, renewed };
         vec![item]
     }
 
