@@ -224,7 +224,9 @@ const ONE_AT_A_TIME: Group = Group::Fresh(Setup {
 
 line!(t08_a_request_that_waited_too_long_is_not_executed, ONE_AT_A_TIME, |s| {
     let mut client = Client::open(s);
-    client.create("/t", b"").unwrap();
+    // Alone it is refused as well where the server, or a fresh JVM, is that slow.
+    while client.create("/t", b"") == Err(-127) {}
+    let before: usize = counted(s, "throttled_ops").parse().unwrap();
     let mut burst = Vec::new();
     for n in 0..500 {
         burst.extend(request(n + 10, op::CREATE, &body::create(format!("/t/{n}"), Some(b""), &open(), 0)));
@@ -242,7 +244,7 @@ line!(t08_a_request_that_waited_too_long_is_not_executed, ONE_AT_A_TIME, |s| {
     }
     let refused = replies.iter().filter(|reply| reply.err == -127).count();
     assert!(refused > 0, "500 writes, each for itself, take longer than 1 ms");
-    assert_eq!(counted(s, "throttled_ops"), refused.to_string());
+    assert_eq!(counted(s, "throttled_ops"), (before + refused).to_string());
     loop {
         match client.children("/t", false) {
             // A request that had to wait may itself be refused.
