@@ -109,6 +109,39 @@ fn m39_flushes_are_shared_by_the_writes_that_wait() {
     }
 }
 
+/// Reads between the writes of one pipeline cost no flush each, and still see the write before them and none after.
+#[test]
+fn m39_a_pipeline_of_reads_and_writes_shares_its_flushes() {
+    const PAIRS: i32 = 200;
+    const PIPELINES: i32 = 5;
+    let server = start(PINNED);
+    let mut client = Client::open(&server);
+    client.create("/m39", b"").unwrap();
+    let flushes = monitored(&server, "zk_cnt_fsynctime");
+    let read = body::read("/m39", false);
+    for pipeline in 0..PIPELINES {
+        let value = |pair: i32| (pipeline * PAIRS + pair).to_be_bytes();
+        let mut window = Vec::new();
+        for pair in 0..PAIRS {
+            let write = body::set("/m39", Some(&value(pair)), -1);
+            window.extend(super::support::client::request(2 * pair + 1, op::SET_DATA, &write));
+            window.extend(super::support::client::request(2 * pair + 2, op::GET_DATA, &read));
+        }
+        client.raw.send(&window);
+        for pair in 0..PAIRS {
+            let write = client.reply();
+            assert_eq!((write.xid, write.err), (2 * pair + 1, 0));
+            let read = client.reply();
+            assert_eq!((read.xid, read.err, read.zxid), (2 * pair + 2, 0, write.zxid));
+            assert_eq!(super::support::jute::In(&read.body).bytes(), value(pair));
+        }
+    }
+    let flushes = monitored(&server, "zk_cnt_fsynctime") - flushes;
+    let writes = f64::from(PAIRS * PIPELINES);
+    println!("m39: {:.3} flushes a write in a pipeline of writes and reads by turns", flushes / writes);
+    assert!(flushes < writes / 4.0, "{flushes} flushes for {writes} writes");
+}
+
 const READS: usize = 100_000;
 const WINDOW: usize = 1_000;
 
