@@ -123,6 +123,13 @@ pub const LISTING_WHOLE_MAX: u32 = 10_000;
 /// takes a few slices.
 pub const SLICE_WATCHES: usize = 1024;
 
+/// Failed authentications from one address within a second that shut it out (reliability M49), and for how long, ms.
+pub const AUTH_FAILURES_PER_SECOND: u32 = 10;
+/// See [`AUTH_FAILURES_PER_SECOND`].
+pub const AUTH_SHUT_OUT_MS: u64 = 10_000;
+/// Addresses with failures that are remembered before the old ones are looked for and forgotten.
+pub const GUESSING_ADDRESSES: usize = 4096;
+
 /// Steps of a SASL exchange on one connection (reliability M50).
 pub const SASL_ROUNDS_MAX: u32 = 10;
 

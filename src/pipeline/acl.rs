@@ -185,6 +185,14 @@ pub fn authenticate(
     }
 }
 
+/// Whether an auth packet names the user of the super digest: if it makes nobody super, it was a guess (reliability M49).
+pub fn names_super(scheme: Option<&[u8]>, auth: Option<&[u8]>, policy: &Policy) -> bool {
+    let user = |id: &[u8]| id.split(|&byte| byte == b':').next().unwrap_or_default().to_vec();
+    let digest = policy.digest.as_ref().filter(|_| scheme == Some(DIGEST));
+    let wanted = digest.and_then(|digest| digest.super_digest.as_deref());
+    wanted.zip(auth).is_some_and(|(wanted, auth)| user(wanted) == user(auth))
+}
+
 /// [`authenticate`] and [`Identities::add`] in one: what a shard does with an auth packet.
 pub fn add_auth(
     scheme: Option<&[u8]>,

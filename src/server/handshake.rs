@@ -116,8 +116,22 @@ impl Shard {
     pub(super) fn auth(&mut self, id: ConnectionId, xid: i32, body: &[u8]) {
         let Some(connection) = self.connections.get_mut(&id) else { return };
         let Ok(Request::Auth(auth)) = Request::decode(OpCode::Auth, body) else { return self.abort(id) };
+        let (peer, now) = (connection.peer.ip(), self.clock.now());
+        let guesses = &self.registry.rates.guesses;
+        if !guesses.admits(peer, now) {
+            return self.abort(id);
+        }
         let result = acl::add_auth(auth.scheme, auth.auth, &mut connection.identities, &self.settings.policy);
         let failed = result.is_err();
+        let guessed = acl::names_super(auth.scheme, auth.auth, &self.settings.policy)
+            && !connection.identities.is_super();
+        if (failed || guessed) && guesses.failed(peer, now) {
+            tracing::warn!(
+                address = %peer,
+                seconds = limits::AUTH_SHUT_OUT_MS / 1000,
+                "too many failed authentications: closing this address's clients that try"
+            );
+        }
         reply::header_only(connection.output.buffer(), xid, 0, failed.then_some(ErrorCode::AuthFailed));
         connection.stats.packet_sent();
         self.metrics.reply_sent(20);

@@ -10,7 +10,7 @@ use std::collections::HashMap;
 use std::net::IpAddr;
 use std::sync::{Mutex, PoisonError};
 
-use crate::base::Millis;
+use crate::base::{Millis, limits};
 use crate::config::Own;
 use crate::wire::OpCode;
 use crate::wire::request::{MultiOp, ReadOp, Request};
@@ -151,9 +151,52 @@ impl RateGate {
     }
 }
 
+/// Who failed to authenticate too often, by address: for some time its clients are closed when they try, right or wrong
+/// (reliability M49). Not a setting: nobody mistypes a password ten times in a second.
+#[derive(Debug, Default)]
+pub struct GuessGate {
+    addresses: Mutex<HashMap<IpAddr, Guesses>>,
+}
+
+#[derive(Clone, Copy, Debug)]
+struct Guesses {
+    first: Millis,
+    count: u32,
+    shut_until: Millis,
+}
+
+impl GuessGate {
+    /// Whether clients at `address` may try.
+    pub fn admits(&self, address: IpAddr, now: Millis) -> bool {
+        let addresses = self.addresses.lock().unwrap_or_else(PoisonError::into_inner);
+        addresses.get(&address.to_canonical()).is_none_or(|guesses| guesses.shut_until <= now)
+    }
+
+    /// Counts a failure. True when it is the one that shuts the address out.
+    pub fn failed(&self, address: IpAddr, now: Millis) -> bool {
+        let mut addresses = self.addresses.lock().unwrap_or_else(PoisonError::into_inner);
+        if addresses.len() >= limits::GUESSING_ADDRESSES {
+            addresses.retain(|_, guesses| guesses.shut_until > now || now.since(guesses.first) < 1000);
+        }
+        let fresh = Guesses { first: now, count: 0, shut_until: Millis(0) };
+        let guesses = addresses.entry(address.to_canonical()).or_insert(fresh);
+        if now.since(guesses.first) >= 1000 {
+            *guesses = Guesses { shut_until: guesses.shut_until, ..fresh };
+        }
+        guesses.count += 1;
+        let is_last = guesses.count == limits::AUTH_FAILURES_PER_SECOND;
+        if is_last {
+            guesses.shut_until = now.plus(limits::AUTH_SHUT_OUT_MS);
+        }
+        is_last
+    }
+}
+
 /// The gates of a server.
 #[derive(Debug, Default)]
 pub struct Rates {
+    /// Failed authentication.
+    pub guesses: GuessGate,
     /// `ringkeeper.maxSessionCreationsPerSecond…`: connect requests that ask for a new session.
     pub creations: Option<RateGate>,
     /// `ringkeeper.maxWordsPerSecond`: four-letter words.
@@ -164,6 +207,7 @@ impl Rates {
     /// As configured.
     pub fn new(own: &Own) -> Rates {
         Rates {
+            guesses: GuessGate::default(),
             creations: RateGate::new(
                 own.session_creations_per_second,
                 own.session_creations_per_second_per_address,
@@ -176,6 +220,32 @@ impl Rates {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn ten_failures_in_a_second_shut_an_address_out_for_ten() {
+        let gate = GuessGate::default();
+        let (guesser, other) = (IpAddr::from([192, 0, 2, 1]), IpAddr::from([192, 0, 2, 2]));
+        // Nine a second, for ever.
+        for second in 0..3 {
+            assert!((0..9).all(|n| !gate.failed(guesser, Millis(second * 1000 + n * 10))));
+        }
+        assert!((0..9).all(|n| !gate.failed(guesser, Millis(5_000 + n))));
+        assert!(gate.admits(guesser, Millis(5_500)));
+        assert!(gate.failed(guesser, Millis(5_999)));
+        assert!(!gate.admits(guesser, Millis(6_000)) && gate.admits(other, Millis(6_000)));
+        assert!(!gate.admits(guesser, Millis(15_998)) && gate.admits(guesser, Millis(15_999)));
+    }
+
+    #[test]
+    fn addresses_that_failed_long_ago_are_forgotten() {
+        let gate = GuessGate::default();
+        for n in 0..3 * limits::GUESSING_ADDRESSES as u64 {
+            let address = IpAddr::from(std::net::Ipv4Addr::from_bits(n as u32));
+            gate.failed(address, Millis(n * 2));
+        }
+        assert!(gate.addresses.lock().unwrap().len() <= limits::GUESSING_ADDRESSES);
+    }
+
     use crate::wire::jute::Writer;
 
     const OFF: Bounds = Bounds {

@@ -2,8 +2,8 @@
 //! Reliability §6, M9–M12, M31, M32, M37, M40, M47–M49, M54, M66: sessions, identities, and secrets.
 
 use super::hostile::{OPEN, Witness, ours};
-use super::{DEFAULT, Group, RICH, Setup, line};
-use crate::support::client::{Client, body, err, op};
+use super::{DEFAULT, Group, RICH, RICH_SETUP, Setup, line};
+use crate::support::client::{Client, body, err, op, request};
 use crate::support::jute::{ALL, acl, out, world};
 use crate::support::raw::{Hello, Raw, shake, word};
 use std::time::{Duration, Instant};
@@ -201,6 +201,25 @@ line!(m49_guessing_makes_nobody_super, RICH, |s| {
     witness.is_well();
 });
 
+ours!(m49_an_address_that_guesses_is_shut_out_for_a_while, GUESSED, |s| {
+    let mut inside = Client::open(s);
+    inside.log_in(crate::SUPER);
+    // In one go: what the server reads at once is of one second.
+    let mut guesser = Client::open(s);
+    let guess = |number: u32| {
+        let guess = format!("super:guess {number}");
+        request(-4, op::AUTH, &out().int(0).str("digest").str(&guess).done())
+    };
+    guesser.raw.send(&(0..10).flat_map(guess).collect::<Vec<u8>>());
+    (0..10).for_each(|_| assert_eq!(guesser.reply().err, 0));
+    // The right one too, and what is inside stays inside.
+    let mut client = Client::open(s);
+    client.send_as(-4, op::AUTH, &out().int(0).str("digest").str(crate::SUPER).done());
+    client.expect_close();
+    Client::open(s).ping();
+    inside.get("/", false).unwrap();
+});
+
 line!(m54_nothing_is_served_before_the_required_scheme, ENFORCED, |s| {
     for opcode in
         [op::CREATE, op::GET_DATA, op::PING, op::CLOSE_SESSION, op::MULTI, op::SET_WATCHES, op::WHO_AM_I]
@@ -215,6 +234,9 @@ line!(m54_nothing_is_served_before_the_required_scheme, ENFORCED, |s| {
 });
 
 /// A digest identity is asked of everyone.
+/// With a super, and shut out without regard to other tests.
+const GUESSED: Group = Group::Fresh(RICH_SETUP);
+
 const ENFORCED: Group = Group::Fresh(Setup {
     keys: &[("enforce.auth.enabled", "true"), ("enforce.auth.schemes", "digest")],
     properties: &[],

@@ -81,7 +81,9 @@ const QUIET: Group = Group::InTurn(PLAIN);
 /// Default settings, nobody else, and an empty database.
 const FRESH: Group = Group::Fresh(PLAIN);
 /// What is off by default, on; short ticks, so that sessions may be short. The sweep for containers runs often.
-const RICH: Group = Group::Shared(Setup {
+const RICH: Group = Group::Shared(RICH_SETUP);
+
+const RICH_SETUP: Setup = Setup {
     keys: &[
         ("tickTime", "200"),
         ("maxSessionTimeout", "60000"),
@@ -92,7 +94,7 @@ const RICH: Group = Group::Shared(Setup {
         ("DigestAuthenticationProvider.superDigest", "super:xQJmxLMiHGwaqBvst5y6rkB6HQs="),
     ],
     properties: &[("znode.container.checkIntervalMs", "200")],
-});
+};
 /// Who logs in as super in [`RICH`].
 const SUPER: &str = "super:admin";
 
