@@ -1,0 +1,45 @@
+#![forbid(unsafe_code)]
+//! Arguments in, exit status out.
+
+pub mod args;
+pub mod context;
+pub mod exit;
+pub mod load;
+
+use clap::Parser;
+
+use args::{Cli, Command};
+use context::Context;
+use exit::Failure;
+
+/// The whole program.
+pub fn main() -> std::process::ExitCode {
+    // clap ends the process with 2 for wrong arguments, and with 0 for --help.
+    let cli = Cli::parse();
+    std::process::ExitCode::from(dispatch(&cli.command))
+}
+
+fn dispatch(command: &Command) -> u8 {
+    match command {
+        Command::Run(a) => within("run", &a.target, &a.output, |context| load::run(context, a)),
+        Command::Fill(a) => within("fill", &a.target, &a.output, |context| load::fill(context, a)),
+    }
+}
+
+fn within(
+    name: &str,
+    target: &args::TargetArgs,
+    output: &args::OutputArgs,
+    work: impl FnOnce(&mut Context) -> Result<(), Failure>,
+) -> u8 {
+    match Context::open(name, target, output) {
+        Ok(mut context) => {
+            let result = work(&mut context);
+            context.finish(result)
+        }
+        Err(failure) => {
+            eprintln!("ringkeeper-loadgen: {failure}");
+            failure.status()
+        }
+    }
+}
