@@ -154,6 +154,8 @@ pub struct Load {
     /// Znodes each connection created and may delete, and the session that owns them if they are ephemeral.
     created: Vec<VecDeque<(Box<[u8]>, i64)>>,
     in_flight: usize,
+    /// When the first request left that nobody has answered, nor any after it; connections may come and go meanwhile.
+    waiting_since: Option<Nanos>,
     last_lost: String,
     lost_told: u32,
     /// The ledger, for the coordinator to take at the end.
@@ -195,6 +197,7 @@ impl Load {
             is_free: vec![false; connections],
             created: (0..connections).map(|_| VecDeque::new()).collect(),
             in_flight: 0,
+            waiting_since: None,
             last_lost: String::new(),
             lost_told: 0,
             plan,
@@ -274,6 +277,7 @@ impl Load {
 
     /// Sends the next request.
     fn ask(&mut self, io: &mut Io<Pending>, connection: usize, intended: Nanos) {
+        self.waiting_since.get_or_insert(io.now());
         match &self.plan.work {
             Work::Mix(mix) => {
                 let kind = mix.choose(&mut self.random);
@@ -525,6 +529,7 @@ impl Behaviour for Load {
     ) -> Result<(), Violation> {
         let now = io.now();
         self.in_flight -= 1;
+        self.waiting_since = None;
         self.roll(now, io.up());
         let (kind, intended) = (pending.kind, pending.intended);
         if self.plan.work == Work::Fill {
@@ -596,7 +601,8 @@ impl Behaviour for Load {
             }
             return Turn::Until(deadline);
         }
-        if io.all_down_for() > self.plan.give_up {
+        let silent_for = self.waiting_since.map_or(0, |since| now.saturating_sub(since));
+        if io.all_down_for().max(silent_for) > self.plan.give_up {
             let why =
                 if self.last_lost.is_empty() { "no connection".to_owned() } else { self.last_lost.clone() };
             return self.give_up(io, why);

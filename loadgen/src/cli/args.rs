@@ -20,7 +20,7 @@ use crate::schedule::Nanos;
 /// Load for any server that speaks ZooKeeper's client protocol, with latencies that count from the time a request was
 /// meant to leave.
 #[derive(Parser, Debug)]
-#[command(name = "ringkeeper-loadgen", version, after_long_help = exit::HELP, after_help = exit::HELP)]
+#[command(name = "ringkeeper-loadgen", version, args_override_self = true, after_long_help = exit::HELP, after_help = exit::HELP)]
 pub struct Cli {
     /// What to do.
     #[command(subcommand)]
@@ -57,7 +57,7 @@ pub struct TargetArgs {
     /// Close a connection that owes an answer and is silent for this long
     #[arg(long, value_name = "TIME", default_value = "10s", value_parser = duration)]
     pub stall: Duration,
-    /// End the run when a thread has had no session for this long
+    /// End the run when a thread has had no session, or no reply, for this long
     #[arg(long, value_name = "TIME", default_value = "10s", value_parser = duration)]
     pub give_up: Duration,
     /// Everything random follows from it [default: from the clock]
