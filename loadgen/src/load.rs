@@ -15,7 +15,7 @@ use crate::engine::{Behaviour, Io, Lost, Turn, Violation};
 use crate::keys::{Chooser, Distribution, Layout};
 use crate::ledger::{Fate, Ledger, Stamp};
 use crate::mix::{Kind, Mix};
-use crate::recorder::{Recorder, Slice, Window};
+use crate::recorder::{Gap, Recorder, Slice, Window};
 use crate::schedule::{Nanos, SECOND, Schedule};
 
 const NODE_EXISTS: i32 = -110;
@@ -76,6 +76,8 @@ pub struct Plan {
     pub drain: Nanos,
     /// A thread without any session for this long ends the run.
     pub give_up: Nanos,
+    /// Longest pause before a lost connection is tried again.
+    pub retry_max: Nanos,
 }
 
 /// What threads tell the coordinator.
@@ -158,6 +160,8 @@ pub struct Load {
     waiting_since: Option<Nanos>,
     last_lost: String,
     lost_told: u32,
+    /// The longest time in which this thread got no write acknowledged, once it is through.
+    pub gap: Gap,
     /// The ledger, for the coordinator to take at the end.
     pub ledger: Option<Ledger>,
 }
@@ -177,6 +181,7 @@ impl Load {
         random.fill(&mut value[..]);
         Load {
             chooser: Chooser::new(plan.distribution, plan.layout.count.max(1)),
+            gap: Gap::default(),
             ledger: plan.verify.then(Ledger::default),
             next_fill: thread as u64,
             thread,
@@ -491,6 +496,7 @@ impl Load {
 
     fn finish(&mut self, io: &Io<Pending>) -> Turn {
         if let Some(mut recorder) = self.recorder.take() {
+            self.gap = recorder.longest_gap(io.now());
             let end = self.window.get().map_or(io.now(), |window| window.end);
             let behind = match self.plan.work {
                 Work::Mix(_) => {

@@ -154,18 +154,53 @@ pub struct Slice {
     pub behind: u64,
 }
 
+/// The longest time in which no write was acknowledged.
+#[derive(Clone, Copy, Default, PartialEq, Eq, Debug)]
+pub struct Gap {
+    /// When it began.
+    pub from: Nanos,
+    /// How long it was.
+    pub length: Nanos,
+}
+
+/// Finds the longest gap of a thread; it is only a gap of the server when there is but one thread.
+#[derive(Clone, Copy, Debug)]
+struct GapFinder {
+    last: Nanos,
+    longest: Gap,
+}
+
+impl GapFinder {
+    fn acknowledged(&mut self, now: Nanos) {
+        let length = now.saturating_sub(self.last);
+        if length > self.longest.length {
+            self.longest = Gap { from: self.last, length };
+        }
+        self.last = self.last.max(now);
+    }
+}
+
 /// A thread's counts, cut into intervals as time passes.
 #[derive(Debug)]
 pub struct Recorder {
     window: Window,
     interval: i64,
     stats: Stats,
+    gaps: GapFinder,
 }
 
 impl Recorder {
     /// Starts with the first interval of the warm-up.
     pub fn new(window: Window) -> Recorder {
-        Recorder { window, interval: window.interval_of(window.start), stats: Stats::default() }
+        let gaps = GapFinder { last: window.begin, longest: Gap::default() };
+        Recorder { window, interval: window.interval_of(window.start), stats: Stats::default(), gaps }
+    }
+
+    /// The longest time within the measured one, up to `now`, in which no write was acknowledged.
+    pub fn longest_gap(&self, now: Nanos) -> Gap {
+        let mut gaps = self.gaps;
+        gaps.acknowledged(now.min(self.window.end));
+        gaps.longest
     }
 
     /// When the current interval ends.
@@ -201,6 +236,9 @@ impl Recorder {
             return;
         }
         stats.latency.saturating_record(now.saturating_sub(intended));
+        if kind.is_write() && now >= self.window.begin {
+            self.gaps.acknowledged(now.min(self.window.end));
+        }
         if now < self.window.end {
             stats.completed += 1;
             self.stats.bytes += bytes as u64;
@@ -256,6 +294,22 @@ mod tests {
         assert_eq!((last.interval, last.stats.completed(), last.stats.latency().len()), (2, 0, 1));
         assert!((4_800..5_000).contains(&last.stats.latency().max()));
         assert_eq!((last.stats.unanswered, last.stats.lost["closed"], last.behind), (4, 1, 2));
+    }
+
+    #[test]
+    fn the_longest_gap_is_between_writes_and_may_be_open_at_either_end() {
+        let window = Window { start: 0, begin: 100, end: 1_000, interval: 1_000 };
+        let gap = |acknowledged: &[(Kind, Nanos)], now| {
+            let mut recorder = Recorder::new(window);
+            acknowledged.iter().for_each(|(kind, at)| recorder.replied(*kind, *at, 0, 0, 0));
+            let gap = recorder.longest_gap(now);
+            (gap.from, gap.length)
+        };
+        let writes = [50, 200, 550, 800].map(|at| (Kind::Set, at));
+        assert_eq!(gap(&writes, 2_000), (200, 350));
+        assert_eq!(gap(&[(Kind::Set, 200), (Kind::Get, 500)], 2_000), (200, 800));
+        assert_eq!(gap(&[(Kind::Set, 900)], 950), (100, 800));
+        assert_eq!(gap(&[], 600), (100, 500), "no write at all is one gap");
     }
 
     #[test]

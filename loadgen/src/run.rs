@@ -13,7 +13,7 @@ use crate::engine::{Clock, Options, Violation, drive};
 use crate::ledger::Ledger;
 use crate::load::{Load, Plan, Told, Work};
 use crate::process::{Sample, own_cpu_s};
-use crate::recorder::{Slice, Stats, Window};
+use crate::recorder::{Gap, Slice, Stats, Window};
 use crate::schedule::{Nanos, SECOND};
 
 /// A server, or several of one ensemble.
@@ -90,8 +90,8 @@ pub struct Outcome {
     pub total: Stats,
     /// Measured seconds.
     pub seconds: f64,
-    /// All intervals, the warm-up's too.
-    pub intervals: Vec<Interval>,
+    /// Connections with a session when it ended.
+    pub up: usize,
     /// Requests that were due and never left.
     pub unsent: u64,
     /// The server when the measured time began and when it ended.
@@ -102,6 +102,10 @@ pub struct Outcome {
     pub violations: Vec<Violation>,
     /// What connections were lost for, in words; the first few.
     pub lost: Vec<String>,
+    /// The longest time in which a thread got no write acknowledged. The server's only if there is one thread.
+    pub gap: Gap,
+    /// When the measured time began.
+    pub began: Nanos,
     /// What must be there, when the plan says to verify.
     pub ledger: Option<Ledger>,
     /// Why it ended early.
@@ -112,6 +116,11 @@ impl Outcome {
     /// Successful requests a second.
     pub fn per_second(&self) -> f64 {
         if self.seconds > 0.0 { self.total.completed() as f64 / self.seconds } else { 0.0 }
+    }
+
+    /// When the longest gap began, seconds into the measured time.
+    pub fn gap_at_s(&self) -> f64 {
+        self.gap.from.saturating_sub(self.began) as f64 / SECOND as f64
     }
 
     /// The server's CPU time for one successful request, microseconds.
@@ -148,6 +157,7 @@ pub fn run(
                 addresses: target.addresses.clone(),
                 session_timeout_ms: times.session_timeout_ms,
                 stall: times.stall,
+                retry_max: plan.retry_max,
                 first,
                 connections,
                 stop: end.clone(),
@@ -160,7 +170,7 @@ pub fn run(
                     let _coordinator_gone = tell.send(Told::GaveUp(error.to_string()));
                     let _coordinator_gone = tell.send(Told::Done);
                 }
-                load.ledger
+                (load.ledger, load.gap)
             }));
         }
         drop(tell);
@@ -169,13 +179,18 @@ pub fn run(
         // Whatever happened, the threads must not outlive it.
         end.store(true, Ordering::Relaxed);
         let mut ledger: Option<Ledger> = None;
+        let mut gap = Gap::default();
         for thread in threads {
-            let part = thread.join().map_err(|_| Trouble::Local("a load thread panicked".to_owned()))?;
+            let (part, part_of_gap) =
+                thread.join().map_err(|_| Trouble::Local("a load thread panicked".to_owned()))?;
+            if part_of_gap.length > gap.length {
+                gap = part_of_gap;
+            }
             if let Some(part) = part {
                 ledger.get_or_insert_default().merge(part);
             }
         }
-        outcome.map(|outcome| Outcome { ledger, ..outcome })
+        outcome.map(|outcome| Outcome { ledger, gap, ..outcome })
     })
 }
 
@@ -198,6 +213,11 @@ struct Coordinator<'a> {
     done: usize,
     /// Intervals of which not every thread's part is there.
     open: BTreeMap<i64, (usize, Interval)>,
+    /// Everything after the warm-up so far.
+    total: Stats,
+    /// Of the last interval.
+    up: usize,
+    behind: u64,
     violations: Vec<Violation>,
     lost: Vec<String>,
     gave_up: Option<String>,
@@ -224,6 +244,9 @@ impl<'a> Coordinator<'a> {
             ready: 0,
             done: 0,
             open: BTreeMap::new(),
+            total: Stats::default(),
+            up: 0,
+            behind: 0,
             violations: Vec::new(),
             lost: Vec::new(),
             gave_up: None,
@@ -247,7 +270,6 @@ impl<'a> Coordinator<'a> {
         let window = Window { start, begin, end, interval: self.times.interval };
         gate.set(window).expect("only the coordinator opens the gate");
 
-        let mut intervals = Vec::new();
         let (mut before, mut after) = (None, None);
         let mut own_before = own_cpu_s();
         let mut own_after = None;
@@ -271,12 +293,11 @@ impl<'a> Coordinator<'a> {
                 Err(RecvTimeoutError::Timeout) => {}
                 Err(RecvTimeoutError::Disconnected) => break,
             }
-            self.close_intervals(&mut intervals, watch);
+            self.close_intervals(watch);
         }
         // A thread that ended early leaves its part of the later intervals out.
         for (_, (_, interval)) in std::mem::take(&mut self.open) {
-            watch(&interval);
-            intervals.push(interval);
+            self.close_interval(&interval, watch);
         }
         let ended = self.clock.now().min(end);
         let seconds = match self.plan.work {
@@ -285,18 +306,17 @@ impl<'a> Coordinator<'a> {
         } as f64
             / SECOND as f64;
         let after = after.unwrap_or_else(|| self.sample());
-        let mut total = Stats::default();
-        let measured = |interval: &&Interval| interval.number >= 0;
-        intervals.iter().filter(measured).for_each(|interval| total.add(&interval.stats));
         let mut outcome = Outcome {
-            unsent: intervals.last().map_or(0, |last| last.behind),
-            total,
+            unsent: self.behind,
+            total: std::mem::take(&mut self.total),
             seconds,
-            intervals,
+            up: self.up,
             server: before.flatten().zip(after),
             own_cpu_s: own_after.unwrap_or_else(own_cpu_s) - own_before,
             violations: std::mem::take(&mut self.violations),
             lost: std::mem::take(&mut self.lost),
+            gap: Gap::default(),
+            began: begin,
             ledger: None,
             trouble: None,
         };
@@ -315,9 +335,8 @@ impl<'a> Coordinator<'a> {
         if self.stop.load(Ordering::Relaxed) {
             return Some(Trouble::Interrupted);
         }
-        let last_up = outcome.intervals.last().map_or(0, |last| last.up);
         let asked = !matches!(self.plan.work, Work::Fill) || self.plan.layout.count > 0;
-        if asked && (outcome.total.completed() == 0 || last_up == 0) {
+        if asked && (outcome.total.completed() == 0 || outcome.up == 0) {
             let why = outcome.lost.last().cloned();
             let answered = outcome.total.failed() > 0 || outcome.total.completed() > 0;
             let why =
@@ -393,14 +412,22 @@ impl<'a> Coordinator<'a> {
         interval.behind += slice.behind;
     }
 
-    fn close_intervals(&mut self, intervals: &mut Vec<Interval>, watch: &mut dyn FnMut(&Interval)) {
+    fn close_intervals(&mut self, watch: &mut dyn FnMut(&Interval)) {
         while let Some(entry) = self.open.first_entry()
             && entry.get().0 == self.plan.threads
         {
             let (_, interval) = entry.remove();
-            watch(&interval);
-            intervals.push(interval);
+            self.close_interval(&interval, watch);
         }
+    }
+
+    /// Intervals are not kept: a long run has many, and their histograms are large.
+    fn close_interval(&mut self, interval: &Interval, watch: &mut dyn FnMut(&Interval)) {
+        watch(interval);
+        if interval.number >= 0 {
+            self.total.add(&interval.stats);
+        }
+        (self.up, self.behind) = (interval.up, interval.behind);
     }
 
     fn sample(&self) -> Option<Sample> {

@@ -1,6 +1,8 @@
 #![forbid(unsafe_code)]
 //! The program against servers that behave and servers that do not: exit status, message, and what it measured.
 
+#![allow(clippy::unwrap_used)] // A test: it says what it expects by unwrapping.
+
 mod support;
 
 use std::process::{Command, Output};

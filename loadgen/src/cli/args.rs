@@ -9,10 +9,11 @@ use clap::{Args, Parser, Subcommand};
 
 use super::exit::{self, Failure};
 use crate::client::Patience;
+use crate::engine::RETRY_MAX;
 use crate::keys::{Distribution, Layout};
 use crate::ledger::STAMP_BYTES;
 use crate::load::{Pace, Plan, Work};
-use crate::mix::Mix;
+use crate::mix::{self, Mix};
 use crate::results::records::Workload;
 use crate::run::Times;
 use crate::schedule::Nanos;
@@ -32,8 +33,16 @@ pub struct Cli {
 pub enum Command {
     /// Load one target; by default 10,000 requests a second, two reads to one write, 1 KiB values, 10,000 znodes
     Run(RunArgs),
+    /// Run a named mix: default, read, write, or raftkeeper (1 % create, 8 % set, 45 % get, 45 % list, 1 % delete)
+    Replay(ReplayArgs),
     /// Make the znodes and leave them there
     Fill(FillArgs),
+    /// Load two or more targets in alternation, A B A B, and report ratios to the first
+    Compare(CompareArgs),
+    /// Find the highest rate that keeps the 99th percentile under a bound: doubling, then bisection
+    Sweep(SweepArgs),
+    /// Write through a server's death and report the longest time without an acknowledged write
+    Failover(FailoverArgs),
 }
 
 /// The server or servers, and how to reach them.
@@ -71,6 +80,12 @@ pub struct OutputArgs {
     /// Write JSON lines (schema ringkeeper-loadgen/1); - is standard output
     #[arg(long, value_name = "FILE")]
     pub json: Option<PathBuf>,
+    /// Write a report with charts: one file that needs nothing else
+    #[arg(long, value_name = "FILE")]
+    pub html: Option<PathBuf>,
+    /// Write every interval's histograms as an HdrHistogram log (V2)
+    #[arg(long, value_name = "FILE")]
+    pub hdr: Option<PathBuf>,
     /// No progress on standard error
     #[arg(long, short)]
     pub quiet: bool,
@@ -177,6 +192,95 @@ pub struct RunArgs {
     pub output: OutputArgs,
 }
 
+/// `replay`.
+#[derive(Args, Clone, Debug)]
+pub struct ReplayArgs {
+    /// Name of the mix
+    #[arg(value_name = "NAME", value_parser = named_mix)]
+    pub name: Mix,
+    /// The target.
+    #[command(flatten)]
+    pub target: TargetArgs,
+    /// The load.
+    #[command(flatten)]
+    pub load: LoadArgs,
+    /// The pace.
+    #[command(flatten)]
+    pub pace: PaceArgs,
+    /// The results.
+    #[command(flatten)]
+    pub output: OutputArgs,
+}
+
+/// `compare`.
+#[derive(Args, Clone, Debug)]
+pub struct CompareArgs {
+    /// How often each target is loaded
+    #[arg(long, value_name = "N", default_value_t = 3)]
+    pub rounds: u32,
+    /// As `run`'s.
+    #[command(flatten)]
+    pub run: RunArgs,
+}
+
+/// `sweep`.
+#[derive(Args, Clone, Debug)]
+pub struct SweepArgs {
+    /// The bound on the 99th percentile
+    #[arg(long, value_name = "TIME", default_value = "10ms", value_parser = duration)]
+    pub p99: Duration,
+    /// First rate tried
+    #[arg(long, value_name = "RATE", default_value_t = 1000.0)]
+    pub from: f64,
+    /// Highest rate tried
+    #[arg(long, value_name = "RATE", default_value_t = 1_000_000.0)]
+    pub to: f64,
+    /// Stop when the rate is known this well
+    #[arg(long, value_name = "SHARE", default_value_t = 0.05)]
+    pub precision: f64,
+    /// KIND=WEIGHT,… or a named mix
+    #[arg(long, short, value_name = "MIX", default_value = "default")]
+    pub mix: Mix,
+    /// The target.
+    #[command(flatten)]
+    pub target: TargetArgs,
+    /// The load.
+    #[command(flatten)]
+    pub load: LoadArgs,
+    /// The results.
+    #[command(flatten)]
+    pub output: OutputArgs,
+}
+
+/// `failover`.
+#[derive(Args, Clone, Debug)]
+pub struct FailoverArgs {
+    /// Send SIGKILL to this process; `started` is the one that --start made. Without it somebody else does
+    #[arg(long, value_name = "PID|started")]
+    pub kill: Option<String>,
+    /// When, from the beginning of the measured time on
+    #[arg(long, value_name = "TIME", default_value = "3s", value_parser = duration)]
+    pub kill_after: Duration,
+    /// Start it again at once with the same command
+    #[arg(long)]
+    pub restart: bool,
+    /// Exit with 6 if the gap is longer
+    #[arg(long, value_name = "TIME", value_parser = duration)]
+    pub bound: Option<Duration>,
+    /// Writes a second
+    #[arg(long, short, value_name = "N", default_value_t = 2000.0)]
+    pub rate: f64,
+    /// The target.
+    #[command(flatten)]
+    pub target: TargetArgs,
+    /// The load.
+    #[command(flatten)]
+    pub load: LoadArgs,
+    /// The results.
+    #[command(flatten)]
+    pub output: OutputArgs,
+}
+
 /// `fill`.
 #[derive(Args, Clone, Debug)]
 pub struct FillArgs {
@@ -192,6 +296,16 @@ pub struct FillArgs {
     /// The results.
     #[command(flatten)]
     pub output: OutputArgs,
+}
+
+/// A mix by its name alone.
+fn named_mix(text: &str) -> Result<Mix, String> {
+    if mix::NAMED.iter().any(|(name, ..)| *name == text) {
+        text.parse()
+    } else {
+        let known: Vec<_> = mix::NAMED.iter().map(|(name, _, what)| format!("{name} ({what})")).collect();
+        Err(format!("no such mix; there are {}", known.join(", ")))
+    }
 }
 
 /// `10s`, `500ms`, `2m`, `1h`; a bare number is seconds.
@@ -364,6 +478,7 @@ pub fn plan(load: &LoadArgs, target: &TargetArgs, mix: &Mix, pace: Pace, seed: u
         verify: load.verify,
         drain: nanos(load.drain),
         give_up: nanos(target.give_up),
+        retry_max: RETRY_MAX,
     })
 }
 
@@ -390,6 +505,7 @@ pub fn fill_plan(
         verify: false,
         drain: 0,
         give_up: nanos(target.give_up),
+        retry_max: RETRY_MAX,
     })
 }
 

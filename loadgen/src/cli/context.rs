@@ -7,14 +7,19 @@ use std::io::Write;
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
+use std::time::SystemTime;
+
+use hdrhistogram::Histogram;
 
 use super::args::{self, OutputArgs, TargetArgs};
 use super::exit::Failure;
 use crate::client::Client;
 use crate::process::Started;
+use crate::results::hdr_log::HdrLog;
+use crate::results::page::Page;
 use crate::results::records::{End, IntervalRecord, Line, Machine, Record, SCHEMA, Start, Summary};
 use crate::results::terminal::Live;
-use crate::run::Target;
+use crate::run::{Interval, Target};
 
 /// A command at work.
 pub struct Context {
@@ -30,8 +35,13 @@ pub struct Context {
     pub live: Live,
     json: Option<Box<dyn Write>>,
     json_is_stdout: bool,
-    /// Servers to end at the end.
-    started: Vec<Started>,
+    hdr: Option<HdrLog<File>>,
+    html: Option<File>,
+    /// What the report will show.
+    pub page: Page,
+    start: Start,
+    /// Servers to end at the end, and the commands that started them.
+    pub started: Vec<(String, Started)>,
 }
 
 impl Context {
@@ -69,30 +79,39 @@ impl Context {
             Some(_) if json_is_stdout => Some(Box::new(std::io::stdout())),
             Some(path) => Some(Box::new(create(path)?)),
         };
+        let hdr = output.hdr.as_deref().map(create).transpose()?;
+        let hdr = hdr.map(|file| HdrLog::begin(file, SystemTime::now())).transpose();
+        let hdr = hdr.map_err(|error| Failure::local(format!("--hdr: {error}")))?;
+        let html = output.html.as_deref().map(create).transpose()?;
+        let start = Start {
+            command: command.to_owned(),
+            arguments: std::env::args().skip(1).collect(),
+            version: env!("CARGO_PKG_VERSION").to_owned(),
+            unix_time_s: SystemTime::now()
+                .duration_since(SystemTime::UNIX_EPOCH)
+                .map_or(0.0, |since| since.as_secs_f64()),
+            seed: options.seed(),
+            machine: Machine::here(),
+        };
         let mut context = Context {
             targets,
             options: options.clone(),
             stop,
-            seed: options.seed(),
+            seed: start.seed,
             live: Live::new(output.plain, output.quiet),
             json,
             json_is_stdout,
+            hdr,
+            html,
+            page: Page::default(),
+            start,
             started: Vec::new(),
         };
-        context.record(Record::Start(Start {
-            command: command.to_owned(),
-            arguments: std::env::args().skip(1).collect(),
-            version: env!("CARGO_PKG_VERSION").to_owned(),
-            unix_time_s: std::time::SystemTime::now()
-                .duration_since(std::time::UNIX_EPOCH)
-                .map_or(0.0, |since| since.as_secs_f64()),
-            seed: context.seed,
-            machine: Machine::here(),
-        }))?;
+        context.record(Record::Start(context.start.clone()))?;
         for (of, command) in starts {
             let started = Started::run(command).map_err(Failure::local)?;
             context.targets[of].pids.push(started.pid());
-            context.started.push(started);
+            context.started.push((command.to_owned(), started));
         }
         Ok(context)
     }
@@ -121,15 +140,28 @@ impl Context {
             .map_err(|error| Failure::local(format!("--json: {error}")))
     }
 
-    /// An interval is over.
-    pub fn interval(&mut self, interval: IntervalRecord, total_s: Option<f64>) -> Result<(), Failure> {
-        self.live.interval(&interval, total_s);
-        self.record(Record::Interval(interval))
+    /// An interval of a run is over; the measured time will be `total_s` long, if that is known.
+    pub fn interval(
+        &mut self,
+        target: &str,
+        round: u32,
+        interval: &Interval,
+        total_s: Option<f64>,
+    ) -> Result<(), Failure> {
+        if let Some(hdr) = &mut self.hdr {
+            let written = hdr.interval(target, round, interval, SystemTime::now());
+            written.map_err(|error| Failure::local(format!("--hdr: {error}")))?;
+        }
+        let record = IntervalRecord::new(target, round, interval);
+        self.live.interval(&record, total_s);
+        self.page.interval(record.clone());
+        self.record(Record::Interval(record))
     }
 
     /// A run is over.
-    pub fn summary(&mut self, summary: Summary) -> Result<(), Failure> {
+    pub fn summary(&mut self, summary: Summary, latency: &Histogram<u64>) -> Result<(), Failure> {
         self.say(&crate::results::terminal::summary(&summary));
+        self.page.run(summary.clone(), latency);
         self.record(Record::Summary(Box::new(summary)))
     }
 
@@ -150,6 +182,9 @@ impl Context {
         };
         self.live.clear();
         let written = self.record(Record::End(End { exit, message: message.clone() }));
+        let page = self.page.render(&self.start, message.as_deref());
+        let drawn = self.html.as_mut().map_or(Ok(()), |html| html.write_all(page.as_bytes()));
+        let written = written.and(drawn.map_err(|error| Failure::local(format!("--html: {error}"))));
         drop(std::mem::take(&mut self.started));
         match (message, written) {
             (Some(message), _) => {

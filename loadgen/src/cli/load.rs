@@ -1,12 +1,12 @@
 #![forbid(unsafe_code)]
-//! `run` and `fill`, and the steps other commands share with them.
+//! `run`, `replay` and `fill`, and the steps other commands share with them.
 
-use super::args::{self, ConnectionArgs, FillArgs, KeyArgs, LoadArgs, RunArgs};
+use super::args::{self, ConnectionArgs, FillArgs, KeyArgs, LoadArgs, ReplayArgs, RunArgs};
 use super::context::Context;
 use super::exit::Failure;
 use crate::client::{make_folders, read_back};
 use crate::load::{Plan, Work};
-use crate::results::records::{IntervalRecord, Summary, Verified};
+use crate::results::records::{Summary, Verified};
 use crate::run::{self, Outcome, Target, Times, Trouble};
 use crate::schedule::SECOND;
 
@@ -18,6 +18,12 @@ pub fn run(context: &mut Context, arguments: &RunArgs) -> Result<(), Failure> {
     let plan = args::plan(&arguments.load, &arguments.target, &arguments.mix, pace, context.seed)?;
     prepare(context, &target, &arguments.load, times)?;
     measure(context, &target, plan, times, 0)?.into_result()
+}
+
+/// `replay`.
+pub fn replay(context: &mut Context, arguments: &ReplayArgs) -> Result<(), Failure> {
+    let ReplayArgs { name, target, load, pace, output } = arguments.clone();
+    run(context, &RunArgs { target, load, pace, mix: name, output })
 }
 
 /// `fill`.
@@ -113,8 +119,7 @@ pub fn measure(
     let stop = context.stop.clone();
     let mut written = Ok(());
     let mut outcome = run::run(target, plan, times, &stop, &mut |interval| {
-        let record = IntervalRecord::new(&target.name, round, interval);
-        if let Err(failure) = context.interval(record, total_s) {
+        if let Err(failure) = context.interval(&target.name, round, interval, total_s) {
             written = Err(failure);
         }
     })?;
@@ -142,6 +147,6 @@ pub fn measure(
         }
     }
     let summary = Summary::new(&target.name, round, workload, &outcome, verified);
-    context.summary(summary.clone())?;
+    context.summary(summary.clone(), &outcome.total.latency())?;
     Ok(Measured { summary, outcome })
 }

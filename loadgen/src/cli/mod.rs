@@ -2,9 +2,12 @@
 //! Arguments in, exit status out.
 
 pub mod args;
+pub mod compare;
 pub mod context;
 pub mod exit;
+pub mod failover;
 pub mod load;
+pub mod sweep;
 
 use clap::Parser;
 
@@ -22,6 +25,14 @@ pub fn main() -> std::process::ExitCode {
 fn dispatch(command: &Command) -> u8 {
     match command {
         Command::Run(a) => within("run", &a.target, &a.output, |context| load::run(context, a)),
+        Command::Replay(a) => within("replay", &a.target, &a.output, |context| load::replay(context, a)),
+        Command::Compare(a) => {
+            within("compare", &a.run.target, &a.run.output, |context| compare::compare(context, a))
+        }
+        Command::Sweep(a) => within("sweep", &a.target, &a.output, |context| sweep::sweep(context, a)),
+        Command::Failover(a) => {
+            within("failover", &a.target, &a.output, |context| failover::failover(context, a))
+        }
         Command::Fill(a) => within("fill", &a.target, &a.output, |context| load::fill(context, a)),
     }
 }

@@ -282,10 +282,15 @@ impl<P> Connection<P> {
         self.wants_write = false;
         self.failures = self.failures.saturating_add(1);
         if *why == Lost::Expired {
-            self.session_id = 0;
-            self.password = [0; PASSWORD_BYTES];
-            self.zxid_seen = 0;
+            self.forget_session();
         }
         self.in_flight.drain(..).map(|(_, pending)| pending).collect()
+    }
+
+    /// The next connection asks for a new session.
+    pub(super) fn forget_session(&mut self) {
+        self.session_id = 0;
+        self.password = [0; PASSWORD_BYTES];
+        self.zxid_seen = 0;
     }
 }

@@ -26,9 +26,10 @@ const READ_BYTES: usize = 256 << 10;
 const EVENTS: usize = 512;
 /// How often timers of connections are looked at.
 const HOUSEKEEPING: Nanos = SECOND / 20;
-/// First and longest pause before a connection is tried again.
+/// First pause before a connection is tried again.
 const RETRY: Nanos = SECOND / 200;
-const RETRY_MAX: Nanos = SECOND / 2;
+/// Longest, unless a run says otherwise.
+pub const RETRY_MAX: Nanos = SECOND / 2;
 
 /// The time of one run, the same for all its threads.
 #[derive(Clone, Copy, Debug)]
@@ -55,6 +56,8 @@ pub struct Options {
     pub session_timeout_ms: i32,
     /// A connection that owes an answer and is silent for this long is closed.
     pub stall: Nanos,
+    /// Longest pause before a connection is tried again.
+    pub retry_max: Nanos,
     /// Number of the thread's first connection among all of the run's, for the choice of addresses.
     pub first: usize,
     /// How many connections this thread has.
@@ -91,6 +94,9 @@ pub trait Behaviour {
         unanswered: Vec<Self::Pending>,
         why: &Lost,
     );
+
+    /// A connection that was to be closed is closed, and its session is no more.
+    fn closed(&mut self, _io: &mut Io<Self::Pending>, _connection: usize) {}
 
     /// Called after every batch of events, and at the time the last turn asked for.
     fn turn(&mut self, io: &mut Io<Self::Pending>) -> Turn;
@@ -422,12 +428,14 @@ impl<B: Behaviour> Worker<'_, B> {
             }
         }
         if farewell && unanswered.is_empty() {
+            io.connections[connection].forget_session();
+            self.behaviour.closed(io, connection);
             return;
         }
         if !matches!(why, Lost::Lied(_)) {
             let state = &mut io.connections[connection];
             state.address = (state.address + 1) % io.options.addresses.len();
-            let pause = (RETRY << state.failures.saturating_sub(1).min(10)).min(RETRY_MAX);
+            let pause = (RETRY << state.failures.saturating_sub(1).min(10)).min(io.options.retry_max);
             io.retries.push(Reverse((io.now + pause, connection)));
         }
         self.behaviour.lost(io, connection, unanswered, why);

@@ -43,6 +43,14 @@ pub enum Record {
     Interval(IntervalRecord),
     /// A run has ended.
     Summary(Box<Summary>),
+    /// A figure of one target by that of another, over the rounds of a comparison.
+    Ratio(Ratio),
+    /// A rate that was tried by a sweep.
+    Point(Point),
+    /// The highest rate that kept the bound.
+    Found(Found),
+    /// What a failover came to.
+    Failover(Failover),
     /// The last line.
     End(End),
 }
@@ -337,6 +345,66 @@ impl Summary {
             trouble: outcome.trouble.as_ref().map(ToString::to_string),
         }
     }
+}
+
+/// One figure of `target` divided by that of `base`, round by round.
+#[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
+pub struct Ratio {
+    /// Above the line.
+    pub target: String,
+    /// Below it.
+    pub base: String,
+    /// `per_second`, `p50_us`, …
+    pub figure: String,
+    /// Median of the target's rounds.
+    pub value: f64,
+    /// Median of the base's rounds.
+    pub base_value: f64,
+    /// Median of the ratios of neighbours.
+    pub median: f64,
+    /// Smallest of them.
+    pub low: f64,
+    /// Largest of them.
+    pub high: f64,
+    /// How many.
+    pub rounds: usize,
+}
+
+/// A rate that was tried.
+#[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
+pub struct Point {
+    /// Requests a second on the schedule.
+    pub rate: f64,
+    /// Successful replies a second.
+    pub per_second: f64,
+    /// 99th percentile, microseconds.
+    pub p99_us: f64,
+    /// Whether the bound was kept: p99 under it, and 99 of a hundred requests sent and answered in time.
+    pub kept: bool,
+}
+
+/// What a sweep found.
+#[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
+pub struct Found {
+    /// The bound, microseconds.
+    pub p99_bound_us: f64,
+    /// The highest rate that kept it, if any did.
+    pub rate: Option<f64>,
+    /// The lowest rate that did not, if one was tried.
+    pub broken_at: Option<f64>,
+}
+
+/// What a failover came to.
+#[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
+pub struct Failover {
+    /// Longest time without an acknowledged write, milliseconds.
+    pub gap_ms: f64,
+    /// When it began, from the beginning of the measured time on.
+    pub at_s: f64,
+    /// When the process was killed, if we did it.
+    pub killed_at_s: Option<f64>,
+    /// Writes that were never answered.
+    pub unanswered: u64,
 }
 
 /// How it ended.

@@ -3,7 +3,7 @@
 //! connection. It uses the server's half of `ringkeeper::wire`, the load its own codec.
 
 // Each test binary uses its part, and is no library.
-#![allow(dead_code, unreachable_pub)]
+#![allow(dead_code, unreachable_pub, clippy::unwrap_used)]
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::io::{Read, Write};
