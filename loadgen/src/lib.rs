@@ -29,10 +29,11 @@
 //! - [`cli`]: arguments, commands, exit statuses.
 //! - [`run`]: one load from beginning to end.
 //! - [`load`]: what a thread asks; [`mix`], [`keys`], [`schedule`], [`recorder`] and [`ledger`] are its parts.
+//! - [`scenes`]: storms of sessions, fan-out, idle sessions, locks, elections.
 //! - [`engine`]: what a thread does with sockets. [`codec`]: frames and records, as a client sees them.
 //! - [`client`]: a plain client for what is not measured.
 //! - [`process`]: what a server uses, from `/proc`.
-//! - [`results`]: terminal and JSON lines.
+//! - [`results`]: terminal, JSON lines, HdrHistogram log, HTML report.
 
 pub mod cli;
 pub mod client;
@@ -46,4 +47,5 @@ pub mod process;
 pub mod recorder;
 pub mod results;
 pub mod run;
+pub mod scenes;
 pub mod schedule;

@@ -194,3 +194,76 @@ fn a_failover_reports_the_longest_gap() {
     let records = records(6, &[&["failover", &slow.target()], QUICK, &narrow].concat());
     assert!(gap(&records).gap_ms >= 50.0);
 }
+
+/// The figures and latencies of every turn of a scene.
+fn scenes(records: &[Record]) -> Vec<ringkeeper_loadgen::results::records::Scene> {
+    pick(records, |record| if let Record::Scene(scene) = record { Some(scene.clone()) } else { None })
+}
+
+#[test]
+fn every_watcher_hears_of_every_write() {
+    let double = Double::start(Fault::None);
+    let target = double.target();
+    let found = scenes(&records(0, &["fanout", &target, "--watchers", "50", "--writes", "4"]));
+    let count = |of: &str| found[0].latencies[of].count;
+    assert_eq!([count("last event"), count("event"), count("write")], [4, 200, 4]);
+    assert!(found[0].latencies["last event"].p50_us >= found[0].latencies["event"].p50_us);
+    assert_eq!((double.below("/loadgen/"), double.sessions()), (0, 51 + 3), "and nothing is left");
+}
+
+#[test]
+fn a_storm_waits_for_every_session() {
+    let double = Double::start(Fault::None);
+    let found = scenes(&records(0, &["storm", &double.target(), "--sessions", "200"]));
+    assert_eq!((found[0].count, found[0].latencies["session"].count, double.sessions()), (200, 200, 201));
+    let longest = found[0].latencies["session"].max_us / 1e6;
+    assert!((found[0].figures["all_up_s"] - longest).abs() < 0.01, "{found:?}");
+}
+
+#[test]
+fn idle_sessions_are_weighed_and_need_a_process() {
+    let double = Double::start(Fault::None);
+    let (target, own) = (double.target(), std::process::id().to_string());
+    let idle = ["idle", &target, "--sessions", "20", "--hold", "200ms", "--session-timeout", "150ms"];
+    assert!(scenes(&records(2, &idle)).is_empty());
+    let found = scenes(&records(0, &[&idle[..], &["--pid", &own]].concat()));
+    assert!(found[0].figures["resident_bytes_per_session"] >= 0.0);
+    assert!(found[0].figures["cpu_us_per_session_second"] >= 0.0);
+    assert_eq!(found[0].figures["lost"], 0.0, "pings kept them");
+}
+
+#[test]
+fn locks_and_leadership_go_round() {
+    let double = Double::start(Fault::None);
+    let target = double.target();
+    for recipe in ["lock", "election"] {
+        let more = ["--contenders", "5", "--duration", "300ms"];
+        let found = scenes(&records(0, &[&[recipe, &target], &more[..]].concat()));
+        let handovers = found[0].latencies["handover"].count;
+        assert!(handovers > 10, "{recipe}: {found:?}");
+        assert!(found[0].figures["per_second"] > 30.0, "{recipe}");
+    }
+    assert_eq!(double.below("/loadgen/"), 0, "nothing is left");
+}
+
+#[test]
+fn scenes_take_turns_and_end_as_runs_do() {
+    let (a, b) = (Double::start(Fault::None), Double::start(Fault::None));
+    let targets = [format!("a={}", a.target()), format!("b={}", b.target())];
+    let records_of = |status, targets: &[&str]| {
+        records(status, &[&["storm"], targets, &["--sessions", "5", "--rounds", "2"]].concat())
+    };
+    let both = records_of(0, &[&targets[0], &targets[1]]);
+    let order: Vec<String> =
+        scenes(&both).iter().map(|scene| format!("{}{}", scene.target, scene.round)).collect();
+    assert_eq!(order, ["a0", "b0", "a1", "b1"]);
+    let ratios =
+        pick(
+            &both,
+            |record| if let Record::Ratio(ratio) = record { Some(ratio.figure.clone()) } else { None },
+        );
+    assert!(ratios.contains(&"per_second".to_owned()), "{ratios:?}");
+    let mute = Double::start(Fault::Mute);
+    let arguments = ["storm", &mute.target(), "--connect-timeout", "300ms", "--stall", "200ms"];
+    records(3, &arguments);
+}

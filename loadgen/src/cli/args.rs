@@ -41,6 +41,16 @@ pub enum Command {
     Compare(CompareArgs),
     /// Find the highest rate that keeps the 99th percentile under a bound: doubling, then bisection
     Sweep(SweepArgs),
+    /// One writer, many watchers of one znode: the time until the last of them knows
+    Fanout(FanoutArgs),
+    /// Many sessions at once: the time until all are there
+    Storm(StormArgs),
+    /// Many sessions that do nothing: what each costs the server (needs --pid or --start)
+    Idle(IdleArgs),
+    /// Contenders for a lock (sequential ephemerals, each watching the one before): handovers a second
+    Lock(ContendArgs),
+    /// Contenders for leadership; each leader ends its session at once: the time until the next knows
+    Election(ContendArgs),
     /// Write through a server's death and report the longest time without an acknowledged write
     Failover(FailoverArgs),
 }
@@ -281,6 +291,79 @@ pub struct FailoverArgs {
     pub output: OutputArgs,
 }
 
+/// `fanout`.
+#[derive(Args, Clone, Debug)]
+pub struct FanoutArgs {
+    /// Watchers, each on a connection of its own
+    #[arg(long, short, value_name = "N", default_value_t = 1000)]
+    pub watchers: usize,
+    /// How often the znode is set
+    #[arg(long, value_name = "N", default_value_t = 10)]
+    pub writes: u32,
+    /// Bytes of its value
+    #[arg(long, value_name = "BYTES", default_value_t = 128)]
+    pub value_size: usize,
+    /// As every scene's.
+    #[command(flatten)]
+    pub scene: SceneArgs,
+}
+
+/// `storm`.
+#[derive(Args, Clone, Debug)]
+pub struct StormArgs {
+    /// Sessions
+    #[arg(long, short, value_name = "N", default_value_t = 5000)]
+    pub sessions: usize,
+    /// As every scene's.
+    #[command(flatten)]
+    pub scene: SceneArgs,
+}
+
+/// `idle`.
+#[derive(Args, Clone, Debug)]
+pub struct IdleArgs {
+    /// Sessions
+    #[arg(long, short, value_name = "N", default_value_t = 5000)]
+    pub sessions: usize,
+    /// How long they are kept
+    #[arg(long, value_name = "TIME", default_value = "10s", value_parser = duration)]
+    pub hold: Duration,
+    /// As every scene's.
+    #[command(flatten)]
+    pub scene: SceneArgs,
+}
+
+/// `lock` and `election`.
+#[derive(Args, Clone, Debug)]
+pub struct ContendArgs {
+    /// Contenders, each on a connection of its own
+    #[arg(long, short, value_name = "N", default_value_t = 10)]
+    pub contenders: usize,
+    /// Measured time
+    #[arg(long, value_name = "TIME", default_value = "10s", value_parser = duration)]
+    pub duration: Duration,
+    /// As every scene's.
+    #[command(flatten)]
+    pub scene: SceneArgs,
+}
+
+/// What every scene takes. With several targets they take turns, and ratios to the first are reported.
+#[derive(Args, Clone, Debug)]
+pub struct SceneArgs {
+    /// The targets.
+    #[command(flatten)]
+    pub target: TargetArgs,
+    /// How often each target has its turn
+    #[arg(long, value_name = "N", default_value_t = 1)]
+    pub rounds: u32,
+    /// Where its znodes are made
+    #[arg(long, value_name = "PATH", default_value = "/loadgen")]
+    pub root: String,
+    /// The results.
+    #[command(flatten)]
+    pub output: OutputArgs,
+}
+
 /// `fill`.
 #[derive(Args, Clone, Debug)]
 pub struct FillArgs {
@@ -390,15 +473,12 @@ impl KeyArgs {
         if self.keys == 0 || self.fan == 0 {
             return Err(usage("--keys and --fan must be at least 1"));
         }
-        let root = self.root.trim_end_matches('/');
-        if !root.starts_with('/') || !ringkeeper::base::path::is_valid(root.as_bytes()) {
-            return Err(usage(format!("--root {:?} is not a path below /", self.root)));
-        }
+        let root = root(&self.root)?;
         // The server's limit on a frame, less what a request carries beside the value.
         if self.value_size > ringkeeper::base::limits::FRAME_BYTES_MAX - 1024 {
             return Err(usage("--value-size must fit a frame of 1 MiB"));
         }
-        Ok(Layout { root: root.to_owned(), count: self.keys, fan: self.fan })
+        Ok(Layout { root, count: self.keys, fan: self.fan })
     }
 }
 
@@ -424,6 +504,16 @@ impl PaceArgs {
             return Ok(Pace::Closed);
         }
         rate(self.rate).map(Pace::Open)
+    }
+}
+
+/// A path below `/`, without a slash at its end.
+pub fn root(text: &str) -> Result<String, Failure> {
+    let root = text.trim_end_matches('/');
+    if root.starts_with('/') && ringkeeper::base::path::is_valid(root.as_bytes()) {
+        Ok(root.to_owned())
+    } else {
+        Err(usage(format!("--root {text:?} is not a path below /")))
     }
 }
 

@@ -7,22 +7,30 @@ use super::context::Context;
 use super::exit::Failure;
 use super::load::{measure, prepare};
 use crate::results::page::Table;
-use crate::results::records::{Ratio, Record, Summary};
+use crate::results::records::{Latency, Ratio, Record, Summary};
 
-/// What is compared: name, how to get it, and how to write it.
-type Figure = (&'static str, fn(&Summary) -> Option<f64>);
+/// A run's figures by name, in the order in which they are shown.
+pub type Figures = Vec<(&'static str, f64)>;
 
-const FIGURES: [Figure; 9] = [
-    ("per_second", |summary| Some(summary.per_second)),
-    ("p50_us", |summary| Some(summary.latency.p50_us)),
-    ("p90_us", |summary| Some(summary.latency.p90_us)),
-    ("p99_us", |summary| Some(summary.latency.p99_us)),
-    ("p999_us", |summary| Some(summary.latency.p999_us)),
-    ("cpu_us_per_request", |summary| Some(summary.server?.cpu_us_per_request)),
-    ("resident_bytes", |summary| Some(summary.server?.resident_bytes as f64)),
-    ("resident_peak_bytes", |summary| Some(summary.server?.resident_peak_bytes as f64)),
-    ("written_bytes_per_request", |summary| summary.server?.written_bytes_per_request),
-];
+fn figures(summary: &Summary) -> Figures {
+    let Latency { p50_us, p90_us, p99_us, p999_us, .. } = summary.latency;
+    let mut figures = vec![
+        ("per_second", summary.per_second),
+        ("p50_us", p50_us),
+        ("p90_us", p90_us),
+        ("p99_us", p99_us),
+        ("p999_us", p999_us),
+    ];
+    if let Some(server) = &summary.server {
+        figures.extend([
+            ("cpu_us_per_request", server.cpu_us_per_request),
+            ("resident_bytes", server.resident_bytes as f64),
+            ("resident_peak_bytes", server.resident_peak_bytes as f64),
+        ]);
+        figures.extend(server.written_bytes_per_request.map(|bytes| ("written_bytes_per_request", bytes)));
+    }
+    figures
+}
 
 /// `compare`.
 pub fn compare(context: &mut Context, arguments: &CompareArgs) -> Result<(), Failure> {
@@ -36,16 +44,16 @@ pub fn compare(context: &mut Context, arguments: &CompareArgs) -> Result<(), Fai
     for target in &targets {
         prepare(context, target, &run.load, times)?;
     }
-    let mut rounds: Vec<Vec<Summary>> = vec![Vec::new(); targets.len()];
+    let mut rounds: Vec<Vec<Figures>> = vec![Vec::new(); targets.len()];
     let mut failure = None;
     for round in 0..arguments.rounds {
-        for (target, summaries) in targets.iter().zip(&mut rounds) {
+        for (target, figures_of) in targets.iter().zip(&mut rounds) {
             // Each run names its fresh znodes and stamps anew; the requests are the same for all targets of a round.
             let mut plan = plan.clone();
             plan.run = plan.run.wrapping_add(round);
             plan.seed = plan.seed.wrapping_add(u64::from(round));
             let measured = measure(context, target, plan, times, round)?;
-            summaries.push(measured.summary.clone());
+            figures_of.push(figures(&measured.summary));
             if let Err(trouble) = measured.into_result() {
                 failure = Some(trouble);
             }
@@ -58,10 +66,14 @@ pub fn compare(context: &mut Context, arguments: &CompareArgs) -> Result<(), Fai
     report(context, &rounds)
 }
 
-fn report(context: &mut Context, rounds: &[Vec<Summary>]) -> Result<(), Failure> {
-    let [base, others @ ..] = rounds else { return Ok(()) };
-    for other in others {
-        let ratios: Vec<Ratio> = FIGURES.iter().filter_map(|figure| ratio(figure, base, other)).collect();
+/// The figures of the targets as ratios to the first's; `rounds` has an entry for each target. Nothing for one target.
+pub fn report(context: &mut Context, rounds: &[Vec<Figures>]) -> Result<(), Failure> {
+    let names: Vec<String> = context.targets.iter().map(|target| target.name.clone()).collect();
+    let mut all = names.into_iter().zip(rounds);
+    let Some(base) = all.next() else { return Ok(()) };
+    for other in all {
+        let figures = base.1.first().into_iter().flatten().map(|(figure, _)| *figure);
+        let ratios: Vec<Ratio> = figures.filter_map(|figure| ratio(figure, &base, &other)).collect();
         let Some(first) = ratios.first() else { continue };
         let title = format!("{} by {}, {} rounds", first.target, first.base, first.rounds);
         let mut text = format!(
@@ -98,18 +110,20 @@ fn figure_text(value: f64) -> String {
 }
 
 /// The ratio of neighbours, round by round; `None` where a target does not have the figure.
-fn ratio(figure: &Figure, base: &[Summary], other: &[Summary]) -> Option<Ratio> {
-    let (name, get) = figure;
-    let values: Vec<f64> = other.iter().map(get).collect::<Option<_>>()?;
-    let bases: Vec<f64> = base.iter().map(get).collect::<Option<_>>()?;
+fn ratio(figure: &str, base: &(String, &Vec<Figures>), other: &(String, &Vec<Figures>)) -> Option<Ratio> {
+    let values = |rounds: &[Figures]| -> Option<Vec<f64>> {
+        let of = |round: &Figures| round.iter().find(|(name, _)| *name == figure).map(|(_, value)| *value);
+        rounds.iter().map(of).collect()
+    };
+    let (values, bases) = (values(other.1)?, values(base.1)?);
     let ratios: Vec<f64> = values.iter().zip(&bases).map(|(value, base)| value / base).collect();
     if ratios.is_empty() || ratios.iter().any(|ratio| !ratio.is_finite()) {
         return None;
     }
     Some(Ratio {
-        target: other.first()?.target.clone(),
-        base: base.first()?.target.clone(),
-        figure: (*name).to_owned(),
+        target: other.0.clone(),
+        base: base.0.clone(),
+        figure: figure.to_owned(),
         value: median(&values),
         base_value: median(&bases),
         median: median(&ratios),
@@ -134,6 +148,18 @@ fn median(values: &[f64]) -> f64 {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_ratio_is_of_neighbours_and_needs_both() {
+        let rounds =
+            |values: &[f64]| values.iter().map(|value| vec![("a", *value)]).collect::<Vec<Figures>>();
+        let (base, other) = (rounds(&[1.0, 2.0, 4.0]), rounds(&[3.0, 4.0, 4.0]));
+        let ratio_of = |figure, base| ratio(figure, &("b".to_owned(), base), &("o".to_owned(), &other));
+        let found = ratio_of("a", &base).unwrap();
+        assert_eq!((found.median, found.low, found.high, found.value), (2.0, 1.0, 3.0, 4.0));
+        assert_eq!(ratio_of("b", &base), None);
+        assert_eq!(ratio_of("a", &rounds(&[0.0, 1.0, 1.0])), None, "nothing is a multiple of 0");
+    }
 
     #[test]
     fn the_median_is_the_middle() {

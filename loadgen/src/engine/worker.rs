@@ -24,6 +24,8 @@ use crate::schedule::{Nanos, SECOND};
 const READ_BYTES: usize = 256 << 10;
 /// Events taken from epoll at once.
 const EVENTS: usize = 512;
+/// Connections begun at once, before replies are looked at again.
+const CONNECTS: usize = 64;
 /// How often timers of connections are looked at.
 const HOUSEKEEPING: Nanos = SECOND / 20;
 /// First pause before a connection is tried again.
@@ -450,9 +452,11 @@ impl<B: Behaviour> Worker<'_, B> {
     }
 
     fn retry(&mut self) {
-        while let Some(&Reverse((at, connection))) = self.io.retries.peek()
-            && at <= self.io.now
-        {
+        for _ in 0..CONNECTS {
+            let Some(&Reverse((at, connection))) = self.io.retries.peek() else { return };
+            if at > self.io.now {
+                return;
+            }
             self.io.retries.pop();
             if self.io.connections[connection].phase == Phase::Down
                 && let Err(why) = self.io.connect(connection)

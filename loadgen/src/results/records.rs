@@ -51,6 +51,8 @@ pub enum Record {
     Found(Found),
     /// What a failover came to.
     Failover(Failover),
+    /// What a storm, a fan-out, idle sessions, locks or elections came to.
+    Scene(Scene),
     /// The last line.
     End(End),
 }
@@ -405,6 +407,23 @@ pub struct Failover {
     pub killed_at_s: Option<f64>,
     /// Writes that were never answered.
     pub unanswered: u64,
+}
+
+/// A scene: everything that is not a mix of requests.
+#[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
+pub struct Scene {
+    /// The subcommand.
+    pub scene: String,
+    /// Which target.
+    pub target: String,
+    /// Which of its runs, from 0.
+    pub round: u32,
+    /// Sessions, watchers or contenders.
+    pub count: usize,
+    /// Figures by name; the names say the unit.
+    pub figures: BTreeMap<String, f64>,
+    /// Latencies by what was waited for.
+    pub latencies: BTreeMap<String, Latency>,
 }
 
 /// How it ended.
