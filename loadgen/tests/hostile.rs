@@ -115,6 +115,22 @@ fn known_delays_are_found_in_the_histogram() {
 }
 
 #[test]
+fn requests_leave_on_schedule() {
+    let double = Double::start(Fault::None);
+    let output = run(&double, &["--rate", "250", "--mix", "read", "--duration", "1s", "--warm-up", "0"]);
+    check(&output, 0, "");
+    let arrivals = double.arrivals();
+    assert!((248..=250).contains(&arrivals.len()), "{}", arrivals.len());
+    let mut gaps: Vec<f64> = arrivals.windows(2).map(|two| (two[1] - two[0]).as_secs_f64() * 1e3).collect();
+    gaps.sort_by(f64::total_cmp);
+    // Every 4 ms; others use the machine too, so the middle of them is looked at, and the whole does not drift.
+    assert!((3.8..4.2).contains(&gaps[gaps.len() / 2]), "{gaps:?}");
+    let whole = (arrivals[arrivals.len() - 1] - arrivals[0]).as_secs_f64();
+    assert!((0.95..1.05).contains(&(whole / 0.996)), "{whole}");
+    assert!(summary(&output).late.p50_us < 1_000.0, "{:?}", summary(&output).late);
+}
+
+#[test]
 fn an_open_loop_counts_what_a_closed_one_hides() {
     // 50 a second is what it can do on 1 x 1; 200 are asked of it.
     let double = Double::start(Fault::Slow(Duration::from_millis(20)));
@@ -189,8 +205,8 @@ fn connections_that_are_closed_now_and_then_are_counted_and_made_again() {
     let summary = summary(&output);
     assert!(summary.lost["closed"] >= 2 && summary.unanswered >= 2, "{summary:?}");
     assert!(summary.completed > 300, "{summary:?}");
-    // Renewed sessions, not new ones: two of the load, two for setup and reading back, eight that filled.
-    assert!(double.sessions() <= 12, "{}", double.sessions());
+    // Renewed sessions, not new ones: two of the load, eight that filled, one for folders, up to three that read back.
+    assert!(double.sessions() <= 14, "{}", double.sessions());
 }
 
 #[test]

@@ -45,7 +45,10 @@ pub enum Command {
     Fanout(FanoutArgs),
     /// Many sessions at once: the time until all are there
     Storm(StormArgs),
-    /// Many sessions that do nothing: what each costs the server (needs --pid or --start)
+    /// Many sessions that do nothing: what each costs a fresh server (needs --pid or --start)
+    ///
+    /// Memory counts from before the sessions to when they are all there, so what a server kept from earlier sessions is
+    /// not seen: take a fresh one.
     Idle(IdleArgs),
     /// Contenders for a lock (sequential ephemerals, each watching the one before): handovers a second
     Lock(ContendArgs),
@@ -228,6 +231,9 @@ pub struct CompareArgs {
     /// How often each target is loaded
     #[arg(long, value_name = "N", default_value_t = 3)]
     pub rounds: u32,
+    /// Additional warm-up of each target's first round; a JVM compiles what runs often
+    #[arg(long, value_name = "TIME", default_value = "5s", value_parser = duration)]
+    pub warm_first: Duration,
     /// As `run`'s.
     #[command(flatten)]
     pub run: RunArgs,
@@ -248,6 +254,9 @@ pub struct SweepArgs {
     /// Stop when the rate is known this well
     #[arg(long, value_name = "SHARE", default_value_t = 0.05)]
     pub precision: f64,
+    /// A rate has broken the bound when it did so in this many tries; others may use the machine, too
+    #[arg(long, value_name = "N", default_value_t = 2)]
+    pub tries: u32,
     /// KIND=WEIGHT,… or a named mix
     #[arg(long, short, value_name = "MIX", default_value = "default")]
     pub mix: Mix,

@@ -52,6 +52,10 @@ pub fn compare(context: &mut Context, arguments: &CompareArgs) -> Result<(), Fai
             let mut plan = plan.clone();
             plan.run = plan.run.wrapping_add(round);
             plan.seed = plan.seed.wrapping_add(u64::from(round));
+            let mut times = times;
+            if round == 0 {
+                times.warm_up += args::nanos(arguments.warm_first);
+            }
             let measured = measure(context, target, plan, times, round)?;
             figures_of.push(figures(&measured.summary));
             if let Err(trouble) = measured.into_result() {

@@ -5,10 +5,16 @@ use super::args::{self, ConnectionArgs, FillArgs, KeyArgs, LoadArgs, ReplayArgs,
 use super::context::Context;
 use super::exit::Failure;
 use crate::client::{make_folders, read_back};
+use crate::engine::Lost;
+use crate::keys::Layout;
+use crate::ledger::Ledger;
 use crate::load::{Plan, Work};
 use crate::results::records::{Summary, Verified};
 use crate::run::{self, Outcome, Target, Times, Trouble};
 use crate::schedule::SECOND;
+
+/// How often reading back is begun.
+const READ_BACK_ATTEMPTS: u32 = 3;
 
 /// `run`.
 pub fn run(context: &mut Context, arguments: &RunArgs) -> Result<(), Failure> {
@@ -129,17 +135,14 @@ pub fn measure(
         && matches!(outcome.trouble, None | Some(Trouble::Died(..) | Trouble::Interrupted))
     {
         // A server that died may have been restarted: what it acknowledged must be there.
-        match context.client(target) {
-            Ok(mut client) => {
-                let (findings, wrong, checked) = read_back(&mut client, &layout, ledger)
-                    .map_err(|why| Failure::lost(&target.name, &why))?;
-                client.close();
-                if wrong > 0 {
-                    let said = findings.first().cloned().unwrap_or_default();
-                    let said = format!("{wrong} of {checked} checks failed: {said}");
+        match read_back_patiently(context, target, &layout, ledger) {
+            Ok(found) => {
+                if found.wrong > 0 {
+                    let said = found.findings.first().cloned().unwrap_or_default();
+                    let said = format!("{} of {} checks failed: {said}", found.wrong, found.checked);
                     outcome.trouble = Some(Trouble::Lied(target.name.clone(), said));
                 }
-                verified = Some(Verified { checked, wrong, findings });
+                verified = Some(found);
             }
             // Then there is nothing to read back, and the run has failed anyhow.
             Err(_) if outcome.trouble.is_some() => {}
@@ -149,4 +152,27 @@ pub fn measure(
     let summary = Summary::new(&target.name, round, workload, &outcome, verified);
     context.summary(summary.clone(), &outcome.total.latency())?;
     Ok(Measured { summary, outcome })
+}
+
+/// Reads back, again if the connection is lost: reading twice does no harm.
+fn read_back_patiently(
+    context: &Context,
+    target: &Target,
+    layout: &Layout,
+    ledger: &Ledger,
+) -> Result<Verified, Failure> {
+    let mut attempt = 1;
+    loop {
+        let mut client = context.client(target)?;
+        match read_back(&mut client, layout, ledger) {
+            Ok((findings, wrong, checked)) => {
+                client.close();
+                return Ok(Verified { checked, wrong, findings });
+            }
+            Err(why) if attempt == READ_BACK_ATTEMPTS || matches!(why, Lost::Lied(_)) => {
+                return Err(Failure::lost(&target.name, &why));
+            }
+            Err(_) => attempt += 1,
+        }
+    }
 }

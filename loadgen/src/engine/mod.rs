@@ -2,8 +2,8 @@
 //! Connections and the thread that drives them. Knows sockets, frames, sessions and their timers, and nothing of what is
 //! asked: that is a [`Behaviour`], which gets every reply and says what to send.
 //!
-//! Each thread owns its connections and shares nothing with the others. It sleeps in `epoll_pwait2`, whose timeout is in
-//! nanoseconds: a schedule of 20,000 a second needs more than milliseconds.
+//! Each thread owns its connections and shares nothing with the others. It sleeps to the microsecond: a schedule of 20,000
+//! a second needs more than milliseconds.
 
 mod connection;
 mod worker;

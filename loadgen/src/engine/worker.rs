@@ -12,7 +12,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use ringkeeper::wire::OpCode;
-use rustix::event::epoll;
+use rustix::event::{PollFd, PollFlags, epoll, poll};
 use rustix::time::Timespec;
 use socket2::{Domain, Protocol, Socket, Type};
 
@@ -24,6 +24,8 @@ use crate::schedule::{Nanos, SECOND};
 const READ_BYTES: usize = 256 << 10;
 /// Events taken from epoll at once.
 const EVENTS: usize = 512;
+/// Longer waits are in multiples of this, and end early rather than late.
+const COARSE_WAIT: Nanos = SECOND / 100;
 /// Connections begun at once, before replies are looked at again.
 const CONNECTS: usize = 64;
 /// How often timers of connections are looked at.
@@ -226,14 +228,25 @@ impl<P> Io<P> {
         }
     }
 
+    /// Sleeps until an event or a time. rustix's epoll rounds its timeout up to milliseconds (unless a feature is set that
+    /// would change the server, which is built with us); `ppoll` does not, and an epoll descriptor can be polled.
     fn wait(&mut self, until: Nanos, events: &mut Vec<epoll::Event>) {
         let rest = until.saturating_sub(self.clock.now());
-        let timeout = Timespec { tv_sec: (rest / SECOND) as i64, tv_nsec: (rest % SECOND) as _ };
-        events.clear();
-        let spare = rustix::buffer::spare_capacity(events);
-        // Interrupted is as good as nothing happened.
-        let _interrupted = epoll::wait(&self.epoll, spare, Some(&timeout));
+        let coarse = rest / COARSE_WAIT * COARSE_WAIT;
+        self.take_events(coarse, events);
+        if events.is_empty() && coarse == 0 && rest > 0 {
+            let mut epoll = [PollFd::new(&self.epoll, PollFlags::IN)];
+            // Interrupted is as good as nothing happened.
+            let _interrupted = poll(&mut epoll, Some(&timespec(rest)));
+            self.take_events(0, events);
+        }
         self.now = self.clock.now();
+    }
+
+    fn take_events(&self, timeout: Nanos, events: &mut Vec<epoll::Event>) {
+        events.clear();
+        let _interrupted =
+            epoll::wait(&self.epoll, rustix::buffer::spare_capacity(events), Some(&timespec(timeout)));
     }
 
     fn watch_writability(&mut self, connection: usize, wanted: bool) {
@@ -309,6 +322,10 @@ impl<P> Io<P> {
         self.watch_writability(connection, unsent);
         Ok(())
     }
+}
+
+fn timespec(nanos: Nanos) -> Timespec {
+    Timespec { tv_sec: (nanos / SECOND) as i64, tv_nsec: (nanos % SECOND) as _ }
 }
 
 /// Runs a behaviour on its connections until it is done.

@@ -12,12 +12,12 @@ use super::terminal::{bytes, count, time};
 /// Lines of one chart; more could not be told apart.
 const SERIES_MAX: usize = 12;
 
-const STYLE: &str = "body{font:15px/1.5 system-ui,sans-serif;max-width:920px;margin:2em auto;padding:0 1em;color:#1b1f24;background:#fff}\
-h1{font-size:1.5em}h2{font-size:1.15em;margin-top:2em}table{border-collapse:collapse;width:100%;font-size:14px}\
-th,td{padding:.25em .6em;text-align:right;border-bottom:1px solid #d8dee4;font-variant-numeric:tabular-nums}\
+const STYLE: &str = "body{font:15px/1.5 system-ui,sans-serif;max-width:960px;margin:2em auto;padding:0 1em;color:#1b1f24;background:#fff}\
+h1{font-size:1.5em}h2{font-size:1.15em;margin-top:2em}table{border-collapse:collapse;width:100%;font-size:13.5px}\
+th,td{padding:.25em .45em;text-align:right;white-space:nowrap;border-bottom:1px solid #d8dee4;font-variant-numeric:tabular-nums}\
 th:first-child,td:first-child{text-align:left}figure{margin:1.2em 0}figcaption{font-weight:600}\
 svg{width:100%;height:auto;font:12px system-ui,sans-serif;fill:#57606a}.grid{stroke:#d8dee4;stroke-width:1}\
-.legend{font-size:13px}.legend span{margin-right:1.2em}.legend i{display:inline-block;width:14px;height:4px;margin-right:.4em;vertical-align:middle}\
+.legend{font-size:13px}.legend span{margin-right:1.2em}.legend svg{display:inline;width:30px;height:6px;margin-right:.4em;vertical-align:middle}\
 .wrong{color:#a40e26;font-weight:600}code{font-size:13px;overflow-wrap:anywhere}dl{display:grid;grid-template-columns:max-content 1fr;gap:.1em 1em}dd{margin:0}";
 
 /// A table.
@@ -139,7 +139,6 @@ impl Page {
     }
 
     fn percentile_chart(&self) -> Chart {
-        let series = self.runs.iter().take(SERIES_MAX);
         Chart {
             title: "Latency by percentile, all requests".to_owned(),
             x: Axis {
@@ -147,9 +146,7 @@ impl Page {
                 scale: Scale::Percentile,
             },
             y: Axis { label: "latency, µs".to_owned(), scale: Scale::Log },
-            series: series
-                .map(|run| Series { name: label(&run.summary), points: run.percentiles.clone() })
-                .collect(),
+            series: self.series(|run| run.percentiles.clone()),
         }
     }
 
@@ -165,6 +162,25 @@ impl Page {
         })
     }
 
+    /// A line a run. With several targets a colour is a target and dashes are rounds; else each run has its colour.
+    fn series(&self, points: impl Fn(&Run) -> Vec<(f64, f64)>) -> Vec<Series> {
+        let mut targets: Vec<&str> = Vec::new();
+        for run in &self.runs {
+            if !targets.contains(&run.summary.target.as_str()) {
+                targets.push(&run.summary.target);
+            }
+        }
+        let series = self.runs.iter().take(SERIES_MAX).enumerate().map(|(nth, run)| {
+            let target = targets.iter().position(|target| *target == run.summary.target);
+            let (colour, dashes) = match target {
+                Some(target) if targets.len() > 1 => (target, run.summary.round as usize),
+                _ => (nth, nth / 6),
+            };
+            Series { name: label(&run.summary), colour, dashes, points: points(run) }
+        });
+        series.collect()
+    }
+
     fn over_time(
         &self,
         title: &str,
@@ -172,18 +188,16 @@ impl Page {
         scale: Scale,
         value: fn(&IntervalRecord) -> f64,
     ) -> Chart {
-        let series = self.runs.iter().take(SERIES_MAX).map(|run| {
+        let series = self.series(|run| {
             let measured = run.intervals.iter().filter(|interval| interval.number >= 0);
             // In the middle of its interval.
-            let point =
-                |interval: &IntervalRecord| (interval.at_s - interval.length_s / 2.0, value(interval));
-            Series { name: label(&run.summary), points: measured.map(point).collect() }
+            measured.map(|interval| (interval.at_s - interval.length_s / 2.0, value(interval))).collect()
         });
         Chart {
             title: title.to_owned(),
             x: Axis { label: "seconds since the measured time began".to_owned(), scale: Scale::Linear },
             y: Axis { label: label_of_y.to_owned(), scale },
-            series: series.collect(),
+            series,
         }
     }
 }

@@ -45,7 +45,7 @@ pub enum Record {
     Summary(Box<Summary>),
     /// A figure of one target by that of another, over the rounds of a comparison.
     Ratio(Ratio),
-    /// A rate that was tried by a sweep.
+    /// A rate that was tried by a sweep; one that breaks the bound is tried again.
     Point(Point),
     /// The highest rate that kept the bound.
     Found(Found),

@@ -10,8 +10,10 @@ const RIGHT: f64 = 16.0;
 const TOP: f64 = 16.0;
 const BOTTOM: f64 = 48.0;
 
-/// Told apart by people who see colours differently (Okabe and Ito), and by dashes beyond the first round.
+/// Told apart by people who see colours differently, too (Okabe and Ito).
 const COLOURS: [&str; 6] = ["#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9"];
+
+const DASHES: [&str; 4] = ["", "7 3", "2 3", "9 3 2 3"];
 
 /// How a coordinate is laid out.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -38,8 +40,22 @@ pub struct Axis {
 pub struct Series {
     /// In the legend.
     pub name: String,
+    /// Lines of one colour belong together.
+    pub colour: usize,
+    /// And are told apart by their dashes.
+    pub dashes: usize,
     /// In order of x.
     pub points: Vec<(f64, f64)>,
+}
+
+impl Series {
+    fn colour(&self) -> &'static str {
+        COLOURS[self.colour % COLOURS.len()]
+    }
+
+    fn dashes(&self) -> &'static str {
+        DASHES[self.dashes % DASHES.len()]
+    }
 }
 
 /// A chart.
@@ -183,10 +199,8 @@ impl Chart {
             (TOP + HEIGHT - BOTTOM) / 2.0,
             escape(&self.y.label)
         );
-        for (nth, points) in places.iter().enumerate() {
-            let colour = COLOURS[nth % COLOURS.len()];
-            let dashes =
-                ["", " stroke-dasharray=\"6 3\"", " stroke-dasharray=\"2 3\""][nth / COLOURS.len() % 3];
+        for (series, points) in self.series.iter().zip(&places) {
+            let colour = series.colour();
             if let [(x, y)] = points.as_slice() {
                 let _ = writeln!(
                     out,
@@ -199,14 +213,20 @@ impl Chart {
                 points.iter().map(|(x, y)| format!("{:.1},{:.1}", across(*x), up(*y))).collect();
             let _ = writeln!(
                 out,
-                "<polyline fill=\"none\" stroke=\"{colour}\" stroke-width=\"1.8\"{dashes} points=\"{}\"/>",
+                "<polyline fill=\"none\" stroke=\"{colour}\" stroke-width=\"1.8\" stroke-dasharray=\"{}\" points=\"{}\"/>",
+                series.dashes(),
                 points.join(" ")
             );
         }
         out.push_str("</svg><div class=\"legend\">");
-        for (nth, series) in self.series.iter().enumerate() {
-            let colour = COLOURS[nth % COLOURS.len()];
-            let _ = write!(out, "<span><i style=\"background:{colour}\"></i>{}</span>", escape(&series.name));
+        for series in &self.series {
+            let _ = write!(
+                out,
+                "<span><svg viewBox=\"0 0 30 6\"><line x1=\"0\" x2=\"30\" y1=\"3\" y2=\"3\" stroke=\"{}\" stroke-width=\"2.5\" stroke-dasharray=\"{}\"/></svg>{}</span>",
+                series.colour(),
+                series.dashes(),
+                escape(&series.name)
+            );
         }
         out.push_str("</div></figure>\n");
         out
@@ -224,7 +244,7 @@ mod tests {
 
     fn chart(scale: (Scale, Scale), points: &[(f64, f64)]) -> String {
         let axis = |scale| Axis { label: "a <b>".to_owned(), scale };
-        let series = vec![Series { name: "s&t".to_owned(), points: points.to_vec() }];
+        let series = vec![Series { name: "s&t".to_owned(), colour: 0, dashes: 0, points: points.to_vec() }];
         Chart { title: "t".to_owned(), x: axis(scale.0), y: axis(scale.1), series }.render()
     }
 

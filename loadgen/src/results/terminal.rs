@@ -216,7 +216,7 @@ pub fn summary(summary: &Summary) -> String {
     // A handful are on their way whenever a run ends.
     if summary.unsent > summary.completed / 200 {
         line(format!(
-            "  {} requests were due and never left: this rate is too high",
+            "  {} requests were due and never left: the server was too slow for this rate, or away",
             count(summary.unsent as f64)
         ));
     }

@@ -9,7 +9,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::io::{Read, Write};
 use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream};
 use std::sync::{Arc, Mutex};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use ringkeeper::wire::connect::{ConnectRequest, ConnectResponse};
 use ringkeeper::wire::jute::Writer;
@@ -66,6 +66,8 @@ struct State {
     sessions: i64,
     sequence: u32,
     requests: u64,
+    /// When each of them came.
+    arrivals: Vec<Instant>,
     gets: u64,
     sets: u64,
     is_dead: bool,
@@ -118,6 +120,11 @@ impl Double {
     /// How many znodes lie below a path.
     pub fn below(&self, prefix: &str) -> usize {
         self.state.lock().unwrap().tree.keys().filter(|path| path.starts_with(prefix.as_bytes())).count()
+    }
+
+    /// When each request for a key came, setup's creates left out.
+    pub fn arrivals(&self) -> Vec<Instant> {
+        self.state.lock().unwrap().arrivals.clone()
     }
 
     /// Sessions opened so far.
@@ -208,6 +215,7 @@ impl Conversation {
         let mut state = shared.lock().unwrap();
         let counted = body.windows(10).any(|part| part == b"/loadgen/d") && op != OpCode::Create;
         let nth = if counted {
+            state.arrivals.push(Instant::now());
             state.requests += 1;
             state.requests
         } else {
