@@ -158,6 +158,15 @@ fn a_port_where_nobody_listens_is_unreachable() {
 }
 
 #[test]
+fn a_server_that_cannot_start_is_named() {
+    let double = Double::start(Fault::None);
+    let target = double.target();
+    drop(double);
+    let output = loadgen(&[&["run", &target, "--start", "false"], QUICK].concat());
+    check(&output, 3, "\"false\" ended: exit status: 1");
+}
+
+#[test]
 fn servers_that_give_no_session_are_unreachable() {
     for (fault, said) in [(Fault::Mute, "no answer for"), (Fault::CloseAtHello, "closed the connection")] {
         check(&run(&Double::start(fault), &[]), 3, said);

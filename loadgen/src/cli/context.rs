@@ -126,8 +126,16 @@ impl Context {
 
     /// A plain session at a target.
     pub fn client(&self, target: &Target) -> Result<Client, Failure> {
-        Client::open(&target.addresses, self.options.patience())
-            .map_err(|why| Failure::unreachable(&target.name, &why))
+        let opened = Client::open(&target.addresses, self.options.patience());
+        opened.map_err(|why| Failure::unreachable(&target.name, &why))
+    }
+
+    /// What --start began and what has ended since, in words.
+    fn ended(&mut self) -> Option<String> {
+        let ended = |(command, started): &mut (String, Started)| {
+            started.ended().map(|status| format!("{command:?} ended: {status}"))
+        };
+        self.started.iter_mut().find_map(ended)
     }
 
     /// Writes a record, if JSON is wanted.
@@ -178,7 +186,11 @@ impl Context {
     pub fn finish(mut self, result: Result<(), Failure>) -> u8 {
         let (exit, message) = match &result {
             Ok(()) => (0, None),
-            Err(failure) => (failure.status(), Some(failure.to_string())),
+            Err(failure) => {
+                // A server that could not start says more than that nobody answers.
+                let ended = self.ended().map_or(String::new(), |ended| format!("; {ended}"));
+                (failure.status(), Some(format!("{failure}{ended}")))
+            }
         };
         self.live.clear();
         let written = self.record(Record::End(End { exit, message: message.clone() }));

@@ -233,13 +233,12 @@ impl<P> Io<P> {
     fn wait(&mut self, until: Nanos, events: &mut Vec<epoll::Event>) {
         let rest = until.saturating_sub(self.clock.now());
         let coarse = rest / COARSE_WAIT * COARSE_WAIT;
-        self.take_events(coarse, events);
-        if events.is_empty() && coarse == 0 && rest > 0 {
+        if coarse == 0 && rest > 0 {
             let mut epoll = [PollFd::new(&self.epoll, PollFlags::IN)];
             // Interrupted is as good as nothing happened.
             let _interrupted = poll(&mut epoll, Some(&timespec(rest)));
-            self.take_events(0, events);
         }
+        self.take_events(coarse, events);
         self.now = self.clock.now();
     }
 

@@ -17,7 +17,7 @@ h1{font-size:1.5em}h2{font-size:1.15em;margin-top:2em}table{border-collapse:coll
 th,td{padding:.25em .45em;text-align:right;white-space:nowrap;border-bottom:1px solid #d8dee4;font-variant-numeric:tabular-nums}\
 th:first-child,td:first-child{text-align:left}figure{margin:1.2em 0}figcaption{font-weight:600}\
 svg{width:100%;height:auto;font:12px system-ui,sans-serif;fill:#57606a}.grid{stroke:#d8dee4;stroke-width:1}\
-.legend{font-size:13px}.legend span{margin-right:1.2em}.legend svg{display:inline;width:30px;height:6px;margin-right:.4em;vertical-align:middle}\
+.legend{font-size:13px}.legend span{margin-right:1.2em;white-space:nowrap;display:inline-block}.legend svg{display:inline;width:30px;height:6px;margin-right:.4em;vertical-align:middle}\
 .wrong{color:#a40e26;font-weight:600}code{font-size:13px;overflow-wrap:anywhere}dl{display:grid;grid-template-columns:max-content 1fr;gap:.1em 1em}dd{margin:0}";
 
 /// A table.

@@ -199,6 +199,9 @@ pub fn summary(summary: &Summary) -> String {
         time(summary.late.p50_us).trim(),
         time(summary.late.p99_us).trim()
     ));
+    if summary.own_cpu_s > 0.9 * summary.seconds * workload.threads as f64 {
+        line("  loadgen itself was busy all the time: the server may do more; try --threads".to_owned());
+    }
     let listed = |counts: &std::collections::BTreeMap<String, u64>| {
         let parts: Vec<String> = counts.iter().map(|(name, count)| format!("{name} {count}")).collect();
         parts.join(", ")
