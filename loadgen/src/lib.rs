@@ -23,8 +23,21 @@
 //!
 //! # For scripts
 //!
-//! Progress goes to standard error, results to standard output, or JSON lines with `--json -`. The exit statuses stand in
-//! `cli::exit` and under `--help`.
+//! Progress goes to standard error, results to standard output, or JSON lines with `--json -`; `results::records` is the
+//! schema. The last line on standard error says why it failed, if it did.
+//!
+//! | Exit status | Meaning |
+//! | --- | --- |
+//! | 0 | done; what was measured can be trusted |
+//! | 1 | a problem of this program or machine |
+//! | 2 | wrong arguments |
+//! | 3 | the server could not be reached, or gave no session, in time |
+//! | 4 | the server died, closed or stalled and was not back in time, or failed every request |
+//! | 5 | the server lied: it broke the protocol, or lost an acknowledged write |
+//! | 6 | a bound was not met |
+//! | 130 | interrupted |
+//!
+//! # Modules
 //!
 //! - [`cli`]: arguments, commands, exit statuses.
 //! - [`run`]: one load from beginning to end.

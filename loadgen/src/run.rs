@@ -355,10 +355,10 @@ impl<'a> Coordinator<'a> {
                 return Err(Trouble::Interrupted);
             }
             if rest == 0 {
-                let (ready, all) = (self.ready, self.plan.threads);
                 let why = self.lost.last().cloned();
-                let why = why
-                    .unwrap_or_else(|| format!("only {ready} of {all} threads got their sessions in time"));
+                let why = why.unwrap_or_else(|| {
+                    "the port is open, but not every session was given in time".to_owned()
+                });
                 return Err(unreachable(why));
             }
             match self.told.recv_timeout(Duration::from_nanos(rest.min(SECOND / 10))) {

@@ -10,11 +10,12 @@ Exit status:
   0    done; what was measured can be trusted
   1    a problem of this program or machine: a file that cannot be written, too few descriptors
   2    wrong arguments
-  3    the server could not be reached, or would not give a session, in time (--connect-timeout)
-  4    the server died, closed or stalled and did not come back in time (--give-up), or failed every request
-  5    the server lied: it broke the protocol (bad frame, wrong xid, zxid going back), or --verify found
-       an acknowledged write missing
-  6    a bound was not met (sweep found no rate that keeps it)
+  3    the server could not be reached, or gave no session, in time (--connect-timeout)
+  4    the server died, closed or stalled and was not back in time (--give-up), or failed every
+       request
+  5    the server lied: it broke the protocol (bad frame, wrong xid, zxid going back), or
+       --verify found an acknowledged write missing
+  6    a bound was not met: sweep found no rate that keeps it, failover's gap was longer
   130  interrupted; what was measured until then is written
 
 The last line on standard error says why; with --json the last record has it as well.";
