@@ -218,4 +218,24 @@ mod tests {
         assert_eq!(next_frame(&(-5i32).to_be_bytes(), 0), Err(-5));
         assert_eq!(next_frame(&i32::MAX.to_be_bytes(), 0), Err(i32::MAX));
     }
+
+    #[test]
+    fn no_answer_makes_a_decoder_panic_or_run_away() {
+        use rand::rngs::SmallRng;
+        use rand::{Rng, SeedableRng};
+        let mut random = SmallRng::seed_from_u64(4);
+        let mut decoded = 0;
+        for _ in 0..20_000 {
+            let mut frame = vec![0; random.random_range(0..200)];
+            random.fill(&mut frame[..]);
+            // Small numbers are likelier to be taken for lengths.
+            frame.iter_mut().for_each(|byte| *byte = if random.random_bool(0.8) { 0 } else { *byte });
+            let _ = next_frame(&frame, random.random_range(0..210));
+            let _ = event(&frame);
+            let Ok(reply) = Reply::decode(&frame) else { continue };
+            let _ = (reply.stat(), reply.data_and_stat(), reply.path(), reply.multi_stats());
+            decoded += usize::from(reply.children().is_ok());
+        }
+        assert!(decoded > 100, "{decoded}: the noise must reach the decoders");
+    }
 }

@@ -489,14 +489,17 @@ impl Load {
         self.phase = Phase::Closing { deadline: io.now() + SECOND, up };
     }
 
-    fn give_up(&mut self, io: &Io<Pending>, why: String) -> Turn {
+    fn give_up(&mut self, io: &mut Io<Pending>, why: String) -> Turn {
         self.say(Told::GaveUp(why));
         self.finish(io)
     }
 
-    fn finish(&mut self, io: &Io<Pending>) -> Turn {
+    fn finish(&mut self, io: &mut Io<Pending>) -> Turn {
+        let abandoned = io.abandon();
+        abandoned.iter().for_each(|pending| self.unanswered(pending));
         if let Some(mut recorder) = self.recorder.take() {
             self.gap = recorder.longest_gap(io.now());
+            recorder.abandoned(abandoned.len() as u64);
             let end = self.window.get().map_or(io.now(), |window| window.end);
             let behind = match self.plan.work {
                 Work::Mix(_) => {

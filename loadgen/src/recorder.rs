@@ -93,7 +93,7 @@ pub struct Stats {
     pub errors: BTreeMap<i32, u64>,
     /// Lost connections by reason.
     pub lost: BTreeMap<&'static str, u64>,
-    /// Requests that a lost connection still owed.
+    /// Requests that a lost connection still owed, or that were in flight when the drain was over.
     pub unanswered: u64,
     /// Bytes of values in successful replies and writes.
     pub bytes: u64,
@@ -243,6 +243,11 @@ impl Recorder {
             stats.completed += 1;
             self.stats.bytes += bytes as u64;
         }
+    }
+
+    /// Requests that nobody waits for any more.
+    pub fn abandoned(&mut self, unanswered: u64) {
+        self.stats.unanswered += unanswered;
     }
 
     /// A connection is gone, and what it owed.

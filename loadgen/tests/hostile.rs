@@ -231,6 +231,21 @@ fn lost_acknowledged_writes_and_stale_reads_are_found() {
 }
 
 #[test]
+fn a_write_that_was_done_and_never_answered_is_unknown_and_not_a_lie() {
+    let double = Double::start(Fault::Swallow(300));
+    // The drain ends before the stall is noticed, so the requests are in flight to the last.
+    let patient =
+        ["--stall", "20s", "--give-up", "20s", "--drain", "100ms", "--mix", "write", "--rate", "1000"];
+    let output = run(&double, &[&patient[..], &["--verify"]].concat());
+    check(&output, 0, "");
+    let summary = summary(&output);
+    assert_eq!(summary.verified.as_ref().map(|verified| verified.wrong), Some(0), "{summary:?}");
+    // Two connections with eight in flight each.
+    assert_eq!(summary.unanswered, 16);
+    assert!(summary.unsent > 100);
+}
+
+#[test]
 fn a_server_that_refuses_every_request_has_not_been_measured() {
     let output = run(&Double::start(Fault::Fail(-102)), &["--mix", "read", "--rate", "500"]);
     check(&output, 4, "every request failed");

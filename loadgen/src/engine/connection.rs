@@ -272,6 +272,11 @@ impl<P> Connection<P> {
         Ok(Received::Greeted)
     }
 
+    /// Nobody waits for these any more.
+    pub(super) fn abandon(&mut self) -> impl Iterator<Item = P> {
+        self.in_flight.drain(..).map(|(_, pending)| pending)
+    }
+
     /// The socket is gone. What was in flight stays unanswered for ever; the session may be renewed, unless it expired.
     pub(super) fn drop_down(&mut self, why: &Lost) -> Vec<P> {
         self.phase = Phase::Down;

@@ -220,6 +220,11 @@ impl<P> Io<P> {
         }
     }
 
+    /// Everything that is still unanswered, at the end of a run. The connections are of no use afterwards.
+    pub fn abandon(&mut self) -> Vec<P> {
+        self.connections.iter_mut().flat_map(Connection::abandon).collect()
+    }
+
     /// The server is about to owe an answer; its silence counts from now, unless it owed one already.
     fn owe(&mut self, connection: usize) {
         let state = &mut self.connections[connection];

@@ -266,7 +266,7 @@ pub struct Summary {
     pub errors: BTreeMap<String, u64>,
     /// Connections lost, by reason.
     pub lost: BTreeMap<String, u64>,
-    /// Requests that lost connections owed.
+    /// Requests that lost connections owed, or that were in flight when the drain was over.
     pub unanswered: u64,
     /// Requests that were due and never left: the server was too slow for the rate, and the latencies say less than
     /// they would have.

@@ -210,11 +210,10 @@ pub fn summary(summary: &Summary) -> String {
         line(format!("  errors: {}", listed(&summary.errors)));
     }
     if !summary.lost.is_empty() {
-        line(format!(
-            "  lost connections: {}; {} requests unanswered",
-            listed(&summary.lost),
-            summary.unanswered
-        ));
+        line(format!("  lost connections: {}", listed(&summary.lost)));
+    }
+    if summary.unanswered > 0 {
+        line(format!("  {} requests were never answered", count(summary.unanswered as f64)));
     }
     // A handful are on their way whenever a run ends.
     if summary.unsent > summary.completed / 200 {

@@ -33,6 +33,8 @@ pub enum Fault {
     GarbageAtHello,
     /// From this request on nothing is answered.
     Stall(u64),
+    /// From this request on sets are done and not answered, nor is anything behind them on their connection.
+    Swallow(u64),
     /// At every nth request the connection is closed.
     CloseEvery(u64),
     /// At this request everything is closed, and nobody listens any more.
@@ -101,7 +103,9 @@ impl Double {
                 state.connections.push(socket.try_clone().unwrap());
                 drop(state);
                 let shared = shared.clone();
-                std::thread::spawn(move || Conversation { socket, state: shared, fault, session: 0 }.hold());
+                std::thread::spawn(move || {
+                    Conversation { socket, state: shared, fault, session: 0, is_silent: false }.hold()
+                });
             }
         });
         Double { address, state }
@@ -153,6 +157,7 @@ struct Conversation {
     state: Arc<Mutex<State>>,
     fault: Fault,
     session: i64,
+    is_silent: bool,
 }
 
 impl Conversation {
@@ -247,6 +252,10 @@ impl Conversation {
             Fault::Fail(code) if counted => (code, Vec::new()),
             _ => self.serve(&mut state, op, body),
         };
+        self.is_silent |= matches!(self.fault, Fault::Swallow(from) if nth >= from) && op == OpCode::SetData;
+        if self.is_silent {
+            return true;
+        }
         let zxid = if matches!(self.fault, Fault::ZxidBack(at) if nth == at) { 1 } else { state.zxid };
         let xid = if op == OpCode::Ping { reply::XID_PING } else { xid };
         let end = reply::begin(out, xid, zxid, err);
