@@ -259,6 +259,7 @@ fn wrong_arguments_and_unwritable_files_have_their_status() {
     check(&loadgen(&["run", &target, "--mix", "get=0", "-q"]), 2, "");
     check(&loadgen(&["run", "nowhere", "-q"]), 2, "HOST:PORT");
     check(&loadgen(&["run", &target, "--connections", "0", "-q"]), 2, "at least 1");
+    check(&loadgen(&["run", &target, "--pid", "999999999", "-q"]), 2, "--pid 999999999");
     let folder = tempfile::tempdir().unwrap();
     check(&loadgen(&["run", &target, "--json", folder.path().to_str().unwrap()]), 1, "directory");
     assert_eq!(double.sessions(), 0, "nothing was sent");

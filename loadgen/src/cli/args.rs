@@ -274,7 +274,7 @@ pub struct SweepArgs {
 /// `failover`.
 #[derive(Args, Clone, Debug)]
 pub struct FailoverArgs {
-    /// Send SIGKILL to this process; `started` is the one that --start made. Without it somebody else does
+    /// Send SIGKILL to this process; `started` is the last one that --start made. Without it somebody else does
     #[arg(long, value_name = "PID|started")]
     pub kill: Option<String>,
     /// When, from the beginning of the measured time on

@@ -14,7 +14,7 @@ use hdrhistogram::Histogram;
 use super::args::{self, OutputArgs, TargetArgs};
 use super::exit::Failure;
 use crate::client::Client;
-use crate::process::Started;
+use crate::process::{Sample, Started};
 use crate::results::hdr_log::HdrLog;
 use crate::results::page::Page;
 use crate::results::records::{End, IntervalRecord, Line, Machine, Record, SCHEMA, Start, Summary};
@@ -59,6 +59,7 @@ impl Context {
         for text in &options.pid {
             let (of, pid) = options.of_target(text, &names)?;
             let pid = pid.parse().map_err(|_| Failure::Usage(format!("--pid {text:?} is not a number")))?;
+            Sample::take(&[pid]).map_err(|error| Failure::Usage(format!("--pid {pid}: {error}")))?;
             targets[of].pids.push(pid);
         }
         let mut starts = Vec::new();
