@@ -207,7 +207,10 @@ fn scenes(records: &[Record]) -> Vec<ringkeeper_loadgen::results::records::Scene
 fn every_watcher_hears_of_every_write() {
     let double = Double::start(Fault::None);
     let target = double.target();
-    let found = scenes(&records(0, &["fanout", &target, "--watchers", "50", "--writes", "4"]));
+    let own = std::process::id().to_string();
+    let fanout = ["fanout", &target, "--watchers", "50", "--writes", "4", "--pid", &own];
+    let found = scenes(&records(0, &fanout));
+    assert!(found[0].figures["cpu_us_per_event"] >= 0.0);
     let count = |of: &str| found[0].latencies[of].count;
     assert_eq!([count("last event"), count("event"), count("write")], [4, 200, 4]);
     assert!(found[0].latencies["last event"].p50_us >= found[0].latencies["event"].p50_us);

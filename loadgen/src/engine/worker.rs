@@ -156,6 +156,11 @@ impl<P> Io<P> {
         self.now
     }
 
+    /// Looks at the clock, for a behaviour that did something slow.
+    pub fn look_at_the_clock(&mut self) {
+        self.now = self.clock.now();
+    }
+
     /// How many connections there are.
     pub fn len(&self) -> usize {
         self.connections.len()

@@ -30,6 +30,8 @@ pub struct Fanout {
     counted: Vec<bool>,
     count: usize,
     written: bool,
+    /// The server when the write left.
+    before: Option<Sample>,
     mishaps: Mishaps,
     fanned: Fanned,
 }
@@ -43,8 +45,9 @@ pub struct Fanned {
     pub event: Histogram<u64>,
     /// To the reply to the write.
     pub write: Histogram<u64>,
-    /// The server before the first write and after the last event. Setting the watches is in it.
-    pub samples: Option<(Sample, Sample)>,
+    /// The server's CPU time from each write to its last event, seconds, if its process is known. The kernel counts in
+    /// hundredths, so a few rounds of a thousand watchers are needed.
+    pub cpu_s: Option<f64>,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -90,8 +93,9 @@ impl Fanout {
             counted: vec![false; watchers],
             count: 0,
             written: false,
+            before: None,
             mishaps: Mishaps::new(target),
-            fanned: Fanned { last: histogram(), event: histogram(), write: histogram(), samples: None },
+            fanned: Fanned { last: histogram(), event: histogram(), write: histogram(), cpu_s: Some(0.0) },
         };
         play(target, limits, watchers + 1, &mut fanout)?;
         fanout.mishaps.trouble.map_or(Ok(fanout.fanned), Err)
@@ -107,6 +111,8 @@ impl Fanout {
     }
 
     fn fire(&mut self, io: &mut Io<Asked>) {
+        self.before = sample(&self.target);
+        io.look_at_the_clock();
         self.phase = Phase::Firing { written_at: io.now() };
         self.reset(io.now());
         let (path, value) = (self.path.as_bytes(), &self.value);
@@ -131,12 +137,12 @@ impl Fanout {
         if self.count < self.counted.len() || !self.written {
             return;
         }
+        let spent = self.before.zip(sample(&self.target)).map(|(before, after)| after.cpu_s - before.cpu_s);
+        self.fanned.cpu_s = self.fanned.cpu_s.zip(spent).map(|(sum, spent)| sum + spent);
         self.round += 1;
         if self.round < self.rounds {
             return self.arm(io);
         }
-        let after = sample(&self.target);
-        self.fanned.samples = self.fanned.samples.zip(after).map(|((before, _), after)| (before, after));
         self.close(io);
     }
 
@@ -152,8 +158,6 @@ impl Behaviour for Fanout {
 
     fn connected(&mut self, io: &mut Io<Asked>, _connection: usize) {
         if io.up() == io.len() && self.phase == Phase::Opening {
-            let before = sample(&self.target);
-            self.fanned.samples = before.zip(before);
             self.arm(io);
         }
     }
