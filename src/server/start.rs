@@ -711,13 +711,16 @@ mod tests {
     use super::*;
 
     fn limits_with(keys: &[(&str, &str)]) -> WalLimits {
+        wal_limits(&config_with(keys))
+    }
+
+    fn config_with(keys: &[(&str, &str)]) -> Config {
         let mut raw = crate::config::Raw::default();
         raw.set("dataDir", "/d", crate::config::Origin::Argument);
         for (key, value) in keys {
             raw.set(key, value, crate::config::Origin::Argument);
         }
-        let checked = crate::config::check(&crate::config::Inputs::from(raw)).expect("accepted");
-        wal_limits(&checked.config)
+        crate::config::check(&crate::config::Inputs::from(raw)).expect("accepted").config
     }
 
     #[test]
@@ -748,6 +751,24 @@ mod tests {
         assert_eq!(least("1024"), least("8192"));
         assert!(least("100000") >= 8192 + 100_000);
         assert!(least("8192") < 8192 + 100_000);
+    }
+
+    #[test]
+    fn m27_prep_makes_nothing_that_the_log_does_not_take() {
+        for (keys, bytes) in [
+            (&[][..], 2 * 0xf_ffff + 4096),
+            (&[("preAllocSize", "64")], 2 * 0xf_ffff + 4096),
+            (&[("jute.maxbuffer", "1")], 1 + 1024 + 4096),
+            (&[("jute.maxbuffer", "8192"), ("jute.maxbuffer.extrasize", "100000")], 8192 + 100_000 + 4096),
+        ] {
+            assert_eq!(pipeline_settings(&config_with(keys)).payload_bytes_max, bytes, "{keys:?}");
+            assert!(bytes <= limits_with(keys).payload_bytes_max(), "{keys:?}");
+        }
+        // More than a segment can be large.
+        let keys = [("jute.maxbuffer", "2147483647")];
+        let most = pipeline_settings(&config_with(&keys)).payload_bytes_max;
+        assert_eq!(most, limits_with(&keys).payload_bytes_max());
+        assert!(most < 1 << 30);
     }
 
     /// Neither side may import the other: each has its own list of names.
