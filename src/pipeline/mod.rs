@@ -31,12 +31,16 @@ use crate::base::{Millis, SessionId, WallMillis, Zxid};
 use crate::sessions::SessionTable;
 use crate::tree::{OwnerKind, TreeWriter};
 use crate::wire::jute::Writer;
+use crate::wire::txn::{DIGEST_BYTES, HEADER_BYTES};
 use quota::QuotaNode;
 
 /// How many txns apart the digests kept for `hash` are (stock `DataTree.DIGEST_LOG_INTERVAL`).
 const DIGEST_INTERVAL: i64 = 128;
 /// How many are kept (stock `DataTree.DIGEST_LOG_LIMIT`).
 const DIGESTS_KEPT: usize = 1024;
+
+/// Room that any log has for a payload, bytes: what takes the place of a txn that is too long fits.
+pub const PAYLOAD_BYTES_MIN: usize = HEADER_BYTES + 4 + DIGEST_BYTES;
 
 /// What prep goes by. Must be equal on all servers of an ensemble.
 #[derive(Clone, Debug)]
@@ -49,6 +53,9 @@ pub struct Settings {
     pub close_session_txn: bool,
     /// `enforceQuota`: hard quotas refuse.
     pub enforce_quota: bool,
+    /// Longest payload that prep makes, bytes: what the log takes as one record (reliability §7, "txn record"). At least
+    /// [`PAYLOAD_BYTES_MIN`].
+    pub payload_bytes_max: usize,
     /// `digest.enabled`: txns carry the digest of the tree after them.
     pub digest: bool,
     /// Who may do what.
@@ -106,6 +113,7 @@ impl Pipeline {
         applied: Zxid,
         settings: Settings,
     ) -> Pipeline {
+        assert!(settings.payload_bytes_max >= PAYLOAD_BYTES_MIN, "no room for an error");
         let outstanding = outstanding::Outstanding::new(tree.digest(), settings.digest);
         let mut pipeline = Pipeline {
             tree,

@@ -16,7 +16,7 @@ use super::quota::{self, Charge};
 use crate::base::{SessionId, WallMillis, Xid, Zxid, path};
 use crate::tree::{OwnerKind as Kind, StoredStat};
 use crate::wire::request::{Create, MultiOp, PathVersion, RawAcl, Request, SetAcl, SetData};
-use crate::wire::txn::{self, Lifetime, Txn, TxnHeader};
+use crate::wire::txn::{self, DIGEST_BYTES, HEADER_BYTES, Lifetime, PART_HEADER_BYTES, Txn, TxnHeader};
 use crate::wire::{Acl, ErrorCode, OpCode, perms};
 
 /// Who asks, and under which number.
@@ -38,6 +38,9 @@ struct Context<'a> {
     asker: Asker<'a>,
 }
 
+/// Bytes of an error inside a multi, without which no other txn of one can do either.
+const ERROR_PART_BYTES: usize = PART_HEADER_BYTES + 4;
+
 /// Largest time to live, ms: 40 bits (stock `EphemeralType.TTL`).
 const TTL_MS_MAX: i64 = (1 << 40) - 1;
 
@@ -46,6 +49,9 @@ type Result<T> = std::result::Result<T, ErrorCode>;
 impl Pipeline {
     /// Prepares the txn that `request` amounts to, at `zxid` and wall time `now`; gives its bytes, header and digest
     /// included. Each call takes exactly one zxid, also when the request fails.
+    ///
+    /// No payload is longer than [`Settings::payload_bytes_max`](super::Settings::payload_bytes_max): a request that
+    /// would take more is refused with MarshallingError (reliability M27), but for closeSession, which must not fail.
     pub fn prepare(
         &mut self,
         zxid: Zxid,
@@ -59,6 +65,7 @@ impl Pipeline {
             Request::Multi(ops) => self.prepare_multi(&context, ops),
             request => self.prepare_single(&context, request),
         };
+        let result = result.and_then(|txn| self.check_length(txn));
         let (txn, digest) = match result {
             Ok(txn) => {
                 self.outstanding.keep(zxid);
@@ -76,8 +83,9 @@ impl Pipeline {
             time: now.0,
             op: txn.op() as i32,
         };
-        let mut payload = Vec::with_capacity(128);
+        let mut payload = Vec::new();
         txn::encode(&header, &txn, digest, &mut payload);
+        assert!(payload.len() <= self.settings.payload_bytes_max, "a txn of {} bytes", payload.len());
         payload
     }
 
@@ -113,10 +121,13 @@ impl Pipeline {
 
     /// All or nothing: at the first failure nothing stays outstanding. What was prepared before it is logged as it is, as
     /// in stock, and [`Pipeline::apply`] does none of it since an error stands beside it; what comes after is not looked at.
-    /// What stock trips over in the middle, a null path or list, fails the request as a whole.
+    /// What stock trips over in the middle, a null path or list, fails the request as a whole; so does the part that makes
+    /// the txn longer than the log takes, whatever may come after it.
     fn prepare_multi<'a>(&mut self, context: &Context<'_>, ops: &[MultiOp<'a>]) -> Result<Txn<'a>> {
         let mut txns = Vec::with_capacity(ops.len());
         let mut failed = None;
+        // With errors for all that is not prepared yet, which no other part is shorter than: it only ever shrinks.
+        let mut room = self.record_bytes_max().checked_sub(4 + ops.len() * ERROR_PART_BYTES);
         for op in ops {
             let result = match op {
                 MultiOp::Create(op, create) => self.prepare_create(context, *op, create),
@@ -125,7 +136,12 @@ impl Pipeline {
                 MultiOp::Check(check) => self.prepare_check(context, check),
             };
             match result {
-                Ok(txn) => txns.push(txn),
+                Ok(txn) => {
+                    let longer = PART_HEADER_BYTES + txn.record_bytes() - ERROR_PART_BYTES;
+                    room = room.and_then(|room| room.checked_sub(longer));
+                    room.ok_or(ErrorCode::MarshallingError)?;
+                    txns.push(txn);
+                }
                 Err(ErrorCode::MarshallingError) => return Err(ErrorCode::MarshallingError),
                 Err(code) => {
                     failed = Some(code);
@@ -318,7 +334,9 @@ impl Pipeline {
         Ok(Txn::Check { path, version })
     }
 
-    /// client-protocol §7.6: the session's ephemerals in the pending view, and the session is closing from here on.
+    /// client-protocol §7.6: the session's ephemerals in the pending view, and the session is closing from here on. A list
+    /// longer than the log takes is left out, as all are without `closeSessionTxn.enabled`: what the session owns when the
+    /// txn is applied is what would have been listed (reliability M29).
     fn prepare_close_session<'a>(&mut self, context: &Context<'_>) -> Txn<'a> {
         let session = context.asker.session;
         self.sessions.mark_closing(session);
@@ -330,7 +348,8 @@ impl Pipeline {
         // In the order of paths, whether or not the flush of some was faster than this request: the log and the order of
         // events follow from the requests alone.
         candidates.sort_unstable();
-        let mut paths = Vec::with_capacity(candidates.len());
+        let mut paths = self.settings.close_session_txn.then(Vec::new);
+        let mut room = self.record_bytes_max().saturating_sub(4);
         for path in candidates {
             let Some(node) = self.outstanding.get(&self.tree, &path) else { continue };
             if Kind::of(node.fields.owner, self.settings.extended_types) != Kind::Session(session.0) {
@@ -339,9 +358,25 @@ impl Pipeline {
             let parent_path = path::parent(&path).expect("a stored path is absolute");
             let parent = self.outstanding.get(&self.tree, parent_path).expect("a znode's parent exists");
             self.put_deleted(context, &path, parent_path, node, parent);
-            paths.push(Cow::Owned(path.to_vec()));
+            match room.checked_sub(4 + path.len()) {
+                Some(rest) => {
+                    room = rest;
+                    paths.iter_mut().for_each(|paths| paths.push(Cow::Owned(path.to_vec())));
+                }
+                None => paths = None,
+            }
         }
-        Txn::CloseSession(self.settings.close_session_txn.then_some(paths))
+        Txn::CloseSession(paths)
+    }
+
+    /// What the log takes, without what is around each record.
+    fn record_bytes_max(&self) -> usize {
+        let digest_bytes = if self.settings.digest { DIGEST_BYTES } else { 0 };
+        self.settings.payload_bytes_max - HEADER_BYTES - digest_bytes
+    }
+
+    fn check_length<'a>(&self, txn: Txn<'a>) -> Result<Txn<'a>> {
+        if txn.record_bytes() <= self.record_bytes_max() { Ok(txn) } else { Err(ErrorCode::MarshallingError) }
     }
 
     fn is_ephemeral(&self, owner: i64) -> bool {

@@ -282,16 +282,21 @@ fn recover(
     }
 }
 
+/// Longest payload of a record that requests of the size allowed can ask for. A record takes more than the request it
+/// came of: the slack that is set can only add to ours.
+fn record_bytes_max(config: &Config) -> usize {
+    let frame_bytes_max = config.requests.frame_bytes_max as usize;
+    frame_bytes_max + frame_bytes_max.max(config.requests.record_extra_bytes as usize) + 4096
+}
+
 /// Segments as large as asked for, but not larger than the log's files may be; as large as the largest record in any
-/// case. A record takes more than the request it came of: the slack that is set can only add to ours.
+/// case.
 fn wal_limits(config: &Config) -> WalLimits {
     let Storage { segment_bytes, segment_bytes_limit, batch_requests_max, .. } = config.storage;
-    let frame_bytes_max = config.requests.frame_bytes_max as usize;
-    let extra = frame_bytes_max.max(config.requests.record_extra_bytes as usize);
     let segment_bytes = segment_bytes_limit.map_or(segment_bytes, |limit| limit.min(segment_bytes));
     WalLimits {
         batch_txns_max: limits::BATCH_TXNS_MAX.min(batch_requests_max as usize),
-        ..WalLimits::for_segments_of(segment_bytes, frame_bytes_max + extra + 4096)
+        ..WalLimits::for_segments_of(segment_bytes, record_bytes_max(config))
     }
 }
 
@@ -614,6 +619,8 @@ fn pipeline_settings(config: &Config) -> crate::pipeline::Settings {
         reconfig_enabled: false,
         close_session_txn: config.tree.close_session_txn,
         enforce_quota: config.tree.enforce_quota,
+        // Segments have a largest size, whatever is set for requests.
+        payload_bytes_max: record_bytes_max(config).min(wal_limits(config).payload_bytes_max()),
         digest: config.tree.digest,
         acl: policy(config),
         reaper: ReaperSettings {
@@ -704,13 +711,16 @@ mod tests {
     use super::*;
 
     fn limits_with(keys: &[(&str, &str)]) -> WalLimits {
+        wal_limits(&config_with(keys))
+    }
+
+    fn config_with(keys: &[(&str, &str)]) -> Config {
         let mut raw = crate::config::Raw::default();
         raw.set("dataDir", "/d", crate::config::Origin::Argument);
         for (key, value) in keys {
             raw.set(key, value, crate::config::Origin::Argument);
         }
-        let checked = crate::config::check(&crate::config::Inputs::from(raw)).expect("accepted");
-        wal_limits(&checked.config)
+        crate::config::check(&crate::config::Inputs::from(raw)).expect("accepted").config
     }
 
     #[test]
@@ -741,6 +751,24 @@ mod tests {
         assert_eq!(least("1024"), least("8192"));
         assert!(least("100000") >= 8192 + 100_000);
         assert!(least("8192") < 8192 + 100_000);
+    }
+
+    #[test]
+    fn m27_prep_makes_nothing_that_the_log_does_not_take() {
+        for (keys, bytes) in [
+            (&[][..], 2 * 0xf_ffff + 4096),
+            (&[("preAllocSize", "64")], 2 * 0xf_ffff + 4096),
+            (&[("jute.maxbuffer", "1")], 1 + 1024 + 4096),
+            (&[("jute.maxbuffer", "8192"), ("jute.maxbuffer.extrasize", "100000")], 8192 + 100_000 + 4096),
+        ] {
+            assert_eq!(pipeline_settings(&config_with(keys)).payload_bytes_max, bytes, "{keys:?}");
+            assert!(bytes <= limits_with(keys).payload_bytes_max(), "{keys:?}");
+        }
+        // More than a segment can be large.
+        let keys = [("jute.maxbuffer", "2147483647")];
+        let most = pipeline_settings(&config_with(&keys)).payload_bytes_max;
+        assert_eq!(most, limits_with(&keys).payload_bytes_max());
+        assert!(most < 1 << 30);
     }
 
     /// Neither side may import the other: each has its own list of names.

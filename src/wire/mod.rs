@@ -20,4 +20,4 @@ pub mod txn;
 pub use error_code::ErrorCode;
 pub use jute::DecodeError;
 pub use op_code::OpCode;
-pub use records::{Acl, Id, STAT_BYTES, Stat, decode_acls, encode_acls, perms};
+pub use records::{Acl, Id, STAT_BYTES, Stat, acls_bytes, decode_acls, encode_acls, perms};

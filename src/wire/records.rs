@@ -132,6 +132,11 @@ pub fn encode_acls(acls: &[Acl], out: &mut impl Writer) {
     }
 }
 
+/// Bytes of what [`encode_acls`] appends.
+pub fn acls_bytes(acls: &[Acl]) -> usize {
+    4 + acls.iter().map(|acl| 12 + acl.id.scheme.len() + acl.id.id.len()).sum::<usize>()
+}
+
 /// Reads a list that was stored, where neither the list nor a part may be null (a null list reads as empty).
 pub fn decode_acls(r: &mut Reader<'_>) -> Result<Vec<Acl>, DecodeError> {
     let count = r.count()?.unwrap_or(0);

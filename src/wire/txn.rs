@@ -10,10 +10,16 @@
 use std::borrow::Cow;
 
 use super::jute::{DecodeError, Reader, Writer};
-use super::{Acl, OpCode, decode_acls, encode_acls};
+use super::{Acl, OpCode, acls_bytes, decode_acls, encode_acls};
 
 /// Version of the digest algorithm in every 3.6 to 3.10 release.
 pub const DIGEST_VERSION: i32 = 2;
+
+/// Bytes of an encoded digest with its version.
+pub const DIGEST_BYTES: usize = 12;
+
+/// What stands before each txn of a multi: its kind and its length.
+pub const PART_HEADER_BYTES: usize = 8;
 
 /// Who asked, when, and where in the order.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -201,6 +207,32 @@ impl<'a> Txn<'a> {
         }
     }
 
+    /// Bytes of what [`Txn::encode_record`] appends, without making them: how prep finds out what is too long.
+    pub fn record_bytes(&self) -> usize {
+        let string = |text: &[u8]| 4 + text.len();
+        let buffer = |data: &Option<&[u8]>| 4 + data.map_or(0, <[u8]>::len);
+        match self {
+            Txn::Create { op, path, data, acl, lifetime, .. } => {
+                let rest = match (op, lifetime) {
+                    (OpCode::CreateContainer, _) => 4,
+                    (OpCode::CreateTtl, Lifetime::Ttl(_)) => 12,
+                    _ => 5,
+                };
+                string(path) + buffer(data) + acls_bytes(acl) + rest
+            }
+            Txn::Delete { path, .. } => string(path),
+            Txn::SetData { path, data, .. } => string(path) + buffer(data) + 4,
+            Txn::SetAcl { path, acl, .. } => string(path) + acls_bytes(acl) + 4,
+            Txn::Check { path, .. } => string(path) + 4,
+            Txn::Multi(txns) => {
+                4 + txns.iter().map(|txn| PART_HEADER_BYTES + txn.record_bytes()).sum::<usize>()
+            }
+            Txn::CreateSession(_) | Txn::Error(_) => 4,
+            Txn::CloseSession(None) => 0,
+            Txn::CloseSession(Some(paths)) => 4 + paths.iter().map(|path| string(path)).sum::<usize>(),
+        }
+    }
+
     /// Reads the record of a txn of kind `op`.
     pub fn decode_record(op: i32, r: &mut Reader<'a>) -> Result<Txn<'a>, DecodeError> {
         Ok(match OpCode::from_i32(op) {
@@ -265,7 +297,7 @@ fn decode_create<'a>(op: OpCode, r: &mut Reader<'a>) -> Result<Txn<'a>, DecodeEr
 /// that start with the digest's version are one.
 fn decode_close_session<'a>(r: &mut Reader<'a>) -> Result<Txn<'a>, DecodeError> {
     let rest = r.rest();
-    if rest.is_empty() || (rest.len() == 12 && rest.starts_with(&DIGEST_VERSION.to_be_bytes())) {
+    if rest.is_empty() || (rest.len() == DIGEST_BYTES && rest.starts_with(&DIGEST_VERSION.to_be_bytes())) {
         return Ok(Txn::CloseSession(None));
     }
     let count = r.count()?.unwrap_or(0);
@@ -279,12 +311,18 @@ fn decode_close_session<'a>(r: &mut Reader<'a>) -> Result<Txn<'a>, DecodeError> 
 /// Appends header, record and digest.
 pub fn encode(header: &TxnHeader, txn: &Txn<'_>, digest: Option<i64>, out: &mut Vec<u8>) {
     debug_assert_eq!(header.op, txn.op() as i32);
+    out.reserve(encoded_bytes(txn, digest));
     header.encode(out);
     txn.encode_record(out);
     if let Some(digest) = digest {
         out.int(DIGEST_VERSION);
         out.long(digest);
     }
+}
+
+/// Bytes of what [`encode`] appends.
+pub fn encoded_bytes(txn: &Txn<'_>, digest: Option<i64>) -> usize {
+    HEADER_BYTES + txn.record_bytes() + digest.map_or(0, |_| DIGEST_BYTES)
 }
 
 /// A whole txn: header, record, digest if there is one of the version we know.

@@ -1,5 +1,5 @@
 #![forbid(unsafe_code)]
-//! Reliability §6, M5, M13, M30, M33–M35, M41, M42, and §7: floods, and clients that do not read. What must pass beside
+//! Reliability §6, M5, M13, M27, M29, M30, M33–M35, M41, M42, and §7: floods, and clients that do not read. What must pass beside
 //! them is in DESIGN §8.
 
 use super::hostile::{
@@ -7,8 +7,8 @@ use super::hostile::{
     resident, silent, until,
 };
 use super::{Client, Scene};
-use crate::support::client::{Part, body, flags, op, request};
-use crate::support::jute::open;
+use crate::support::client::{Part, body, err, flags, op, request};
+use crate::support::jute::{acl, open};
 use crate::support::raw::{Got, Hello, Raw, Welcome};
 use std::collections::BTreeSet;
 use std::time::{Duration, Instant};
@@ -256,6 +256,75 @@ ours!(m35_floods_of_pings_and_syncs_are_answered_one_by_one, OPEN, |s| {
     flooders.into_iter().for_each(|(_, asking)| asking.join().unwrap());
     grew_at_most(s, before, 48);
     witness.is_well();
+});
+
+/// A client that `auth` in an ACL makes 975 KB of.
+fn of_fifteen_large_identities(s: &Scene) -> Client {
+    let mut client = s.open();
+    for n in 0..15 {
+        client.log_in(&format!("{n}{}:password", "u".repeat(65_000)));
+    }
+    client
+}
+
+ours!(m27_a_multi_that_the_log_could_not_take_is_refused, super::FRESH, |s| {
+    let mut witness = Witness::of(s);
+    let mut client = of_fifteen_large_identities(s);
+    let before = resident(s);
+    let auth = [acl(31, "auth", "")];
+    // 78 MB of ACLs, asked for in 4 KB; and as much again in the middle of what would have been done or refused anyhow.
+    let create = |n| Part(op::CREATE, body::create(s.path(&format!("x{n}")), Some(b""), &auth, 0));
+    let creates: Vec<Part> = (0..80).map(create).collect();
+    let mut mixed = vec![Part::create(s.path("first"), b"", flags::EPHEMERAL_SEQUENTIAL)];
+    mixed.extend((0..80).map(create));
+    mixed.push(Part::delete(s.path("none"), -1));
+    for parts in [&creates, &mixed] {
+        let zxid = witness.client().sync("/").map(|_| witness.client().zxid);
+        assert_eq!(client.multi(parts).map(|_| ()), Err(err::MARSHALLING));
+        assert_eq!(Ok(client.zxid), zxid.map(|zxid| zxid + 1), "it took its place all the same");
+        witness.is_well();
+    }
+    assert_eq!(witness.client().children(s.root.as_str(), false), Ok(vec![]));
+    grew_at_most(s, before, 24);
+    // One of them is a request like any other, by itself and in a multi.
+    client.create_with(s.path("one"), b"", &auth, 0).unwrap();
+    client.set_acl(s.path("one"), &auth, 0).unwrap();
+    client.multi(&creates[..1]).unwrap();
+    let stored = client.acl(s.path("x0")).unwrap().0;
+    assert_eq!(stored.len(), 15);
+    s.kill();
+    s.restart().unwrap_or_else(|reason| panic!("{reason}"));
+    let mut client = of_fifteen_large_identities(s);
+    assert_eq!(client.count_below(s.root.as_str()), Ok(2));
+    assert_eq!(client.acl(s.path("x0")).unwrap().0, stored);
+    assert_eq!(client.multi(&creates[1..]).map(|_| ()), Err(err::MARSHALLING));
+});
+
+ours!(m27_a_session_ends_whose_paths_the_log_could_not_take, OPEN, |s| {
+    const LARGE: usize = 70;
+    let mut witness = Witness::of(s);
+    // One that is closed, and one whose end comes with the restart.
+    let mut owner = s.open();
+    for n in 0..LARGE {
+        let path = s.path(&format!("{n}{}", "x".repeat(1_000_000)));
+        owner.create_with(path, b"", &open(), flags::EPHEMERAL).unwrap();
+    }
+    let mut expires = s.open_with(2_000);
+    for n in 0..3 {
+        let path = s.path(&format!("expires{n}{}", "x".repeat(1_000_000)));
+        expires.create_with(path, b"", &open(), flags::EPHEMERAL).unwrap();
+    }
+    assert_eq!(owner.close().err, 0);
+    assert!(witness.client().count_below(s.root.as_str()).unwrap() <= 3);
+    witness.is_well();
+    s.kill();
+    s.restart().unwrap_or_else(|reason| panic!("{reason}"));
+    let mut client = Client::open(s);
+    until("the other session has ended", || client.count_below(s.root.as_str()) == Ok(0));
+    client.create(s.path("after"), b"").unwrap();
+    s.kill();
+    s.restart().unwrap_or_else(|reason| panic!("{reason}"));
+    assert_eq!(Client::open(s).count_below(s.root.as_str()), Ok(1));
 });
 
 ours!(m29_50_000_ephemerals_end_with_their_session, OPEN, |s| {

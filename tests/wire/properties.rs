@@ -228,6 +228,7 @@ fn check_txn(header: TxnHeader, txn: &Txn<'_>, digest: Option<i64>) -> Result<()
     let header = TxnHeader { op: txn.op() as i32, ..header };
     let mut bytes = Vec::new();
     txn::encode(&header, txn, digest, &mut bytes);
+    prop_assert_eq!(bytes.len(), txn::encoded_bytes(txn, digest));
     let decoded = txn::decode(&bytes);
     prop_assert_eq!(decoded, Ok(txn::Decoded { header, txn: txn.clone(), digest }));
     prop_assert_eq!(txn::zxid_of(&bytes), Ok(header.zxid));

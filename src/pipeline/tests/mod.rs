@@ -2,6 +2,7 @@
 //! Prep and apply together, over a real tree: what a row of requests leaves in the log, in the replies and in the tree.
 
 mod checks;
+mod lengths;
 mod outstanding;
 mod random;
 mod reaper;
@@ -32,6 +33,7 @@ fn settings() -> Settings {
         reconfig_enabled: false,
         close_session_txn: true,
         enforce_quota: true,
+        payload_bytes_max: 1 << 20,
         digest: true,
         acl: Policy::default(),
         reaper: ReaperSettings {
@@ -68,6 +70,8 @@ pub(super) struct Rig {
     log: Vec<Vec<u8>>,
     last: Zxid,
     wall: WallMillis,
+    /// Of whoever asks.
+    identities: Identities,
 }
 
 impl Rig {
@@ -77,13 +81,18 @@ impl Rig {
     }
 
     pub(super) fn with(settings: Settings) -> Rig {
-        let (mut tree, _) = crate::tree::new(7);
-        tree.set_extended_types(settings.extended_types);
-        let mut rig = Rig::over(tree, SessionImage::default(), Loaded::default(), Zxid::ZERO, settings);
+        let mut rig = Rig::unopened(settings);
         for session in [ONE, TWO] {
             assert_eq!(rig.run(session, &Request::CreateSession(10_000)).err, 0);
         }
         rig
+    }
+
+    /// An empty database, as before the first request.
+    fn unopened(settings: Settings) -> Rig {
+        let (mut tree, _) = crate::tree::new(7);
+        tree.set_extended_types(settings.extended_types);
+        Rig::over(tree, SessionImage::default(), Loaded::default(), Zxid::ZERO, settings)
     }
 
     fn over(
@@ -100,6 +109,7 @@ impl Rig {
             log: Vec::new(),
             last: at,
             wall: WallMillis(1_000_000),
+            identities: Identities::of_peer("127.0.0.1"),
         }
     }
 
@@ -126,8 +136,7 @@ impl Rig {
     pub(super) fn prepare(&mut self, session: SessionId, request: &Request<'_>) -> Decoded<'_> {
         self.last = self.last.next();
         self.wall = WallMillis(self.wall.0 + 1);
-        let identities = Identities::of_peer("127.0.0.1");
-        let asker = Asker { session, cxid: Xid(self.last.0 as i32), identities: &identities };
+        let asker = Asker { session, cxid: Xid(self.last.0 as i32), identities: &self.identities };
         let payload = self.pipeline.prepare(self.last, self.wall, asker, request);
         self.log.push(payload.clone());
         self.pending.push_back(payload);
