@@ -123,6 +123,9 @@ pub const LISTING_WHOLE_MAX: u32 = 10_000;
 /// takes a few slices.
 pub const SLICE_WATCHES: usize = 1024;
 
+/// Distinct ACL lists beside the open one (reliability M25, §7).
+pub const ACL_LISTS_MAX: usize = 1_000_000;
+
 /// Failed authentications from one address within a second that shut it out (reliability M49), and for how long, ms.
 pub const AUTH_FAILURES_PER_SECOND: u32 = 10;
 /// See [`AUTH_FAILURES_PER_SECOND`].

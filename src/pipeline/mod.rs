@@ -56,6 +56,8 @@ pub struct Settings {
     /// Longest payload that prep makes, bytes: what the log takes as one record (reliability §7, "txn record"). At least
     /// [`PAYLOAD_BYTES_MIN`].
     pub payload_bytes_max: usize,
+    /// Distinct ACL lists that may be (reliability M25): they stay in memory, and in every snapshot.
+    pub acl_lists_max: usize,
     /// `digest.enabled`: txns carry the digest of the tree after them.
     pub digest: bool,
     /// Who may do what.

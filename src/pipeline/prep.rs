@@ -413,7 +413,12 @@ impl Pipeline {
     }
 
     fn fix_up(&self, context: &Context<'_>, acls: Option<&[RawAcl<'_>]>) -> Result<Vec<Acl>> {
-        acl::fix_up(acls, context.asker.identities, &self.settings.acl)
+        let acls = acl::fix_up(acls, context.asker.identities, &self.settings.acl)?;
+        // Those on their way are not counted: so many more there may be.
+        if self.tree.is_full_for_acl(&acls, self.settings.acl_lists_max) {
+            return Err(ErrorCode::QuotaExceeded);
+        }
+        Ok(acls)
     }
 
     fn check_quota(&self, path: &[u8], charge: Charge) -> Result<()> {

@@ -621,6 +621,7 @@ fn pipeline_settings(config: &Config) -> crate::pipeline::Settings {
         enforce_quota: config.tree.enforce_quota,
         // Segments have a largest size, whatever is set for requests.
         payload_bytes_max: record_bytes_max(config).min(wal_limits(config).payload_bytes_max()),
+        acl_lists_max: limits::ACL_LISTS_MAX,
         digest: config.tree.digest,
         acl: policy(config),
         reaper: ReaperSettings {

@@ -130,6 +130,11 @@ impl Interner {
         lists.slot(number).store(token, None)
     }
 
+    /// Whether another list would be one more, and no more than `most` may be.
+    pub(super) fn is_full_for(&self, list: &[Acl], most: usize) -> bool {
+        self.numbers.len() >= most && list != open() && !self.numbers.contains_key(list)
+    }
+
     /// Every list beside the open one, in no order.
     pub(super) fn lists(&self) -> impl Iterator<Item = &Arc<[Acl]>> {
         self.numbers.keys()

@@ -234,6 +234,11 @@ impl TreeWriter {
         self.state.ledger.interner.lists().cloned().collect()
     }
 
+    /// Whether there are `most` distinct ACL lists beside the open one already, and `list` is none of them.
+    pub fn is_full_for_acl(&self, list: &[Acl], most: usize) -> bool {
+        self.state.ledger.interner.is_full_for(list, most)
+    }
+
     /// Distinct ACL lists beside the open one, and records that name them.
     pub fn acl_totals(&self) -> (usize, u64) {
         self.state.ledger.interner.totals()

@@ -101,6 +101,22 @@ fn what_would_stop_stock_is_refused() {
     );
 }
 
+/// Reliability M25: lists that are there already, and the open one, may always be named.
+#[test]
+fn distinct_acl_lists_are_so_many_at_most() {
+    // The config node has one.
+    let mut rig = Rig::with(Settings { acl_lists_max: 3, ..settings() });
+    let with_id = |path, id: &'static str| {
+        let entry = RawAcl { perms: 31, scheme: Some(b"ip"), id: Some(id.as_bytes()) };
+        Request::Create(OpCode::Create, Create { acl: Some(vec![entry]), ..record(path, 0) })
+    };
+    assert_eq!(rig.run(ONE, &with_id("/a", "192.0.2.1")).err, 0);
+    assert_eq!(rig.run(ONE, &with_id("/b", "192.0.2.2")).err, 0);
+    assert_eq!(rig.run(ONE, &with_id("/c", "192.0.2.3")).err, QuotaExceeded.code());
+    assert_eq!(rig.run(ONE, &with_id("/c", "192.0.2.1")).err, 0);
+    assert_eq!(rig.run(ONE, &create("/d", 0)).err, 0);
+}
+
 #[test]
 fn ttl_nodes_are_unknown_unless_asked_for() {
     let mut rig = Rig::with(Settings { extended_types: false, ..settings() });

@@ -34,6 +34,7 @@ fn settings() -> Settings {
         close_session_txn: true,
         enforce_quota: true,
         payload_bytes_max: 1 << 20,
+        acl_lists_max: 1000,
         digest: true,
         acl: Policy::default(),
         reaper: ReaperSettings {
