@@ -40,14 +40,22 @@ const READ_BYTES: usize = 64 << 10;
 /// below any.
 const TICK: Duration = Duration::from_millis(50);
 
-/// glommio looks at other queues at least so often.
-const PREEMPT: Duration = Duration::from_micros(500);
+/// How long the ticking and the accepting task may run on before glommio looks at its rings: longer than either ever
+/// does. A shorter time could pass before an executor's very first task, and then it would park for good, before there
+/// is an alarm ([`Alarms`]).
+const PREEMPT: Duration = Duration::from_secs(10);
+
+/// The same for what serves connections.
+const PREEMPT_SERVING: Duration = Duration::from_millis(1);
 
 /// An executor that parked by mistake wakes again within so long ([`Alarms`]).
 const ALARM_EVERY: Duration = Duration::from_millis(10);
 
 /// Alarms set ahead, ticks and more: so many mistakes in a row, without a task run in between, are not survived.
 const ALARMS_AHEAD: usize = 100;
+
+/// And so many for what comes after a pause.
+const FAR_ALARMS: usize = 12;
 
 /// A socket on its way from the accepting shard to the one that will serve it.
 pub type Handover = (OwnedFd, SocketAddr);
@@ -241,8 +249,7 @@ async fn run<L: Logic>(start: ShardStart, accept: Option<AcceptStart>, logic: L)
         outcomes: None,
     }));
     let executor = glommio::executor();
-    let urgent =
-        executor.create_task_queue(Shares::default(), Latency::Matters(Duration::from_millis(1)), "outcomes");
+    let urgent = executor.create_task_queue(Shares::default(), Latency::Matters(PREEMPT_SERVING), "outcomes");
     let shared = start.shared.clone();
     let clock = start.clock.clone();
     let index = start.index;
@@ -289,8 +296,12 @@ async fn run<L: Logic>(start: ShardStart, accept: Option<AcceptStart>, logic: L)
 /// timer, it parks although tasks are runnable, the ticking one perhaps among them, and nothing but outside events
 /// wakes it. glommio's pull request 53 mends that and is in no release yet. An alarm ends such a sleep: it counts as an
 /// event, and the executor goes through its queues once more.
+///
+/// A pause of the whole process (SIGSTOP, a frozen machine) lets all of them go off at once: some stand far apart.
 struct Alarms {
     timers: VecDeque<glommio::timer::Timer>,
+    /// The n-th goes off 2ⁿ seconds after it was set.
+    far: [Option<glommio::timer::Timer>; FAR_ALARMS],
     /// When the last of them goes off, from `since`.
     last: Duration,
     since: std::time::Instant,
@@ -298,7 +309,8 @@ struct Alarms {
 
 impl Alarms {
     fn new() -> Alarms {
-        Alarms { timers: VecDeque::new(), last: Duration::ZERO, since: std::time::Instant::now() }
+        let far = [const { None }; FAR_ALARMS];
+        Alarms { timers: VecDeque::new(), far, last: Duration::ZERO, since: std::time::Instant::now() }
     }
 
     /// Drops those that went off and sets as many anew.
@@ -310,6 +322,12 @@ impl Alarms {
                 break;
             }
             self.timers.pop_front();
+        }
+        for (n, far) in self.far.iter_mut().enumerate() {
+            let timer = far.get_or_insert_with(|| glommio::timer::Timer::new(Duration::from_secs(1 << n)));
+            if Pin::new(timer).poll(&mut nobody).is_ready() {
+                *far = None;
+            }
         }
         self.last = self.last.max(now);
         while self.timers.len() < ALARMS_AHEAD {

@@ -67,6 +67,8 @@ pub(super) struct Submitted {
     pub xid: i32,
     pub op: OpCode,
     pub received: Millis,
+    /// Bytes of its body.
+    pub bytes: usize,
     /// A sync answers with its own path.
     pub echo: Option<Box<[u8]>>,
     /// Kept for its drop.
@@ -113,6 +115,9 @@ pub(super) struct Connection {
     pub pending: Queue,
     /// How many at the front of `pending` go by the sequencer: they were submitted, or passed by one that was.
     pub awaiting: usize,
+    /// Bytes of the bodies at the sequencer, and how many of them are not small.
+    pub own_bytes: usize,
+    pub own_large: usize,
     /// Bytes that the answers of passed reads will take.
     pub passed_bytes: usize,
     /// Bytes of those that are answered here.
@@ -130,6 +135,9 @@ pub(super) struct Connection {
     pub abort: bool,
     /// Stands in the shard's list of those with something to send.
     pub dirty: bool,
+    /// Stands in the shard's list of those that wait for a credit, of those that may go on.
+    pub is_starved: bool,
+    pub is_movable: bool,
     /// Parsing stopped before the end of `input`, for want of room or credit.
     pub choked: bool,
     /// What admission said of the frame that is being taken.
@@ -172,6 +180,8 @@ impl Connection {
             event_bytes: 0,
             pending: Queue::default(),
             awaiting: 0,
+            own_bytes: 0,
+            own_large: 0,
             passed_bytes: 0,
             held_bytes: 0,
             next_sequence: 0,
@@ -182,6 +192,8 @@ impl Connection {
             close: false,
             abort: false,
             dirty: false,
+            is_starved: false,
+            is_movable: false,
             choked: false,
             pass: Pass::default(),
             waits_since: None,
@@ -246,6 +258,7 @@ impl Connection {
         self.pending.clear();
         self.awaiting = 0;
         self.passed_bytes = 0;
+        (self.own_bytes, self.own_large) = (0, 0);
         self.held_bytes = 0;
         self.pass = Pass::default();
     }

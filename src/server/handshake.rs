@@ -99,7 +99,7 @@ impl Shard {
         self.registry.attached(session, self.id, id);
         self.expiry.touch(id, now, u64::from(timeout_ms));
         self.mark(id);
-        self.movable.push(id);
+        self.may_move(id);
     }
 
     /// The renewal is refused: the client reads a timeout of 0 as "expired" (§2.3).
@@ -125,11 +125,11 @@ impl Shard {
         let failed = result.is_err();
         let guessed = acl::names_super(auth.scheme, auth.auth, &self.settings.policy)
             && !connection.identities.is_super();
-        if (failed || guessed) && guesses.failed(peer, now) {
+        if guessed && guesses.failed(peer, now) {
             tracing::warn!(
                 address = %peer,
                 seconds = limits::AUTH_SHUT_OUT_MS / 1000,
-                "too many failed authentications: closing this address's clients that try"
+                "too many guesses at the super user: closing this address's clients that authenticate"
             );
         }
         reply::header_only(connection.output.buffer(), xid, 0, failed.then_some(ErrorCode::AuthFailed));

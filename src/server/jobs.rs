@@ -134,7 +134,7 @@ impl Shard {
                     connection.pending.push_front(Pending::Held(held));
                 }
                 self.end_job(*job);
-                return self.movable.push(id);
+                return self.may_move(id);
             }
             Slice::Done(body) => self.replied(id, &held, view.at(), Ok(()), &body, now),
             Slice::Refused(refused) => self.replied(id, &held, view.at(), Err(refused), &[], now),
@@ -145,7 +145,7 @@ impl Shard {
             }
         }
         self.end_job(*job);
-        self.movable.push(id);
+        self.may_move(id);
     }
 
     fn slice(&mut self, id: ConnectionId, job: &mut Job, held: &Held, view: &View<'_>) -> Slice {

@@ -151,11 +151,17 @@ impl RateGate {
     }
 }
 
-/// Who failed to authenticate too often, by address: for some time its clients are closed when they try, right or wrong
+/// Who guessed at the super user's password too often, by address (of IPv6, the /64): for some time its clients are closed when they try, right or wrong
 /// (reliability M49). Not a setting: nobody mistypes a password ten times in a second.
 #[derive(Debug, Default)]
 pub struct GuessGate {
-    addresses: Mutex<HashMap<IpAddr, Guesses>>,
+    known: Mutex<Known>,
+}
+
+#[derive(Debug, Default)]
+struct Known {
+    addresses: HashMap<IpAddr, Guesses>,
+    swept: Millis,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -168,18 +174,27 @@ struct Guesses {
 impl GuessGate {
     /// Whether clients at `address` may try.
     pub fn admits(&self, address: IpAddr, now: Millis) -> bool {
-        let addresses = self.addresses.lock().unwrap_or_else(PoisonError::into_inner);
-        addresses.get(&address.to_canonical()).is_none_or(|guesses| guesses.shut_until <= now)
+        let known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
+        known.addresses.get(&network(address)).is_none_or(|guesses| guesses.shut_until <= now)
     }
 
-    /// Counts a failure. True when it is the one that shuts the address out.
+    /// Counts a failure. True when it is the one that shuts the address out. With too many addresses in one second, the
+    /// new ones are not counted.
     pub fn failed(&self, address: IpAddr, now: Millis) -> bool {
-        let mut addresses = self.addresses.lock().unwrap_or_else(PoisonError::into_inner);
-        if addresses.len() >= limits::GUESSING_ADDRESSES {
-            addresses.retain(|_, guesses| guesses.shut_until > now || now.since(guesses.first) < 1000);
+        let mut known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
+        let Known { addresses, swept } = &mut *known;
+        let address = network(address);
+        if addresses.len() >= limits::GUESSING_ADDRESSES && !addresses.contains_key(&address) {
+            if now.since(*swept) >= 1000 {
+                *swept = now;
+                addresses.retain(|_, guesses| guesses.shut_until > now || now.since(guesses.first) < 1000);
+            }
+            if addresses.len() >= limits::GUESSING_ADDRESSES {
+                return false;
+            }
         }
         let fresh = Guesses { first: now, count: 0, shut_until: Millis(0) };
-        let guesses = addresses.entry(address.to_canonical()).or_insert(fresh);
+        let guesses = addresses.entry(address).or_insert(fresh);
         if now.since(guesses.first) >= 1000 {
             *guesses = Guesses { shut_until: guesses.shut_until, ..fresh };
         }
@@ -189,6 +204,16 @@ impl GuessGate {
             guesses.shut_until = now.plus(limits::AUTH_SHUT_OUT_MS);
         }
         is_last
+    }
+}
+
+/// What one host may choose its address from: IPv4 peers of an IPv6 socket count as IPv4.
+fn network(address: IpAddr) -> IpAddr {
+    match address.to_canonical() {
+        IpAddr::V6(address) => {
+            std::net::Ipv6Addr::from_bits(address.to_bits() & !u128::from(u64::MAX)).into()
+        }
+        address => address,
     }
 }
 
@@ -241,9 +266,10 @@ mod tests {
         let gate = GuessGate::default();
         for n in 0..3 * limits::GUESSING_ADDRESSES as u64 {
             let address = IpAddr::from(std::net::Ipv4Addr::from_bits(n as u32));
-            gate.failed(address, Millis(n * 2));
+            // All at once, too.
+            gate.failed(address, Millis(n / 2));
         }
-        assert!(gate.addresses.lock().unwrap().len() <= limits::GUESSING_ADDRESSES);
+        assert!(gate.known.lock().unwrap().addresses.len() <= limits::GUESSING_ADDRESSES);
     }
 
     use crate::wire::jute::Writer;

@@ -56,6 +56,11 @@ impl Shard {
             if matches!(connection.pending.front(), Some(Pending::Submitted(head)) if head.done.is_some()) {
                 self.reply_submitted(id, now);
             } else if connection.has_passed_head() {
+                // Other sessions made the answers much longer than they were when these reads were passed.
+                if connection.output.unsent().len() > limits::OUTPUT_EVENTS_HARD_BYTES {
+                    tracing::warn!(peer = %connection.peer, "closing a connection whose answers grew while they waited");
+                    return self.abort(id);
+                }
                 match turn.view.earlier(turn.anchor, zxid) {
                     Some(view) => self.answer_passed(id, &view, now),
                     // A leader's state took the place of ours: the client comes back and finds it.
@@ -68,7 +73,7 @@ impl Shard {
         if let Some(connection) = self.connections.get(&id)
             && (connection.choked || matches!(connection.pending.front(), Some(Pending::Held(_))))
         {
-            self.movable.push(id);
+            self.may_move(id);
         }
     }
 

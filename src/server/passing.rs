@@ -69,21 +69,33 @@ pub(super) enum Passing {
 /// Longest list of children that is passed, names.
 const NAMES_MAX: u32 = 256;
 
+/// Requests up to this length need not be told apart.
+const SMALL_BYTES: usize = 1024;
+
 /// A reply's header and a Stat, about.
 const REPLY_BYTES: usize = 100;
 
+/// What a connection's own requests at the sequencer may add to an answer, bytes.
+#[derive(Clone, Copy)]
+struct Own {
+    /// To data or an access list, which one of them replaces.
+    largest: usize,
+    /// To a list of names, to which each may add.
+    sum: usize,
+}
+
 impl Held {
-    fn passing(&mut self, view: &View<'_>) -> Passing {
+    fn passing(&mut self, view: &View<'_>, own: Own) -> Passing {
         if self.passing == Passing::Unknown {
             self.passing =
-                self.judge(view).map_or(Passing::Never, |bytes| Passing::Bytes(REPLY_BYTES + bytes));
+                self.judge(view, own).map_or(Passing::Never, |bytes| Passing::Bytes(REPLY_BYTES + bytes));
         }
         self.passing
     }
 
-    /// Bytes of the answer beyond a header and a Stat. Other sessions may change that until it is answered; what they
-    /// can do within one flush is little.
-    fn judge(&self, view: &View<'_>) -> Option<usize> {
+    /// Bytes of the answer beyond a header and a Stat, at most, unless other sessions write meanwhile: what they do is
+    /// bounded when it is answered.
+    fn judge(&self, view: &View<'_>, own: Own) -> Option<usize> {
         if self.pass.refusal.is_some() {
             return None;
         }
@@ -91,18 +103,20 @@ impl Held {
             Request::Ping | Request::WhoAmI => Some(0),
             Request::Exists(read) if !read.watch => Some(0),
             Request::GetData(read) if !read.watch => {
-                Some(view.find(read.path?).and_then(|znode| znode.data()).map_or(0, <[u8]>::len))
+                let now = view.find(read.path?).and_then(|znode| znode.data()).map_or(0, <[u8]>::len);
+                Some(now.max(own.largest))
             }
             Request::GetAcl(path) => {
                 let acl_bytes = |acl: &[crate::wire::Acl]| {
                     acl.iter().map(|entry| 12 + entry.id.scheme.len() + entry.id.id.len()).sum()
                 };
-                Some(view.find(path?).map_or(0, |znode| acl_bytes(znode.acl())))
+                let now: usize = view.find(path?).map_or(0, |znode| acl_bytes(znode.acl()));
+                Some(now.max(own.largest))
             }
             Request::GetChildren(read) | Request::GetChildren2(read) if !read.watch => {
-                let Some(znode) = view.find(read.path?) else { return Some(0) };
+                let Some(znode) = view.find(read.path?) else { return Some(own.sum) };
                 let is_short = znode.child_count() <= NAMES_MAX;
-                is_short.then(|| znode.children().map(|name| 4 + name.len()).sum())
+                is_short.then(|| own.sum + znode.children().map(|name| 4 + name.len()).sum::<usize>())
             }
             _ => None,
         }
@@ -121,9 +135,10 @@ impl Connection {
         if from == 0 {
             return false;
         }
+        let own = self.own_unanswered();
         let mut bytes = self.passed_bytes;
         (from..to).all(|at| match self.pending.get_mut(at) {
-            Some(Pending::Held(held)) => match held.passing(view) {
+            Some(Pending::Held(held)) => match held.passing(view, own) {
                 Passing::Bytes(more) => {
                     bytes += more;
                     bytes <= limits::OUTPUT_SOFT_BYTES
@@ -134,12 +149,28 @@ impl Connection {
         })
     }
 
+    /// What the requests at the sequencer may add to an answer.
+    fn own_unanswered(&self) -> Own {
+        let largest = if self.own_large > 0 { self.own_bytes } else { SMALL_BYTES };
+        Own { largest, sum: self.own_bytes }
+    }
+
+    /// The write at the front was replied to.
+    pub(super) fn own_answered(&mut self, bytes: usize) {
+        self.own_bytes -= bytes;
+        self.own_large -= usize::from(bytes > SMALL_BYTES);
+    }
+
     /// The request at `to` was submitted: what stands before it is passed.
     pub(super) fn submitted_at(&mut self, to: usize) {
         for at in self.awaiting..to {
             if let Some(Pending::Held(Held { passing: Passing::Bytes(bytes), .. })) = self.pending.get(at) {
                 self.passed_bytes += bytes;
             }
+        }
+        if let Some(Pending::Submitted(submitted)) = self.pending.get(to) {
+            self.own_bytes += submitted.bytes;
+            self.own_large += usize::from(submitted.bytes > SMALL_BYTES);
         }
         self.awaiting = to + 1;
     }
@@ -151,8 +182,9 @@ impl Connection {
         if from == 0 {
             return from;
         }
+        let own = self.own_unanswered();
         let passable = |pending: &mut Pending| match pending {
-            Pending::Held(held) => matches!(held.passing(view), Passing::Bytes(_)),
+            Pending::Held(held) => matches!(held.passing(view, own), Passing::Bytes(_)),
             Pending::Submitted(_) => false,
         };
         let mut at = from;

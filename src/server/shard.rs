@@ -100,7 +100,7 @@ pub struct Shard {
     /// Memory of all connections' input, bytes.
     pub(super) input_bytes: usize,
     /// Connections whose next write waits for a credit.
-    starved: Vec<ConnectionId>,
+    starved: VecDeque<ConnectionId>,
     /// Connections whose head read waits until `applied` has come further; their watch's interest is armed.
     waiting: Vec<(ConnectionId, Vec<Hold>)>,
     /// Connections whose queue of reads may move on.
@@ -156,7 +156,7 @@ impl Shard {
             request_bytes: 0,
             anchors: Some(Box::default()),
             input_bytes: 0,
-            starved: Vec::new(),
+            starved: VecDeque::new(),
             waiting: Vec::new(),
             movable: Vec::new(),
             jobs: VecDeque::new(),
@@ -197,6 +197,7 @@ impl Shard {
 
     /// Sends what is queued, then closes.
     pub(super) fn finish(&mut self, id: ConnectionId) {
+        self.forget_waiting(id);
         if let Some(connection) = self.connections.get_mut(&id) {
             connection.finish();
             Self::touch_output(&mut self.dirty, connection);
@@ -231,15 +232,40 @@ impl Shard {
         if self.intake.has_stalled() {
             self.resume_stalled(view, now);
         }
-        while let Some(id) = self.movable.pop() {
+        // Who waits for a credit comes first: otherwise those that get one back would take it again, for ever.
+        while self.may_submit()
+            && let Some(id) = self.starved.pop_front()
+        {
+            if let Some(connection) = self.connections.get_mut(&id) {
+                connection.is_starved = false;
+            }
             self.drain(id, view, now);
             self.take_frames(id, view, now);
         }
-        if self.may_submit() && !self.starved.is_empty() {
-            for id in std::mem::take(&mut self.starved) {
-                self.drain(id, view, now);
-                self.take_frames(id, view, now);
+        while let Some(id) = self.movable.pop() {
+            if let Some(connection) = self.connections.get_mut(&id) {
+                connection.is_movable = false;
             }
+            self.drain(id, view, now);
+            self.take_frames(id, view, now);
+        }
+    }
+
+    /// The connection's next write waits for a credit.
+    fn starve(&mut self, id: ConnectionId) {
+        if let Some(connection) = self.connections.get_mut(&id)
+            && !std::mem::replace(&mut connection.is_starved, true)
+        {
+            self.starved.push_back(id);
+        }
+    }
+
+    /// The connection's queue may go on.
+    pub(super) fn may_move(&mut self, id: ConnectionId) {
+        if let Some(connection) = self.connections.get_mut(&id)
+            && !std::mem::replace(&mut connection.is_movable, true)
+        {
+            self.movable.push(id);
         }
     }
 
@@ -317,7 +343,7 @@ impl Shard {
                     connection.partial_since = None;
                     if !self.frame(id, frame, view, now) {
                         // No credit: the frame stays where it is.
-                        self.starved.push(id);
+                        self.starve(id);
                         if let Some(connection) = self.connections.get_mut(&id) {
                             connection.choked = true;
                             connection.waits_since.get_or_insert(now);
@@ -488,7 +514,8 @@ impl Shard {
         self.request_bytes += body.len();
         self.submit(submission);
         let sequence = ticket.sequence;
-        Some(Submitted { sequence, xid: header.xid, op, received, echo, _pass: pass, done: None })
+        let bytes = body.len();
+        Some(Submitted { sequence, xid: header.xid, op, received, bytes, echo, _pass: pass, done: None })
     }
 
     /// Moves the queue on: what is decided is replied to, writes are submitted up to the first read, a read at the head
@@ -506,7 +533,7 @@ impl Shard {
                 .filter(|op| held.pass.refusal.is_none() && submits(*op, &held.body));
             if let Some(op) = op {
                 if !may_submit {
-                    self.starved.push(id);
+                    self.starve(id);
                     return;
                 }
                 let header = RequestHeader { xid: held.xid, op: held.op };
@@ -542,6 +569,18 @@ impl Shard {
                 connection.pending.push_front(Pending::Held(held));
             }
             return;
+        }
+    }
+
+    /// The connection's head read is not answered any more.
+    fn forget_waiting(&mut self, id: ConnectionId) {
+        while let Some(at) = self.waiting.iter().position(|(waiting, _)| *waiting == id) {
+            for hold in self.waiting.swap_remove(at).1 {
+                self.watches.disarm(hold);
+            }
+        }
+        if let Some(connection) = self.connections.get_mut(&id) {
+            connection.waits_for = None;
         }
     }
 
@@ -809,11 +848,7 @@ impl Logic for Shard {
         connection.pending.clear();
         self.intake.exchange(&self.registry.load);
         self.watches.remove_connection(id);
-        while let Some(at) = self.waiting.iter().position(|(waiting, _)| *waiting == id) {
-            for hold in self.waiting.swap_remove(at).1 {
-                self.watches.disarm(hold);
-            }
-        }
+        self.forget_waiting(id);
         self.expiry.remove(id);
         self.input_bytes -= connection.input_counted;
         self.fresh.remove(id);
@@ -941,8 +976,8 @@ impl Shard {
                 Self::touch_output(&mut self.dirty, connection);
             }
         }
-        if connection.can_move() && !self.movable.contains(&id) {
-            self.movable.push(id);
+        if connection.can_move() {
+            self.may_move(id);
         }
         self.output_left(id, now);
     }

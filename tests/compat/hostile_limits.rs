@@ -8,7 +8,7 @@ use super::hostile::{
 };
 use super::{Client, Scene};
 use crate::support::client::{Part, body, err, flags, op, request};
-use crate::support::jute::{acl, open};
+use crate::support::jute::{In, acl, open};
 use crate::support::raw::{Got, Hello, Raw, Welcome};
 use std::collections::BTreeSet;
 use std::time::{Duration, Instant};
@@ -342,6 +342,32 @@ ours!(m29_50_000_ephemerals_end_with_their_session, OPEN, |s| {
     witness.is_well();
     s.restart().unwrap_or_else(|reason| panic!("{reason}"));
     assert_eq!(Client::open(s).count_below(s.root.as_str()), Ok(0));
+});
+
+ours!(m34_answers_that_grow_behind_a_write_of_their_own_stay_bounded, OPEN, |s| {
+    let mut witness = Witness::of(s);
+    let path = s.path("grows");
+    witness.client().create(&path, b"").unwrap();
+    let before = resident(s);
+    // 900 MB of answers, were the reads taken for as short as their znode is when they come.
+    let mut silent = Client::open(s);
+    let (large, small) = (body::set(&path, Some(&vec![7; 1_000_000]), -1), body::set(&path, Some(b""), -1));
+    let mut all = request(1, op::SET_DATA, &large);
+    all.extend((2..902).flat_map(|xid| request(xid, op::GET_DATA, &body::read(&path, false))));
+    all.extend(request(902, op::SET_DATA, &small));
+    silent.raw.send(&all);
+    // The write is there once somebody sees it.
+    while witness.client().get(&path, false).unwrap().1.version == 0 {}
+    (0..20).for_each(|_| witness.is_well());
+    grew_at_most(s, before, 48);
+    // Each answer comes, and each is of its place.
+    for xid in 1..=902 {
+        let reply = silent.reply();
+        assert_eq!((reply.xid, reply.err), (xid, 0));
+        if (2..902).contains(&xid) {
+            assert_eq!(In(&reply.body).bytes().len(), 1_000_000);
+        }
+    }
 });
 
 ours!(m41_a_flood_of_words_disturbs_nobody, OPEN, |s| {
