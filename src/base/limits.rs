@@ -126,11 +126,11 @@ pub const SLICE_WATCHES: usize = 1024;
 /// Distinct ACL lists beside the open one (reliability M25, §7).
 pub const ACL_LISTS_MAX: usize = 1_000_000;
 
-/// Failed authentications from one address within a second that shut it out (reliability M49), and for how long, ms.
+/// Guesses at the super user from one address within a second that shut it out (reliability M49), and for how long, ms.
 pub const AUTH_FAILURES_PER_SECOND: u32 = 10;
 /// See [`AUTH_FAILURES_PER_SECOND`].
 pub const AUTH_SHUT_OUT_MS: u64 = 10_000;
-/// Addresses with failures that are remembered before the old ones are looked for and forgotten.
+/// Addresses whose guesses are remembered; further ones wait until old ones are forgotten.
 pub const GUESSING_ADDRESSES: usize = 4096;
 
 /// Steps of a SASL exchange on one connection (reliability M50).

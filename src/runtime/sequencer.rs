@@ -12,9 +12,9 @@
 //! ```
 //!
 //! Group commit follows from the disk's own pace: what arrives during a flush leaves with the next one; there is no
-//! timer, unless one is asked for (`linger.rs`). Invariants: `applied ≤ committed ≤ flushed ≤ last_logged`; nothing is answered before it is durable; the
-//! sequencer never waits for a shard (its rings take everything) nor for the disk shard (it prepares segments ahead,
-//! and until there is one the log simply collects).
+//! timer, unless one is asked for (`linger.rs`). Invariants: `applied ≤ committed ≤ flushed ≤ last_logged`; nothing is
+//! answered before it is durable; the sequencer never waits for a shard (its rings take everything) nor for the disk
+//! shard (it prepares segments ahead, and until there is one the log simply collects).
 //!
 //! Not here: sockets, files, what a request means.
 

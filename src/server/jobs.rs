@@ -13,7 +13,7 @@
 //! Not here: what a short request answers (`reads.rs`), multiReads, which are bounded by the frame they came in.
 
 use super::connection::{Held, Pending, Phase};
-use super::reads::{Reader, Refused};
+use super::reads::Refused;
 use super::replies::Answer;
 use super::shard::Shard;
 use crate::base::{ConnectionId, Millis, Zxid, limits};
@@ -203,15 +203,7 @@ impl Shard {
         view: &View<'_>,
     ) -> Slice {
         let (Request::GetChildren(read) | Request::GetChildren2(read)) = request else { return Slice::Again };
-        let Some(connection) = self.connections.get(&id) else { return Slice::Done(Vec::new()) };
-        let mut reader = Reader {
-            view,
-            identities: &connection.identities,
-            policy: &self.settings.policy,
-            watches: &mut self.watches,
-            connection: id,
-            listing_max: u32::MAX,
-        };
+        let Some(mut reader) = self.reader(id, view, u32::MAX) else { return Slice::Done(Vec::new()) };
         let (znode, path) = match reader.readable(read.path) {
             Ok(found) => found,
             Err(refused) => return Slice::Refused(refused),

@@ -220,7 +220,7 @@ fn network(address: IpAddr) -> IpAddr {
 /// The gates of a server.
 #[derive(Debug, Default)]
 pub struct Rates {
-    /// Failed authentication.
+    /// Guesses at the super user.
     pub guesses: GuessGate,
     /// `ringkeeper.maxSessionCreationsPerSecond…`: connect requests that ask for a new session.
     pub creations: Option<RateGate>,

@@ -13,7 +13,6 @@
 //! the bytes that answers of one connection may take beyond its bound are counted before it is passed.
 
 use super::connection::{Connection, Held, Pending};
-use super::reads::Reader;
 use super::shard::Shard;
 use crate::base::{ConnectionId, Millis, limits};
 use crate::tree::{Anchor, TreeReader, View};
@@ -214,18 +213,11 @@ impl Shard {
         let mut out = std::mem::take(&mut self.scratch);
         let result = match request {
             Some(Request::Ping) | None => Ok(()),
-            Some(request) => {
-                let mut reader = Reader {
-                    view,
-                    identities: &connection.identities,
-                    policy: &self.settings.policy,
-                    watches: &mut self.watches,
-                    connection: id,
-                    // There is no later to this zxid.
-                    listing_max: u32::MAX,
-                };
-                reader.answer(&request, &mut out)
-            }
+            // There is no later to this zxid: a list is answered whole.
+            Some(request) => match self.reader(id, view, u32::MAX) {
+                Some(mut reader) => reader.answer(&request, &mut out),
+                None => Ok(()),
+            },
         };
         self.replied(id, &held, view.at(), result, &out, now);
         self.keep_scratch(out);

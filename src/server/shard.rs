@@ -724,14 +724,8 @@ impl Shard {
             }
             Request::GetAllChildrenNumber(path) => self.count_descendants(id, *path, view, out),
             request => {
-                let Some(connection) = self.connections.get(&id) else { return Ok(()) };
-                let mut reader = Reader {
-                    view,
-                    identities: &connection.identities,
-                    policy: &self.settings.policy,
-                    watches: &mut self.watches,
-                    connection: id,
-                    listing_max: limits::LISTING_WHOLE_MAX,
+                let Some(mut reader) = self.reader(id, view, limits::LISTING_WHOLE_MAX) else {
+                    return Ok(());
                 };
                 match reader.answer(request, out) {
                     Err(Refused::Later) => Err(self.begin_names(id, xid, request, view)),
@@ -739,6 +733,23 @@ impl Shard {
                 }
             }
         }
+    }
+
+    /// Reads `view` for a connection; lists of up to `listing_max` children are answered whole.
+    pub(super) fn reader<'a>(
+        &'a mut self,
+        id: ConnectionId,
+        view: &'a View<'a>,
+        listing_max: u32,
+    ) -> Option<Reader<'a>> {
+        Some(Reader {
+            view,
+            identities: &self.connections.get(&id)?.identities,
+            policy: &self.settings.policy,
+            watches: &mut self.watches,
+            connection: id,
+            listing_max,
+        })
     }
 
     /// The newest txn readers see.
