@@ -12,6 +12,11 @@
 //! | --- | --- | --- | --- | --- |
 //! | none | | | alone | |
 
+pub mod event;
+pub mod membership;
+pub mod message;
+pub mod settings;
+
 use std::rc::Rc;
 
 use crate::base::Zxid;
