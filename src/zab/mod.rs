@@ -12,6 +12,7 @@
 //! | --- | --- | --- | --- | --- |
 //! | none | | | alone | |
 
+pub mod election;
 pub mod event;
 pub mod membership;
 pub mod message;
