@@ -33,8 +33,8 @@ impl Looking {
         }
         let last_epoch = core.log.last().epoch();
         if last_epoch > core.epochs.current() {
-            // A synchronization broke off behind some txns of a later epoch. Whoever has one of these has all that
-            // its leader began with; after a restart the same is concluded (ensemble-protocol §7.3).
+            // A synchronization broke off, or a crash came, behind some txns of a later epoch. Whoever has one of these
+            // has all that its leader began with (hazard R-2; stock refuses to start).
             return core.epochs.save(core.epochs.accepted().max(last_epoch), last_epoch, actions);
         }
         *self = Looking::Electing;

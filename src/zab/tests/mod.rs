@@ -1,3 +1,5 @@
 //! Zab, tried out.
 
 mod alone;
+mod cluster;
+mod random;
