@@ -94,7 +94,7 @@ impl Leading {
             epoch: Epoch(0),
             initial_epoch: core.epochs.current(),
             initial: core.log.last(),
-            accepted: core.epochs.accepted(),
+            accepted: core.epochs.accepted().max(core.accepted_by_voters),
             informed: BTreeSet::from([core.me()]),
             agreed: BTreeSet::new(),
             disloyal: BTreeSet::new(),
@@ -385,6 +385,9 @@ impl Leading {
             self.drop_learner(core, old, "it has a newer link", actions);
         }
         let votes = follows && core.membership.voters.contains(&server);
+        if votes {
+            core.accepted_by_voters = core.accepted_by_voters.max(info.accepted);
+        }
         if self.phase > Phase::Discovery && info.accepted > self.epoch {
             // It cannot come back while we lead: only a later epoch takes it in. Not at once, so that it cannot keep us
             // from leading.

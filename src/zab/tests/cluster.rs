@@ -480,6 +480,7 @@ impl Cluster {
             let mut actions = Vec::new();
             peer.step(now, event, &mut actions);
             node.actions = actions.clone();
+            // TRACE
             for action in actions {
                 self.perform(id, action);
             }
@@ -780,7 +781,7 @@ impl Cluster {
                 return;
             }
         }
-        panic!("messages without end");
+        panic!("messages without end, {:?}", self.reasons);
     }
 
     /// Time passes, faultless, until this holds.
