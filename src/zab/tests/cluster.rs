@@ -55,6 +55,9 @@ pub(super) struct Node {
     /// Log entries at and below this are on no segment any more.
     pub(super) purged: Zxid,
     inbox: VecDeque<Event>,
+    /// Stopped as a whole, the process being there; what happens to it then, it hears later.
+    pub(super) paused: bool,
+    pub(super) late: VecDeque<Event>,
     /// Log reads that are not answered.
     pub(super) reads: VecDeque<(LinkId, Zxid, Zxid)>,
     /// Where the log ended when NEWLEADER came.
@@ -153,6 +156,8 @@ impl Cluster {
             synced: Vec::new(),
             purged: Zxid::ZERO,
             inbox: VecDeque::new(),
+            paused: false,
+            late: VecDeque::new(),
             reads: VecDeque::new(),
             at_new_leader: None,
         };
@@ -267,6 +272,8 @@ impl Cluster {
         node.writes.clear();
         node.inbox.clear();
         node.reads.clear();
+        node.late.clear();
+        node.paused = false;
         node.images.clear();
         node.listening = false;
         self.asked.retain(|_, asked| asked.node != id);
@@ -319,6 +326,9 @@ impl Cluster {
 
     pub(super) fn heal_all(&mut self) {
         self.silent.clear();
+        for node in self.nodes.values_mut() {
+            node.paused = false;
+        }
         for (a, b) in std::mem::take(&mut self.cut) {
             self.cut.insert((a, b));
             self.heal(a, b);
@@ -338,7 +348,7 @@ impl Cluster {
     pub(super) fn deliver(&mut self, at: usize, to_opener: bool) -> bool {
         let connection = &mut self.connections[at];
         let way = if to_opener { (connection.to, connection.from) } else { (connection.from, connection.to) };
-        if self.silent.contains(&way) {
+        if self.silent.contains(&way) || self.nodes[&way.1].paused {
             return false;
         }
         let (queue, id, link) = match to_opener {
@@ -369,7 +379,7 @@ impl Cluster {
     }
 
     pub(super) fn deliver_mail(&mut self, from: i64, to: i64) {
-        if self.silent.contains(&(from, to)) {
+        if self.silent.contains(&(from, to)) || self.nodes[&to].paused {
             return;
         }
         if let Some(notification) = self.mail.remove(&(from, to))
@@ -429,6 +439,9 @@ impl Cluster {
 
     /// The disk does this many things; appends in a row are one flush.
     pub(super) fn flush(&mut self, id: i64, writes: usize) -> bool {
+        if self.nodes[&id].paused {
+            return false;
+        }
         let mut flushed = None;
         let mut any = false;
         for _ in 0..writes {
@@ -452,6 +465,9 @@ impl Cluster {
     /// A log read is answered.
     pub(super) fn read(&mut self, id: i64) -> bool {
         let node = self.node(id);
+        if node.paused {
+            return false;
+        }
         let Some((link, after, up_to)) = node.reads.pop_front() else { return false };
         let log = &node.disk.log;
         let known = after >= node.purged && log.iter().any(|(zxid, _)| *zxid == after);
@@ -462,12 +478,13 @@ impl Cluster {
 
     /// Time goes on, to when somebody wants it or by this much.
     pub(super) fn pass(&mut self, ms_max: u64) {
-        let wanted = self.nodes.values().filter_map(|node| node.peer.as_ref()?.next_tick()).min();
+        let running = self.nodes.values().filter(|node| !node.paused);
+        let wanted = running.filter_map(|node| node.peer.as_ref()?.next_tick()).min();
         let to = wanted.unwrap_or(Millis(u64::MAX)).min(self.now.plus(ms_max)).max(self.now);
         self.now = to;
         for id in self.ids() {
             let due = self.nodes[&id].peer.as_ref().and_then(Peer::next_tick).is_some_and(|at| at <= to);
-            if due {
+            if due && !self.nodes[&id].paused {
                 self.feed(id, Event::Tick);
             }
         }
@@ -475,6 +492,9 @@ impl Cluster {
 
     /// A write at the leader; `None` while it takes none.
     pub(super) fn submit(&mut self, id: i64) -> Option<Zxid> {
+        if self.nodes[&id].paused {
+            return None;
+        }
         let zxid = self.nodes[&id].peer.as_ref()?.next_zxid()?;
         self.payloads += 1;
         let payload: Payload = Rc::from(self.payloads.to_be_bytes());
@@ -499,6 +519,7 @@ impl Cluster {
 
     /// A client's sync.
     pub(super) fn ask_sync(&mut self, id: i64) -> u64 {
+        assert!(!self.nodes[&id].paused);
         self.tags += 1;
         let decided = self.decided.last().map_or(Zxid::ZERO, |(zxid, _)| *zxid);
         self.asked.insert(self.tags, Asked { node: id, decided });
@@ -507,7 +528,20 @@ impl Cluster {
         self.tags
     }
 
+    /// A server that was paused hears one of the things that happened meanwhile.
+    pub(super) fn hear(&mut self, id: i64) -> bool {
+        if self.nodes[&id].paused {
+            return false;
+        }
+        let Some(event) = self.node(id).late.pop_front() else { return false };
+        self.feed(id, event);
+        true
+    }
+
     pub(super) fn feed(&mut self, id: i64, event: Event) {
+        if self.nodes[&id].paused {
+            return self.node(id).late.push_back(event);
+        }
         self.node(id).inbox.push_back(event);
         while let Some(event) = self.node(id).inbox.pop_front() {
             let now = self.now;
@@ -801,14 +835,14 @@ impl Cluster {
     pub(super) fn settle(&mut self) {
         for _ in 0..100_000 {
             let mut any = false;
-            let silent = self.silent.clone();
-            let mail: Vec<_> = self.mail.keys().copied().filter(|way| !silent.contains(way)).collect();
+            let mut mail: Vec<_> = self.mail.keys().copied().collect();
+            mail.retain(|way| !self.silent.contains(way) && !self.nodes[&way.1].paused);
             for (from, to) in mail {
                 any = true;
                 self.deliver_mail(from, to);
             }
             for id in self.ids() {
-                any |= self.flush(id, usize::MAX) | self.read(id);
+                any |= self.flush(id, usize::MAX) | self.read(id) | self.hear(id);
             }
             for at in 0..self.connections.len() {
                 for to_opener in [true, false] {

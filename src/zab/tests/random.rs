@@ -30,6 +30,7 @@ struct Faults {
     cut: u64,
     partition: u64,
     silence: u64,
+    pause: u64,
     read: u64,
 }
 
@@ -52,6 +53,7 @@ fn run(seed: u64, steps: u32) -> Cluster {
         cut: random.below(15),
         partition: random.below(8),
         silence: if random.below(2) == 0 { 0 } else { random.below(12) },
+        pause: if random.below(2) == 0 { 0 } else { random.below(12) },
         read: 1 + random.below(30),
     };
     // Slow time lets elections, timeouts and messages overlap.
@@ -106,6 +108,18 @@ fn step(cluster: &mut Cluster, random: &mut Random, faults: Faults, time: u64) {
             2 => cluster.silent.extend([(id, other), (other, id)]),
             _ => cluster.silent.extend(ids.iter().flat_map(|other| [(id, *other), (*other, id)])),
         }
+    } else if chance(faults.pause) {
+        // Leaders above all.
+        let id = cluster.leader().filter(|_| random.below(2) == 0).unwrap_or(id);
+        if cluster.is_up(id) {
+            cluster.node(id).paused = true;
+        }
+    } else if chance(2 * faults.pause) {
+        if std::mem::replace(&mut cluster.node(id).paused, false) && cluster.role(id) != Role::Looking {
+            cluster.ask_sync(id);
+        }
+    } else if chance(faults.pause) {
+        cluster.hear(id);
     } else if chance(faults.read) {
         cluster.read(id);
     } else if chance(time) {
@@ -118,6 +132,7 @@ fn step(cluster: &mut Cluster, random: &mut Random, faults: Faults, time: u64) {
     } else if chance(30) {
         match cluster.role(id) {
             Role::Looking => {}
+            _ if cluster.nodes[&id].paused => {}
             _ if random.below(2) == 0 => {
                 cluster.ask_sync(id);
             }
