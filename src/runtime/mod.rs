@@ -6,7 +6,8 @@
 //! - `ring.rs`: the queue between two cores; `messages.rs`: what travels through it; `sys.rs`: raw system interfaces;
 //!   `host.rs`: what the machine is.
 //! - `linger.rs`: how long a write of the log waits for company.
-//! - `placement.rs`: which thread runs where; `metrics/`: what each core counts; `fatal.rs`: how the process ends itself.
+//! - `placement.rs`: which thread runs where; `metrics/`: what each core counts; `fatal.rs`: how the process ends itself;
+//!   `watchdog.rs`: when it must, because one core stopped.
 
 pub mod disk;
 pub mod fatal;
@@ -19,6 +20,7 @@ pub mod ring;
 pub mod sequencer;
 pub mod shard;
 pub mod sys;
+pub mod watchdog;
 
 mod clock;
 mod linger;

@@ -23,12 +23,14 @@ use crate::pipeline::acl::{DigestPolicy, Policy};
 use crate::pipeline::digest::DigestAlgorithm;
 use crate::pipeline::{Loaded, Pipeline, ReaperSettings};
 use crate::runtime::disk::{DiskStart, LogFile, SnapshotPolicy};
+use crate::runtime::fatal::{Fatal, fatal};
 use crate::runtime::files::{self, DataDirs, OpenError, RecoverSettings, SelfTest, WriteMethod};
 use crate::runtime::placement::{self, Pinning, Placement};
 use crate::runtime::ring::{self, Parked};
 use crate::runtime::sequencer::{Doorbell, Sequencer, ShardLink, Shared, Start};
 use crate::runtime::shard::{AcceptStart, ShardStart};
 use crate::runtime::sys::{self, Bell, Durability, ProbeError};
+use crate::runtime::watchdog::{self, Pulse};
 use crate::runtime::{Clock, disk, host, shard};
 use crate::sessions::{SessionIds, SessionImage, SessionTable};
 use crate::storage::names::{self, FileKind};
@@ -130,11 +132,6 @@ impl Running {
         }
         self.sequencer.join().is_ok()
     }
-
-    /// A number that grows while the sequencer lives (for a watchdog).
-    pub fn turns(&self) -> usize {
-        self.shared.turns.load(Ordering::Relaxed)
-    }
 }
 
 /// Starts a server that listens on the first of `addresses` it can have (on none, if there are none), and returns once
@@ -171,7 +168,7 @@ pub fn start(
         bell: Bell::new().map_err(|source| StartError::System { what: "making an eventfd", source })?,
         stopping: AtomicBool::new(false),
         shards_done: AtomicUsize::new(0),
-        turns: AtomicUsize::new(0),
+        pulse: Arc::default(),
     });
     let mut facts = Facts {
         address: None,
@@ -436,6 +433,7 @@ fn launch(
     let mut links = Vec::new();
     let mut handover_ends = Vec::new();
     let mut shard_starts = Vec::new();
+    let pulses: Vec<Arc<Pulse>> = (0..count).map(|_| Arc::default()).collect();
     for index in 0..count {
         let (submissions_in, submissions) = ring::queue();
         let (outcomes_in, outcomes) = ring::queue();
@@ -470,6 +468,7 @@ fn launch(
             doorbell,
             shared: shared.clone(),
             clock: clock.clone(),
+            pulse: pulses[index].clone(),
         };
         shard_starts.push((start, parts));
     }
@@ -495,6 +494,17 @@ fn launch(
         let accept = if start.index == 0 { accept.take() } else { None };
         shard::spawn(start, accept, move || Shard::new(parts)).map_err(StartError::Thread)?;
     }
+    let mut watched = vec![("the sequencer".to_owned(), shared.pulse.clone())];
+    watched.extend(pulses.into_iter().enumerate().map(|(index, pulse)| (format!("shard {index}"), pulse)));
+    let dog = watchdog::spawn(watched, shared.clone(), |core| {
+        fatal(
+            Fatal::Stalled,
+            &format!(
+                "{core} made no progress for 5 s while the process ran; everything acknowledged is on disk. Start it again, and report it with the log"
+            ),
+        );
+    });
+    dog.map_err(|error| StartError::Thread(error.to_string()))?;
     Ok(sequencer)
 }
 
