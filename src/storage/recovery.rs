@@ -335,6 +335,7 @@ pub fn verify_snapshot(
 /// The records after the snapshot. Segments beyond [`limits::RECOVERY_KEEP_BYTES`] are read again.
 pub struct Replay {
     segments: Vec<ScannedSegment>,
+    cuts: Vec<wal::Cut>,
     after: Zxid,
 }
 
@@ -360,7 +361,7 @@ impl Replay {
                     }
                 }
             };
-            for (zxid, payload) in scan.records(&bytes, self.after) {
+            for (zxid, payload) in scan.records(&bytes, self.after, &self.cuts) {
                 assert!(last == Zxid::ZERO || zxid > last, "replay of {zxid} after {last}");
                 apply(zxid, payload);
                 last = zxid;
