@@ -32,6 +32,7 @@ use super::messages::{AttachRequest, Gather, Outcome, SequencerPart, Submission,
 use super::metrics::SequencerMetrics;
 use super::ring::{Consumer, Parked, Producer};
 use super::sys::{Bell, Buffer, Durability, Ring};
+use super::watchdog::Pulse;
 use crate::base::{Generation, Millis, SessionId, ShardId, Xid, Zxid};
 use crate::pipeline::acl::Identities;
 use crate::pipeline::{Asker, Pipeline, ReplyBody, SessionChange};
@@ -95,8 +96,8 @@ pub struct Shared {
     pub stopping: AtomicBool,
     /// Shards that have nothing left to do, when stopping.
     pub shards_done: AtomicUsize,
-    /// Turns of the sequencer, for the watchdog.
-    pub turns: AtomicUsize,
+    /// The sequencer's sign of life.
+    pub pulse: Arc<Pulse>,
 }
 
 impl Shared {
@@ -235,8 +236,7 @@ impl Sequencer {
     pub fn run(mut self) {
         self.order_segment();
         loop {
-            // Relaxed: a heart-beat that the watchdog compares with its last look.
-            self.shared.turns.fetch_add(1, Ordering::Relaxed);
+            self.shared.pulse.beat();
             let now = self.clock.now();
             let mut busy = self.take_submissions(now);
             busy |= self.take_disk_reports();
@@ -562,7 +562,10 @@ impl Sequencer {
 
     fn flush_apart(&self, segment: String) {
         let file = self.log_file.as_ref().expect("a write was in flight");
-        if let Err(error) = rustix::fs::fdatasync(file.as_fd()) {
+        self.shared.pulse.waits(true);
+        let flushed = rustix::fs::fdatasync(file.as_fd());
+        self.shared.pulse.waits(false);
+        if let Err(error) = flushed {
             fatal(
                 Fatal::Storage,
                 &format!("flushing log segment {segment} failed: {error}; it is not tried again"),
