@@ -444,7 +444,7 @@ impl Shard {
             return true;
         }
         if let (true, Some(op)) = (submits, op) {
-            if let Some(submitted) = self.submit_request(id, header, op, body, now, pass)
+            if let Some(submitted) = self.submit_request(id, header, op, body, now, pass, None)
                 && let Some(connection) = self.connections.get_mut(&id)
             {
                 connection.pending.push_back(Pending::Submitted(submitted));
@@ -453,8 +453,15 @@ impl Shard {
             return true;
         }
         let passing = Passing::Unknown;
-        let held =
-            Held { xid: header.xid, op: header.op, body: Box::default(), received: now, pass, passing };
+        let held = Held {
+            xid: header.xid,
+            op: header.op,
+            body: Box::default(),
+            received: now,
+            pass,
+            passing,
+            identities: None,
+        };
         if connection.pending.is_empty() {
             match self.answer(id, &held, body, view, now) {
                 Answered::Yes => return true,
@@ -479,6 +486,7 @@ impl Shard {
         body: &[u8],
         received: Millis,
         pass: Pass,
+        identities: Option<Identities>,
     ) -> Option<Submitted> {
         let connection = self.connections.get_mut(&id)?;
         let attachment = connection.attachment()?;
@@ -502,7 +510,7 @@ impl Shard {
                 cxid: Xid(header.xid),
                 op,
                 body: body.into(),
-                identities: connection.identities.clone(),
+                identities: identities.unwrap_or_else(|| connection.identities.clone()),
                 received,
             }),
         };
@@ -538,10 +546,9 @@ impl Shard {
                 }
                 let header = RequestHeader { xid: held.xid, op: held.op };
                 let (body, pass) = (std::mem::take(&mut held.body), std::mem::take(&mut held.pass));
-                let received = held.received;
-                let Some(submitted) = self.submit_request(id, header, op, &body, received, pass) else {
-                    return;
-                };
+                let (received, identities) = (held.received, held.identities.take());
+                let submitted = self.submit_request(id, header, op, &body, received, pass, identities);
+                let Some(submitted) = submitted else { return };
                 if let Some(connection) = self.connections.get_mut(&id) {
                     connection.held_bytes -= body.len();
                     connection.pending[at] = Pending::Submitted(submitted);
@@ -601,6 +608,9 @@ impl Shard {
         now: Millis,
     ) -> Answered {
         let at = view.at();
+        if let Some(connection) = self.connections.get_mut(&id) {
+            connection.asked_as.clone_from(&held.identities);
+        }
         let Some(op) = OpCode::from_i32(held.op).filter(|op| is_request(*op)) else {
             self.reply_error(id, held, -1, ErrorCode::Unimplemented);
             self.finish(id);
@@ -744,7 +754,7 @@ impl Shard {
     ) -> Option<Reader<'a>> {
         Some(Reader {
             view,
-            identities: &self.connections.get(&id)?.identities,
+            identities: self.connections.get(&id)?.asker(),
             policy: &self.settings.policy,
             watches: &mut self.watches,
             connection: id,
