@@ -49,6 +49,12 @@ pub fn memory_mb() -> (u64, u64) {
     (resident >> 20, limit.unwrap_or(machine).min(machine) >> 20)
 }
 
+/// Bytes that are free to us on the disk of a folder, and bytes it has in all.
+pub fn disk_bytes(folder: &std::path::Path) -> Option<(u64, u64)> {
+    let disk = rustix::fs::statvfs(folder).ok()?;
+    Some((disk.f_bavail.saturating_mul(disk.f_frsize), disk.f_blocks.saturating_mul(disk.f_frsize)))
+}
+
 /// Bytes of the files in a folder; 0 where it cannot be read.
 pub fn folder_bytes(folder: &std::path::Path) -> u64 {
     let Ok(entries) = std::fs::read_dir(folder) else { return 0 };

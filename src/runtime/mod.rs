@@ -7,7 +7,7 @@
 //!   `host.rs`: what the machine is.
 //! - `linger.rs`: how long a write of the log waits for company.
 //! - `placement.rs`: which thread runs where; `metrics/`: what each core counts; `fatal.rs`: how the process ends itself;
-//!   `watchdog.rs`: when it must, because one core stopped.
+//!   `watchdog.rs`: when it must, because one core stopped; `pressure.rs`: when memory or disk run short.
 
 pub mod disk;
 pub mod fatal;
@@ -16,6 +16,7 @@ pub mod host;
 pub mod messages;
 pub mod metrics;
 pub mod placement;
+pub mod pressure;
 pub mod ring;
 pub mod sequencer;
 pub mod shard;

@@ -26,6 +26,7 @@ use crate::runtime::disk::{DiskStart, LogFile, SnapshotPolicy};
 use crate::runtime::fatal::{Fatal, fatal};
 use crate::runtime::files::{self, DataDirs, OpenError, RecoverSettings, SelfTest, WriteMethod};
 use crate::runtime::placement::{self, Pinning, Placement};
+use crate::runtime::pressure::{Marks, Pressure};
 use crate::runtime::ring::{self, Parked};
 use crate::runtime::sequencer::{Doorbell, Sequencer, ShardLink, Shared, Start};
 use crate::runtime::shard::{AcceptStart, ShardStart};
@@ -169,6 +170,7 @@ pub fn start(
         stopping: AtomicBool::new(false),
         shards_done: AtomicUsize::new(0),
         pulse: Arc::default(),
+        pressure: Pressure::default(),
     });
     let mut facts = Facts {
         address: None,
@@ -191,6 +193,10 @@ pub fn start(
             method: self_test.method,
             segment_bytes: state.wal.segment_bytes(),
             retain: config.folders.snapshots_retained as usize,
+            marks: Marks {
+                memory_bytes: config.own.memory_mb_max.map(|mb| u64::from(mb) << 20),
+                disk_free_bytes: config.own.disk_free_mb_min.map(|mb| u64::from(mb) << 20),
+            },
             purge_interval: purge_interval(config),
             seed: random("drawing random numbers")?[0],
             snapshots: snapshots_on_disk(&dirs, state.snapshot)?,

@@ -3,8 +3,8 @@
 
 use super::hostile::{ours, until};
 use super::{Group, Scene, Setup};
-use crate::support::client::{Client, Part, body, err, op, request};
-use crate::support::jute::out;
+use crate::support::client::{Client, Part, body, err, flags, op, request};
+use crate::support::jute::{open, out};
 use crate::support::raw::{Got, Hello, Raw};
 use std::time::{Duration, Instant};
 
@@ -230,5 +230,43 @@ ours!(
             let reply = silent.reply();
             assert_eq!((reply.xid, reply.err), (xid, 0));
         }
+    }
+);
+
+/// What grows the state gets `code`; everything else goes on.
+fn only_growth_is_refused(s: &Scene, code: i32) {
+    let mut client = Client::open(s);
+    assert_eq!(client.create("/more", b"x"), Err(code));
+    assert_eq!(client.create_with("/more", b"", &open(), flags::EPHEMERAL), Err(code));
+    assert_eq!(client.set("/", b"more", -1).unwrap_err(), code);
+    assert_eq!(client.set_acl("/", &open(), -1).unwrap_err(), code);
+    let grows = [Part::check("/", -1), Part::create("/more", b"", flags::PERSISTENT)];
+    assert_eq!(client.multi(&grows).unwrap_err(), code);
+    // Deletes pass, alone and in a multi: there is nothing to delete here.
+    assert_eq!(client.delete("/none", -1), Err(err::NO_NODE));
+    assert!(client.multi(&[Part::check("/", -1), Part::delete("/none", -1)]).is_ok());
+    assert!(client.exists("/", true).is_ok());
+    assert_eq!(client.sync("/").as_deref(), Ok("/"));
+    let zxid = client.zxid;
+    assert_eq!(client.create("/more", b"x"), Err(code));
+    assert_eq!(client.zxid, zxid + 1, "it takes its place in the order");
+    client.close();
+}
+
+ours!(
+    s07_f11_a_disk_with_too_little_room_puts_off_what_grows_the_state,
+    Group::Fresh(Setup { keys: &[("ringkeeper.minFreeDiskMb", "2147483647")], properties: &[] }),
+    |s| {
+        only_growth_is_refused(s, -127);
+        until("the reason is said", || s.said().contains("of disk are left, fewer than 2147483647"));
+    }
+);
+
+ours!(
+    s08_f25_a_memory_budget_that_is_spent_refuses_what_grows_the_state,
+    Group::Fresh(Setup { keys: &[("ringkeeper.maxMemoryMb", "1")], properties: &[] }),
+    |s| {
+        only_growth_is_refused(s, err::QUOTA_EXCEEDED);
+        until("the reason is said", || s.said().contains("raise ringkeeper.maxMemoryMb"));
     }
 );
