@@ -217,7 +217,7 @@ impl Shard {
                         .connects()
                         .map_or(0.0, |gate| gate.drop_probability()),
                     uptime_ms: self.clock.now().0,
-                    quotas: Vec::new(),
+                    quotas: super::quotas::gauges(&self.tree.pin()),
                     metrics,
                 })
             }

@@ -53,6 +53,32 @@ line!(c197_stats_count_what_is_there, DEFAULT, |s| {
     assert_eq!(usage(&mut client, &path), "count=4,bytes=7");
 });
 
+line!(c197b_mntr_sums_quotas_by_namespace, RICH, |s| {
+    let mut client = s.open();
+    // A namespace of its own: the first component of the path.
+    let namespace = format!("quotas{}", client.zxid);
+    let made = format!("/{namespace}");
+    client.create(&made, b"1234").unwrap();
+    for (name, limits) in
+        [("one", "count=3,bytes=-1=;byteHardLimit=700;countHardLimit=-1"), ("two", "count=4,bytes=50")]
+    {
+        client.create(format!("{made}/{name}"), b"xyz").unwrap();
+        limit(&mut client, &format!("{made}/{name}"), limits);
+    }
+    let said = s.word("mntr");
+    for line in [
+        "quota_count_limit_per_namespace\t7",
+        "quota_bytes_limit_per_namespace\t750",
+        "quota_count_usage_per_namespace\t2",
+        "quota_bytes_usage_per_namespace\t6",
+    ] {
+        assert!(
+            said.lines().any(|said| said == format!("zk_{namespace}_{line}")),
+            "{line} of {namespace}: {said}"
+        );
+    }
+});
+
 line!(c198_usage_follows_each_change, DEFAULT, |s| {
     let mut client = s.open();
     let path = limited(s, &mut client, "count=100,bytes=100");
