@@ -396,8 +396,9 @@ impl SnapLimits {
             let Some(length) = int_at(bytes, scan.at + perms) else { return Ok(scan.at + perms + 4) };
             let length = string_length(length, self.string_bytes_max)?;
             let end = scan.at + perms + 4 + length;
-            if end > self.acl_bytes_max.saturating_add(12) {
-                return Err(SnapError::Length { length: end as i64, limit: self.acl_bytes_max });
+            // The list begins behind its id.
+            if end - 8 > self.acl_bytes_max {
+                return Err(SnapError::Length { length: end as i64 - 8, limit: self.acl_bytes_max });
             }
             if end > bytes.len() {
                 return Ok(end);
