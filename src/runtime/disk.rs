@@ -17,7 +17,7 @@ use super::pressure::{self, Gauge, Marks};
 use super::ring::{Consumer, Producer};
 use super::sequencer::Shared;
 use super::sys;
-use crate::base::{WallMillis, Zxid};
+use crate::base::{WallMillis, Zxid, limits};
 use crate::sessions::SessionImage;
 use crate::storage::action::FileAction;
 use crate::storage::snapshot::{
@@ -278,13 +278,19 @@ impl DiskShard {
     /// has come.
     fn run(&mut self, inbox: &mpsc::Receiver<Job>) {
         let interval = self.start.purge_interval;
-        let mut due = interval.map(|_| Instant::now());
+        let mut due = (interval.is_some() || self.is_crowded()).then(Instant::now);
         loop {
             self.look();
             let look_due = self.looked + pressure::LOOK_EVERY;
             let next = due.map_or(look_due, |due| due.min(look_due));
             match inbox.recv_timeout(next.saturating_duration_since(Instant::now())) {
-                Ok(job) => self.perform(job),
+                Ok(job) => {
+                    let is_snapshot = matches!(job, Job::Snapshot(_));
+                    self.perform(job);
+                    if is_snapshot && self.is_crowded() {
+                        due = Some(Instant::now());
+                    }
+                }
                 Err(mpsc::RecvTimeoutError::Timeout) => {
                     if due.is_none_or(|due| due > Instant::now()) {
                         continue;
@@ -297,6 +303,12 @@ impl DiskShard {
                 Err(mpsc::RecvTimeoutError::Disconnected) => return,
             }
         }
+    }
+
+    /// Whether more snapshots are there than are to be kept. Those of earlier starts go once enough were read back, so
+    /// a server that starts often and writes little has to read some: without that they would pile up.
+    fn is_crowded(&self) -> bool {
+        self.start.snapshots.len() > self.start.retain.max(limits::SNAPSHOTS_KEPT_MIN)
     }
 
     /// Looks at memory and disk, if the last look is old enough.

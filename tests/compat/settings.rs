@@ -82,6 +82,27 @@ ours!(
     }
 );
 
+// Found by 200 SIGKILLs in a row: each life wrote a snapshot or two, read back as many, and removed none: 139 of them.
+ours!(
+    s02b_a_server_that_is_killed_often_keeps_no_more_snapshots_than_it_should,
+    Group::Fresh(Setup { keys: &[("snapCount", "100")], properties: &[] }),
+    |s| {
+        Client::open(s).create("/t", b"").unwrap();
+        for life in 1..=6 {
+            let mut client = Client::open(s);
+            let newest = snapshots(s).into_iter().max();
+            until("a snapshot of this life", || {
+                write(&mut client, 50, 10);
+                snapshots(s).into_iter().max() > newest
+            });
+            drop(client);
+            s.kill();
+            s.restart().unwrap_or_else(|error| panic!("life {life}: {error}"));
+        }
+        until("what is too many is gone", || snapshots(s).len() == 3);
+    }
+);
+
 ours!(
     s03_requests_beyond_a_bound_are_refused_in_their_turn_and_syncs_wait,
     Group::Fresh(Setup {
