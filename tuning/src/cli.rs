@@ -59,7 +59,7 @@ pub struct HostArgs {
     #[arg(long, value_name = "DIR", default_value = "/")]
     pub root: PathBuf,
     /// dataDir, dataLogDir [default: /var/lib/zookeeper, if it is there]
-    #[arg(long, value_name = "DIR")]
+    #[arg(long, value_name = "DIR", value_parser = absolute)]
     pub data: Vec<PathBuf>,
     /// A server that runs: look at its limits and its place
     #[arg(long)]
@@ -145,6 +145,13 @@ fn plain_name(text: &str) -> Result<String, String> {
     }
 }
 
+fn absolute(text: &str) -> Result<PathBuf, String> {
+    match Path::new(text).is_absolute() {
+        true => Ok(PathBuf::from(text)),
+        false => Err("an absolute path is wanted".into()),
+    }
+}
+
 fn setting_name(text: &str) -> Result<String, String> {
     let names: Vec<&str> = settings::ALL.iter().map(|setting| setting.name).collect();
     match names.contains(&text) {
@@ -162,9 +169,6 @@ fn open(args: &HostArgs) -> Result<(Host, bool), String> {
     };
     let profile = args.profile.unwrap_or_else(|| guess(&files));
     let mut data = args.data.clone();
-    if let Some(relative) = data.iter().find(|path| !path.is_absolute()) {
-        return Err(format!("--data {}: an absolute path is wanted, as in zoo.cfg", relative.display()));
-    }
     let usual = Path::new("/var/lib/zookeeper");
     if data.is_empty() && files.kind(usual).is_ok() {
         data.push(usual.to_owned());

@@ -106,10 +106,12 @@ impl Host {
     /// The cores that are online, in order.
     ///
     /// # Errors
-    /// The kernel does not say, or not in its usual way.
+    /// [`Stop::Absent`] when the kernel does not say, as below another root; [`Stop::Unknown`] when it says nonsense.
     pub fn cores(&self) -> Result<Vec<usize>, Stop> {
         let path = Path::new("/sys/devices/system/cpu/online");
-        let text = self.text(path)?.ok_or_else(|| Stop::unknown(format!("no {}", path.display())))?;
+        let none =
+            || Stop::absent(format!("the kernel does not say which cores there are: no {}", path.display()));
+        let text = self.text(path)?.ok_or_else(none)?;
         match parse_cpu_list(&text) {
             Some(cores) if !cores.is_empty() => Ok(cores),
             _ => Err(nonsense(path, &text)),

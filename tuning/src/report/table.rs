@@ -71,10 +71,12 @@ pub fn check(rows: &[Row], all: bool) -> String {
         if let Some(by_hand) = &row.change.by_hand {
             detail("by hand", by_hand);
         }
-        if !row.change.edits.is_empty() {
+        if row.change.edits.is_empty() {
+            detail("undo", row.setting.undo);
+        } else {
             detail("lasts", row.setting.lasts.words());
+            detail("undo", &format!("ringkeeper-tune apply --undo; or {}", row.setting.undo));
         }
-        detail("undo", row.setting.undo);
     }
     let count = |verdict| rows.iter().filter(|row| row.finding.verdict == verdict).count();
     let fails = |severity| {

@@ -15,9 +15,6 @@ const FOLDERS: [&str; 4] =
 const DROP_IN: &str = "50-ringkeeper-tune.conf";
 
 /// Whether the service has a unit here.
-///
-/// # Errors
-/// None today; the unit's folders may become unreadable.
 pub fn is_known(host: &Host) -> bool {
     FOLDERS.iter().any(|folder| host.exists(Path::new(folder).join(&host.options.unit)))
 }
