@@ -157,6 +157,10 @@ fn perform(
     edit: &Edit,
 ) -> Result<(), Failure> {
     let path = edit.path();
+    if files.link(path).is_ok() {
+        // Whoever put it there manages what it points to; a file in its place would part the two.
+        return Err(Failure::Refused("a symbolic link is there, somebody else's".into()));
+    }
     let before = look(files, path)?;
     let is_kernel = matches!(before, Before::Kernel { .. });
     let text = match edit {

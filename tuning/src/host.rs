@@ -59,6 +59,19 @@ impl Host {
         }
     }
 
+    /// The same of a file in which others may have written anything: what is not UTF-8 reads as replacement characters.
+    ///
+    /// # Errors
+    /// It is there and cannot be read.
+    pub fn lossy(&self, path: impl AsRef<Path>) -> Result<Option<String>, Stop> {
+        let path = path.as_ref();
+        match self.files.read(path) {
+            Ok(bytes) => Ok(Some(String::from_utf8_lossy(&bytes).trim().to_owned())),
+            Err(error) if is_missing(&error) => Ok(None),
+            Err(error) => Err(unreadable(path, &error)),
+        }
+    }
+
     /// A number from a file; `None` if it is not there.
     ///
     /// # Errors

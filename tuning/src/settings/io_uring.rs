@@ -7,7 +7,7 @@ use crate::host::Host;
 use crate::probe::Refused;
 use crate::setting::{Change, Finding, Lasts, Setting, Severity, Stop, Verdict};
 
-const DISABLED: Want = Want { key: "kernel.io_uring_disabled", default: 0, bound: Bound::Most(0) };
+const DISABLED: Want = Want { key: "kernel.io_uring_disabled", default: Some(0), bound: Bound::Most(0) };
 
 /// `kernel.io_uring_disabled`.
 pub static SYSCTL: Setting = Setting {
@@ -56,8 +56,8 @@ fn member(host: &Host) -> Result<Option<String>, Stop> {
         fields.get(2) == Some(&group.as_str())
             && fields.get(3).is_some_and(|users| users.split(',').any(|name| name == user))
     };
-    let users = host.text("/etc/passwd")?.unwrap_or_default();
-    let groups = host.text("/etc/group")?.unwrap_or_default();
+    let users = host.lossy("/etc/passwd")?.unwrap_or_default();
+    let groups = host.lossy("/etc/group")?.unwrap_or_default();
     let is_member = users.lines().any(is_users) || groups.lines().any(lists_user);
     Ok(is_member.then(|| format!("{user} is in group {group}")))
 }

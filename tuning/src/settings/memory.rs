@@ -25,7 +25,7 @@ pub static SWAPPINESS: Setting = Setting {
 /// Other services of a shared host may want a little of it.
 fn swappiness(host: &Host) -> Want {
     let most = if host.options.profile == Profile::Dedicated { 1 } else { 10 };
-    Want { key: "vm.swappiness", default: 60, bound: Bound::Most(most) }
+    Want { key: "vm.swappiness", default: Some(60), bound: Bound::Most(most) }
 }
 
 fn has_swap(host: &Host) -> Result<bool, Stop> {
@@ -85,8 +85,8 @@ fn change_hugepages(host: &Host) -> Result<Change, Stop> {
     Ok(Change::edits(edits))
 }
 
-const BALANCING: Want = Want { key: "kernel.numa_balancing", default: 1, bound: Bound::Most(0) };
-const RECLAIM: Want = Want { key: "vm.zone_reclaim_mode", default: 0, bound: Bound::Most(0) };
+const BALANCING: Want = Want { key: "kernel.numa_balancing", default: Some(1), bound: Bound::Most(0) };
+const RECLAIM: Want = Want { key: "vm.zone_reclaim_mode", default: Some(0), bound: Bound::Most(0) };
 
 /// More than one memory node.
 pub static NUMA: Setting = Setting {

@@ -31,7 +31,7 @@ impl Mount {
         let there =
             there.map_err(|error| Stop::unknown(format!("data folder {}: {error}", path.display())))?;
         let table = Path::new("/proc/self/mountinfo");
-        let text = host.text(table)?.ok_or_else(|| Stop::absent("no table of mounts here"))?;
+        let text = host.lossy(table)?.ok_or_else(|| Stop::absent("no table of mounts here"))?;
         let mut best: Option<Mount> = None;
         for line in text.lines() {
             let mount = Mount::parse(line).ok_or_else(|| nonsense(table, line))?;

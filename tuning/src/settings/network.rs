@@ -9,7 +9,8 @@ use crate::setting::{Lasts, Setting, Severities, Severity};
 pub const LISTEN_BACKLOG: u64 = 4096;
 
 /// Linux had 128 before 5.4, and distributions kept it in files.
-const ACCEPT: Want = Want { key: "net.core.somaxconn", default: 4096, bound: Bound::Least(LISTEN_BACKLOG) };
+const ACCEPT: Want =
+    Want { key: "net.core.somaxconn", default: Some(4096), bound: Bound::Least(LISTEN_BACKLOG) };
 
 /// `net.core.somaxconn`.
 pub static SOMAXCONN: Setting = Setting {
@@ -28,8 +29,9 @@ pub static SOMAXCONN: Setting = Setting {
     undo: "sysctl -w net.core.somaxconn=OLD, and take its line out of /etc/sysctl.d/99-ringkeeper.conf",
 };
 
-/// Scaled by the memory of the machine: 128 on the smallest.
-const HALF_OPEN: Want = Want { key: "net.ipv4.tcp_max_syn_backlog", default: 128, bound: Bound::Least(4096) };
+/// The kernel scales it by the memory of the machine, from 128 to 4096.
+const HALF_OPEN: Want =
+    Want { key: "net.ipv4.tcp_max_syn_backlog", default: None, bound: Bound::Least(4096) };
 
 /// `net.ipv4.tcp_max_syn_backlog`.
 pub static SYN_BACKLOG: Setting = Setting {
@@ -42,7 +44,8 @@ pub static SYN_BACKLOG: Setting = Setting {
     undo: "sysctl -w net.ipv4.tcp_max_syn_backlog=OLD, and take its line out of /etc/sysctl.d/99-ringkeeper.conf",
 };
 
-const PACKETS: Want = Want { key: "net.core.netdev_max_backlog", default: 1000, bound: Bound::Least(4096) };
+const PACKETS: Want =
+    Want { key: "net.core.netdev_max_backlog", default: Some(1000), bound: Bound::Least(4096) };
 
 /// `net.core.netdev_max_backlog`.
 pub static DEVICE_BACKLOG: Setting = Setting {

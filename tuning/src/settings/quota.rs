@@ -3,6 +3,7 @@
 
 use std::path::{Path, PathBuf};
 
+use super::unit;
 use crate::host::{Host, nonsense};
 use crate::setting::{Change, Finding, Lasts, Setting, Severities, Severity, Stop};
 
@@ -38,6 +39,12 @@ struct Quota {
 
 fn check(host: &Host) -> Result<Finding, Stop> {
     let wanted = "no quota";
+    // Without a process the unit's word counts: this process is in another group.
+    if host.options.pid.is_none()
+        && let Some(quota) = unit::value(host, "CPUQuota")?.filter(|quota| !quota.is_empty())
+    {
+        return Ok(Finding::new(false, format!("CPUQuota={quota} in {}", host.options.unit), wanted));
+    }
     let Some(quota) = smallest(host)? else { return Ok(Finding::new(true, wanted, wanted)) };
     let cores = format!("{}.{:02} cores", quota.millicores / 1000, quota.millicores % 1000 / 10);
     let finding = Finding::new(false, cores, wanted);

@@ -24,9 +24,9 @@ const FOLDERS: [&str; 5] =
 pub struct Want {
     /// `vm.swappiness`.
     pub key: &'static str,
-    /// What the kernel makes of it when nobody says anything; where that differs between kernels, the worst of those
-    /// from 5.15 on.
-    pub default: u64,
+    /// What the kernel makes of it at boot when no file says anything; where that differs between kernels, the worst of
+    /// those from 5.15 on. `None` when it depends on the machine: what is live is then taken for it.
+    pub default: Option<u64>,
     /// What it should be.
     pub bound: Bound,
 }
@@ -83,7 +83,7 @@ impl State {
                 Ok(value) => (value, Some(file)),
                 Err(_) => return Err(nonsense(&file, &format!("{} = {value}", want.key))),
             },
-            None => (want.default, None),
+            None => (want.default.unwrap_or(live), None),
         };
         Ok(State { want, live, boot, file })
     }
@@ -190,7 +190,7 @@ pub fn boot_value(host: &Host, key: &str) -> Result<Option<(String, PathBuf)>, S
     let mut found = None;
     for file in files.into_values().chain([PathBuf::from("/etc/sysctl.conf")]) {
         // A link to nowhere, or to /dev/null, is how a packaged file is switched off.
-        if let Some(value) = host.text(&file)?.and_then(|text| assigned(&text, key)) {
+        if let Some(value) = host.lossy(&file)?.and_then(|text| assigned(&text, key)) {
             found = Some((value, file));
         }
     }

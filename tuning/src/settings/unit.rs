@@ -37,7 +37,7 @@ pub fn value(host: &Host, key: &str) -> Result<Option<String>, Stop> {
     files.extend(drop_ins.into_values());
     let mut found = None;
     for file in files {
-        if let Some(text) = host.text(&file)? {
+        if let Some(text) = host.lossy(&file)? {
             found = text.lines().filter_map(|line| assignment(line, key)).next_back().or(found);
         }
     }

@@ -224,6 +224,21 @@ fn a_refused_change_is_said_and_the_others_are_made() {
 }
 
 #[test]
+fn a_link_that_somebody_put_where_our_file_goes_is_left() {
+    let fake = Fake::broken();
+    fake.write("/srv/config/sysctl", "# managed\n");
+    std::os::unix::fs::symlink("../../srv/config/sysctl", fake.at("/etc/sysctl.d/99-ringkeeper.conf"))
+        .unwrap();
+    let before = fake.tree();
+    let said = apply_all(&fake);
+    let somaxconn = said.iter().find(|applied| applied.setting.name == "somaxconn").unwrap();
+    assert!(somaxconn.edits[1].refused.as_ref().unwrap().contains("symbolic link"));
+    assert_eq!(fake.read("/srv/config/sysctl"), "# managed\n");
+    undo_all(&fake);
+    assert_same(&fake, &before, "undone");
+}
+
+#[test]
 fn without_a_journal_nothing_is_changed() {
     let fake = Fake::broken();
     let before = fake.tree();

@@ -258,6 +258,40 @@ fn members_of_the_group_may_use_io_uring_when_others_may_not() {
 }
 
 #[test]
+fn the_units_own_quota_counts_until_a_process_is_named() {
+    let fake = Fake::healthy();
+    fake.write("/etc/systemd/system/ringkeeper.service.d/quota.conf", "[Service]\nCPUQuota=150%\n");
+    let mut host = fake.host(Profile::Dedicated);
+    let quota = Selection { only: vec!["cpu-quota".into()], skip: vec![] };
+    assert_eq!(check(&host, &quota)[0].finding.current, "CPUQuota=150% in ringkeeper.service");
+    host.options.pid = Some(77);
+    fake.write("/proc/77/cgroup", "0::/system.slice\n");
+    assert_eq!(check(&host, &quota)[0].finding.verdict, Verdict::Holds);
+}
+
+#[test]
+fn what_others_wrote_in_another_encoding_is_no_obstacle() {
+    let fake = Fake::healthy();
+    for path in ["/etc/sysctl.d/60-site.conf", "/usr/lib/systemd/system/ringkeeper.service"] {
+        let text = [b"# caf\xe9\n", fake.read(path).as_bytes()].concat();
+        fake.write(path, text);
+    }
+    let mounts =
+        [fake.read("/proc/self/mountinfo").as_bytes(), b"23 20 0:9 / /mnt/\xe9 rw - tmpfs none rw\n"]
+            .concat();
+    fake.write("/proc/self/mountinfo", mounts);
+    assert_eq!(worst(&rows(&fake, Profile::Dedicated)), None);
+}
+
+#[test]
+fn a_default_that_depends_on_the_machine_is_no_promise_broken() {
+    let fake = Fake::healthy();
+    fake.edit("/etc/sysctl.d/60-site.conf", "-net/ipv4/tcp_max_syn_backlog = 8192\n", "");
+    let rows = rows(&fake, Profile::Dedicated);
+    assert_eq!(row(&rows, "syn-backlog").finding.verdict, Verdict::Holds);
+}
+
+#[test]
 fn interrupts_piled_on_one_core_fail() {
     let fake = Fake::healthy();
     for irq in [40, 41, 42, 43, 50] {
