@@ -9,7 +9,6 @@ use std::process::{Command, Output};
 fn in_namespaces(script: &str) -> Output {
     let tune = env!("CARGO_BIN_EXE_ringkeeper-tune");
     let prelude = "set -eu
-        mkdir -p /etc/sysctl.d /var/lib
         for folder in /etc/sysctl.d /var/lib; do mount -t tmpfs none $folder; done
         tune=$1
         live=/proc/sys/net/core/somaxconn
