@@ -600,7 +600,7 @@ fn bind(
     };
     let mut refused = None;
     for &address in addresses {
-        match sys::listen(address, backlog) {
+        match listen(address, backlog) {
             Ok(fd) => {
                 let bound = sys::local_address(std::os::fd::AsFd::as_fd(&fd));
                 let bound = bound.map_err(|source| StartError::Bind { address, source })?;
@@ -611,6 +611,30 @@ fn bind(
         }
     }
     refused.map_or(Ok(None), Err)
+}
+
+/// How long a port may be taken when we want it. The kernel takes the rings of a killed process apart in the background:
+/// its listening socket lives on for a moment after the process is gone, longer on a busy machine, and whoever starts
+/// us again at once must not fail for that.
+const PORT_PATIENCE: Duration = Duration::from_secs(3);
+
+fn listen(address: SocketAddr, backlog: i32) -> std::io::Result<std::os::fd::OwnedFd> {
+    let began = Instant::now();
+    let mut is_told = false;
+    loop {
+        match sys::listen(address, backlog) {
+            Err(error)
+                if error.kind() == std::io::ErrorKind::AddrInUse && began.elapsed() < PORT_PATIENCE =>
+            {
+                if !std::mem::replace(&mut is_told, true) {
+                    tracing::warn!(%address, "the port is taken; waiting for it");
+                }
+                // Nobody tells when a port becomes free.
+                std::thread::sleep(Duration::from_millis(5));
+            }
+            result => return result,
+        }
+    }
 }
 
 fn policy(config: &Config) -> Policy {

@@ -17,6 +17,8 @@ pub(super) const OPEN: Group = Group::Fresh(Setup {
         ("maxSessionTimeout", "120000"),
         ("maxClientCnxns", "0"),
         ("4lw.commands.whitelist", "*"),
+        // Crowds take their time to come on a busy machine.
+        ("nio.sessionlessCnxnTimeout", "300000"),
     ],
     properties: &[],
 });
@@ -43,7 +45,8 @@ pub(super) struct Witness<'a> {
 impl<'a> Witness<'a> {
     pub(super) fn of(scene: &'a Scene) -> Witness<'a> {
         let pid = scene.pid().expect("a server that runs");
-        Witness { scene, pid, client: scene.open(), checks: 0 }
+        // As long as a session may be: attacks take their time.
+        Witness { scene, pid, client: scene.open_with(120_000), checks: 0 }
     }
 
     /// The same process serves the old session, and a new one as well: reads and durable writes.

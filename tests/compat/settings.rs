@@ -138,10 +138,11 @@ ours!(
         // One sync at a time: all are answered, and some waited.
         let mut other = Client::open(s);
         let sync = out().str("/t").done();
+        // In one go, so that the second is there before the first can be answered.
+        other.raw.send(&crate::hostile::repeated(op::SYNC, &sync, 200));
         for _ in 0..200 {
             client.send(op::SET_DATA, &body::set("/t", Some(b""), -1));
             client.send(op::SYNC, &sync);
-            other.send(op::SYNC, &sync);
         }
         (0..400).for_each(|_| assert_eq!(client.reply().err, 0));
         (0..200).for_each(|_| assert_eq!(other.reply().err, 0));
@@ -182,6 +183,8 @@ ours!(
         keys: &[
             ("ringkeeper.maxSessionCreationsPerSecondPerAddress", "3"),
             ("ringkeeper.maxSessionlessPerAddress", "2"),
+            // Those two stay while the machine is busy.
+            ("nio.sessionlessCnxnTimeout", "300000"),
         ],
         properties: &[],
     }),
@@ -231,22 +234,22 @@ ours!(
                 .for_each(|read| burst.extend(request(xid + read, op::GET_DATA, &body::read("/t", false))));
         }
         silent.raw.send(&burst);
-        let mut seen = Vec::new();
-        until("its requests stand still", || {
-            seen.push(number(s, "mntr", "zk_outstanding_requests"));
-            seen.last_chunk::<10>().is_some_and(|last| last[0] >= 2 && last.iter().all(|n| *n == last[0]))
-        });
-        let waited = number(s, "mntr", "zk_request_throttle_wait_count");
-        let burst: Vec<u8> = (2000..2004).flat_map(|xid| request(xid, op::SET_DATA, &set)).collect();
-        for _ in 0..10 {
-            other.raw.send(&burst);
-            (0..4).for_each(|_| assert_eq!(other.reply().err, 0));
-        }
-        assert_eq!(
-            number(s, "mntr", "zk_request_throttle_wait_count"),
-            waited,
-            "four of five places were free"
-        );
+        // A disk that pauses lets them stand still for a while too, and then they are what waited.
+        let leaves_four_of_five_places = || {
+            let mut seen = Vec::new();
+            until("its requests stand still", || {
+                seen.push(number(s, "mntr", "zk_outstanding_requests"));
+                seen.last_chunk::<10>().is_some_and(|last| last[0] >= 2 && last.iter().all(|n| *n == last[0]))
+            });
+            let waited = number(s, "mntr", "zk_request_throttle_wait_count");
+            let burst: Vec<u8> = (2000..2004).flat_map(|xid| request(xid, op::SET_DATA, &set)).collect();
+            for _ in 0..10 {
+                other.raw.send(&burst);
+                (0..4).for_each(|_| assert_eq!(other.reply().err, 0));
+            }
+            number(s, "mntr", "zk_request_throttle_wait_count") == waited
+        };
+        assert!(std::iter::repeat_with(leaves_four_of_five_places).take(20).any(|is_so| is_so));
         for xid in 1000..1300 {
             let reply = silent.reply();
             assert_eq!((reply.xid, reply.err), (xid, 0));
