@@ -616,7 +616,7 @@ fn bind(
 /// How long a port may be taken when we want it. The kernel takes the rings of a killed process apart in the background:
 /// its listening socket lives on for a moment after the process is gone, longer on a busy machine, and whoever starts
 /// us again at once must not fail for that.
-const PORT_PATIENCE: Duration = Duration::from_secs(3);
+const PORT_PATIENCE: Duration = Duration::from_secs(10);
 
 fn listen(address: SocketAddr, backlog: i32) -> std::io::Result<std::os::fd::OwnedFd> {
     let began = Instant::now();
