@@ -56,8 +56,8 @@ fn encode<'m>(group: &mut BenchmarkGroup<'m, WallTime>, name: &str, write: impl 
             write(black_box(&mut out));
             black_box(out.len())
         });
+        assert_eq!(out, bytes);
     });
-    assert_eq!(out, bytes);
     bytes
 }
 
