@@ -145,8 +145,8 @@ fn echo(c: &mut Criterion) {
 #[derive(Clone, Copy, Debug)]
 enum Flush {
     DirectDsync,
-    Dsync,
-    Fdatasync,
+    BufferedDsync,
+    BufferedFdatasync,
 }
 
 impl Flush {
@@ -166,8 +166,10 @@ impl Flush {
     fn write(self, file: &File, bytes: &[u8], at: u64) -> usize {
         let slices = [IoSlice::new(bytes)];
         match self {
-            Flush::DirectDsync | Flush::Dsync => pwritev2(file, &slices, at, ReadWriteFlags::DSYNC).unwrap(),
-            Flush::Fdatasync => {
+            Flush::DirectDsync | Flush::BufferedDsync => {
+                pwritev2(file, &slices, at, ReadWriteFlags::DSYNC).unwrap()
+            }
+            Flush::BufferedFdatasync => {
                 let written = pwritev2(file, &slices, at, ReadWriteFlags::empty()).unwrap();
                 rustix::fs::fdatasync(file).unwrap();
                 written
@@ -188,7 +190,7 @@ fn flush(c: &mut Criterion) {
     let memory = vec![7_u8; 2 * BLOCK];
     let aligned = memory.as_ptr().align_offset(BLOCK);
     let block = &memory[aligned..aligned + BLOCK];
-    for method in [Flush::DirectDsync, Flush::Dsync, Flush::Fdatasync] {
+    for method in [Flush::DirectDsync, Flush::BufferedDsync, Flush::BufferedFdatasync] {
         let Some(file) = method.open(&path) else {
             println!("limits/flush: no direct writes on this file system");
             continue;

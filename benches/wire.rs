@@ -1,7 +1,7 @@
 //! Every message there is, read and written once: what a client sends, what it gets, txns, and what servers say to each
 //! other. Relative: compare a codec with itself after a change, and messages with each other. `limits/memcpy` of as many
-//! bytes is what no codec can beat. Before it is measured, each message is checked: it decodes, and what can be written
-//! and read comes back the same.
+//! bytes is what no encoder can beat; a decoder can, since it borrows. Before it is measured, each message is checked:
+//! it decodes, and what can be written and read comes back the same.
 //!
 //! Paths have 25 bytes, data 100, multis two parts and setWatches 16 paths.
 #![allow(clippy::unwrap_used)] // What a bench expects, it says by unwrapping, as tests do.
