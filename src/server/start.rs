@@ -440,7 +440,7 @@ fn launch(
     let mut handover_ends = Vec::new();
     let mut shard_starts = Vec::new();
     let pulses: Vec<Arc<Pulse>> = (0..count).map(|_| Arc::default()).collect();
-    for index in 0..count {
+    for (index, pulse) in pulses.iter().enumerate() {
         let (submissions_in, submissions) = ring::queue();
         let (outcomes_in, outcomes) = ring::queue();
         let (handovers_in, handovers) = ring::queue();
@@ -474,7 +474,7 @@ fn launch(
             doorbell,
             shared: shared.clone(),
             clock: clock.clone(),
-            pulse: pulses[index].clone(),
+            pulse: pulse.clone(),
         };
         shard_starts.push((start, parts));
     }
