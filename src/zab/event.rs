@@ -2,7 +2,7 @@
 //! What goes into [`super::Peer::step`] and what comes out. Plain values, so that a test asserts the exact list.
 //!
 //! **The shell's contract.** Actions are performed in the order in which they come out. Those that concern the disk
-//! (`Append`, `Truncate`, `SaveEpoch`, `InstallSnap`) take effect in that order, each reports when it is durable, and
+//! (`Append`, `Truncate`, `SaveEpoch`, `InstallSnap`, `Admit`) take effect in that order, each reports when it is durable, and
 //! reports come back in that order. Those that concern one link leave it in that order; what follows a `SendSnap`
 //! waits behind the image. Nothing else is ordered. Whatever is not possible any more (a link that is gone) is skipped
 //! in silence: its `LinkLost` is on its way.
@@ -41,6 +41,8 @@ pub enum Event {
     Flushed(Zxid),
     /// The epoch record is durable with these.
     EpochSaved { accepted: Epoch, current: Epoch },
+    /// The record says, durably, that this server may vote.
+    Admitted,
     /// The log ends at this zxid now, durably.
     Truncated(Zxid),
     /// The image behind [`Message::Snap`] arrived whole and was verified as far as can be; it stands beside the state.
@@ -49,14 +51,18 @@ pub enum Event {
     SnapInstalled { link: LinkId, zxid: Zxid },
     /// The image left whole; what was queued behind it goes out.
     SnapSent { link: LinkId },
-    /// What [`Action::ReadLog`] asked for: all txns after `after` up to `up_to` without a gap, or `None` if the log has
-    /// not all of them.
+    /// Bytes of an image moved on this link, in whichever direction, since the last such event. Once a tick is enough:
+    /// a link that carries an image is given up when neither a packet nor this comes for `init_limit` ticks.
+    SnapMoved { link: LinkId },
+    /// What [`Action::ReadLog`] asked for: all txns after `after` up to `up_to` without a gap; or `None` if the log has
+    /// not all of them, or does not have `after` itself, or if they are more than is sensible to send instead of an image.
     LogRead { link: LinkId, txns: Option<Vec<(Zxid, Payload)>> },
 
     /// A local client's write, for the leader. Only while following or observing and active.
     Forward(Forwarded),
-    /// A local client's sync. Answered by [`Action::Synced`] in the order asked, or by the loss of the role.
-    SyncAsked(SyncTag),
+    /// A local client's sync. Answered by [`Action::Synced`] in the order asked, or by the loss of the role. `request` is
+    /// what a learner has its leader asked with.
+    SyncAsked { tag: SyncTag, request: Forwarded },
     /// While leading: a learner's REQUEST turned out to be a sync.
     LearnerSync { link: LinkId },
     /// A `Revalidate` or an answered `Ping` of the shell's making.
@@ -73,9 +79,10 @@ pub enum Action {
     Notify { to: ServerId, notification: Notification },
     /// Open a quorum link to this server. Reported by `Connected` or `LinkLost`.
     Connect { link: LinkId, to: ServerId },
-    /// Open or close the quorum port. Closed also closes every link that others opened.
+    /// Open or close the quorum port. Closed also closes every link that others opened, once what was sent on it is out;
+    /// no `LinkLost` follows.
     Listen(bool),
-    /// Close this link. No `LinkLost` follows.
+    /// Close this link, once what was sent on it is out. No `LinkLost` follows, nor anything else of it.
     Close { link: LinkId },
     /// Send a packet.
     Send { link: LinkId, message: Message },
@@ -84,10 +91,11 @@ pub enum Action {
 
     /// Send the state's image, exact at `zxid`, which is the newest `Commit`, raw on the link. `Snap` went ahead.
     SendSnap { link: LinkId, zxid: Zxid },
-    /// The link's next bytes are an image: read it beside the state.
+    /// The link's next bytes are an image: read it beside the state. Packets behind it are reported after `SnapReceived`.
     ReceiveSnap { link: LinkId, zxid: Zxid },
-    /// Apply these committed txns to the received image, make it durable, let it take the state's place, and let the
-    /// log go on from `zxid`; what the log held is gone.
+    /// Apply these txns to the received image, make it durable, let it take the state's place, and let the log go on from
+    /// `zxid`; what the log held is gone. Until a `Commit` follows, the state is not confirmed
+    /// ([`super::settings::Durable::confirmed`]). Reported even if the link is gone by then.
     InstallSnap { link: LinkId, zxid: Zxid, txns: Vec<(Zxid, Payload)> },
     /// Forget the image that was being received.
     DropSnap { link: LinkId },
@@ -100,12 +108,16 @@ pub enum Action {
     Truncate(Zxid),
     /// Make these the epochs of the record.
     SaveEpoch { accepted: Epoch, current: Epoch },
+    /// Note in the record that this server may vote: it has the history of a quorum that does not include it
+    /// (reliability R11).
+    Admit,
 
     /// The quorum has decided everything up to here: apply what is also durable here.
     Commit(Zxid),
 
     /// The role changed. With `Looking` every client connection is closed, what clients asked and was not answered is
-    /// forgotten, and prep's outstanding changes are dropped; the others say that clients may be served.
+    /// forgotten, and prep's outstanding changes are dropped; the others say that clients may be served. A server begins
+    /// looking, without this.
     Became(Role),
     /// While leading: a learner's request, for prep, or for [`Event::LearnerSync`].
     Requested { link: LinkId, learner: ServerId, forwarded: Forwarded },
@@ -176,6 +188,4 @@ pub enum SyncMode {
 pub enum Failure {
     /// A leader asks us to cut what is known to be committed.
     TruncateBelowCommitted { to: Zxid, committed: Zxid },
-    /// Another server with our id is in the ensemble.
-    SameId(ServerId),
 }

@@ -47,6 +47,10 @@ pub struct Durable {
     pub last_logged: Zxid,
     /// What is known to be committed, and was applied: the log records it. At most `last_logged`.
     pub committed: Zxid,
+    /// What an established leader is known to have called committed: the same as `committed`, unless the last thing that
+    /// happened was [`super::Action::InstallSnap`] and no [`super::Action::Commit`] followed. A leader that turned out
+    /// not to be one may have sent a state that nobody else has.
+    pub confirmed: Zxid,
     /// The newest txns of the log, oldest first, without a gap, up to `last_logged`: at least all above `committed`.
     pub history: Vec<(Zxid, Payload)>,
     /// Whether this server may vote (reliability R11): its disk proves what it promised.
