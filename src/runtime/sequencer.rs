@@ -361,7 +361,7 @@ impl Sequencer {
         match request {
             Ok(request) => self.propose(asker, write.op, &request, origin, now),
             Err(code) => {
-                let zxid = self.zab.next_zxid();
+                let zxid = self.next_zxid();
                 let payload = self.pipeline.prepare_refused(zxid, self.clock.wall(), asker, code);
                 self.proposed(write.op, zxid, payload, origin, now);
             }
@@ -376,15 +376,19 @@ impl Sequencer {
         origin: Option<Origin>,
         now: Millis,
     ) {
-        let zxid = self.zab.next_zxid();
+        let zxid = self.next_zxid();
         let payload = self.pipeline.prepare(zxid, self.clock.wall(), asker, request);
         self.proposed(op, zxid, payload, origin, now);
+    }
+
+    fn next_zxid(&self) -> Zxid {
+        self.zab.next_zxid().expect("a server without an ensemble may always propose")
     }
 
     fn proposed(&mut self, op: OpCode, zxid: Zxid, payload: Vec<u8>, origin: Option<Origin>, now: Millis) {
         let payload: Rc<[u8]> = payload.into();
         self.metrics.prepared(op, 0, 0);
-        self.zab.step(Event::Submitted { zxid, payload: payload.clone() }, &mut self.actions);
+        self.zab.step(now, Event::Submitted { zxid, payload: payload.clone() }, &mut self.actions);
         self.entries.push_back(Entry::Txn { zxid, payload, origin, submitted: now });
         self.linger.arrived(now);
         self.act();
@@ -475,6 +479,7 @@ impl Sequencer {
             match action {
                 Action::Append { zxid, payload } => self.wal.append(zxid, &payload),
                 Action::Commit(zxid) => self.committed = zxid,
+                _ => fatal(Fatal::Invariant, "a server without an ensemble does what only a member of one does"),
             }
         }
         self.actions = actions;
@@ -559,7 +564,7 @@ impl Sequencer {
                 if flushed.up_to > self.committed {
                     self.linger.flushed(self.clock.now());
                 }
-                self.zab.step(Event::Flushed(flushed.up_to), &mut self.actions);
+                self.zab.step(self.clock.now(), Event::Flushed(flushed.up_to), &mut self.actions);
                 self.act();
             }
             Err(error) => fatal(Fatal::Storage, &format!("{error}; nothing unflushed was acknowledged")),

@@ -2,163 +2,156 @@
 //! Zab: who orders, and when a proposal is committed. A pure state machine, events in, actions out; payloads are
 //! opaque bytes. Lives on: the sequencer.
 //!
-//! Today it has one role, [`Role::Alone`]: a server without a membership is an ensemble of one (DESIGN §4). It holds
-//! no election and knows no epoch of its own; a quorum of one has decided when the own flush has ended.
+//! A [`Peer`] is one server. It looks for a leader ([`election`]), then leads (`leading`) or learns (`learning`): it
+//! says or hears which epochs were accepted (discovery), makes its history the leader's (synchronization, `sync`), and
+//! from then on orders or is told (broadcast). What only one role has, exists only in that role; what outlives roles is
+//! in `core`, and what the disk holds in `log`. Without a membership it is [alone](Peer::alone).
 //!
-//! Watermarks: `committed ≤ flushed ≤ last_logged`. (In larger ensembles a follower may learn of a commit before its
-//! own flush returns; alone there is nobody to learn it from.)
+//! What travels between servers, and what it promises, is the table in [`message`]; what the shell owes is in
+//! [`event`]. A server tells others only what its disk has reported: votes, epochs, acks.
 //!
-//! | message | from | to | phase | promises |
-//! | --- | --- | --- | --- | --- |
-//! | none | | | alone | |
+//! Watermarks: `committed ≤ last_logged` and `flushed ≤ last_logged`. A server may learn of a commit before its own
+//! flush returns, so these two are not ordered; applied is what is below both. What is logged above `committed` is a
+//! tail that the next leader may cut: it is never applied, so that nothing applied is ever taken back. The one exception
+//! is a state that came whole from a leader that was not established in the end (see
+//! [`Durable::confirmed`](settings::Durable::confirmed)).
+//!
+//! Not here: links and their security, bytes, the disk, the tree, sessions, reconfiguration.
 
-use std::rc::Rc;
+mod alone;
+mod core;
+pub mod election;
+pub mod event;
+mod history;
+mod leading;
+mod learning;
+mod log;
+mod looking;
+mod member;
+pub mod membership;
+pub mod message;
+pub mod settings;
+mod sync;
+#[cfg(test)]
+mod tests;
 
-use crate::base::Zxid;
-
-/// What happened.
-#[derive(Clone, PartialEq, Eq, Debug)]
-pub enum Event {
-    /// Prep made this txn; its zxid is the one [`Peer::next_zxid`] gave.
-    Submitted {
-        /// Its place in the order.
-        zxid: Zxid,
-        /// Opaque here.
-        payload: Rc<[u8]>,
-    },
-    /// Our disk has everything up to here.
-    Flushed(Zxid),
-}
-
-/// What is to be done, in this order.
-#[derive(Clone, PartialEq, Eq, Debug)]
-pub enum Action {
-    /// Append to the WAL.
-    Append {
-        /// Its place in the order.
-        zxid: Zxid,
-        /// What to write.
-        payload: Rc<[u8]>,
-    },
-    /// The quorum has decided everything up to here: apply it.
-    Commit(Zxid),
-}
-
-/// A server's part in the ensemble. What only one role has, exists only in that role.
-#[derive(Clone, PartialEq, Eq, Debug)]
-enum Role {
-    /// The only server: a quorum of one.
-    Alone { flushed: Zxid, committed: Zxid },
-}
+use self::alone::Alone;
+use self::event::Role;
+pub use self::event::{Action, Event};
+use self::member::Member;
+use self::membership::Membership;
+use self::settings::{Durable, Settings};
+use crate::base::{Epoch, Millis, ServerId, Zxid};
 
 /// One server's Zab.
 #[derive(Clone, PartialEq, Eq, Debug)]
-pub struct Peer {
-    last_logged: Zxid,
-    role: Role,
+pub struct Peer(Kind);
+
+#[derive(Clone, PartialEq, Eq, Debug)]
+enum Kind {
+    Alone(Alone),
+    Member(Box<Member>),
+}
+
+/// What there is to count (stock's `mntr`).
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub struct Figures {
+    /// While leading: followers that serve (`synced_followers`, `synced_non_voting_followers`).
+    pub followers: usize,
+    /// While leading: observers that serve (`synced_observers`).
+    pub observers: usize,
+    /// While leading: links of learners that do not serve yet.
+    pub syncing: usize,
+    /// While leading: proposals that are not committed (`outstanding` of `Leader`).
+    pub outstanding: usize,
+    /// Syncs that wait (`pending_syncs`).
+    pub pending_syncs: usize,
+    /// Txns of the log that are in memory.
+    pub history: usize,
 }
 
 impl Peer {
     /// A single server whose log ends at `last_logged`, all of which is durable and, there being nobody else,
     /// committed.
     pub fn alone(last_logged: Zxid) -> Peer {
-        Peer { last_logged, role: Role::Alone { flushed: last_logged, committed: last_logged } }
+        Peer(Kind::Alone(Alone { last_logged, flushed: last_logged, committed: last_logged }))
     }
 
-    /// The zxid that the next proposal must carry. Alone, the counter carries over into the high half as stock's does.
-    pub fn next_zxid(&self) -> Zxid {
-        self.last_logged.next()
+    /// A member of an ensemble, with what its disk says. It begins to look for a leader with its first step.
+    pub fn start(settings: Settings, membership: Membership, durable: Durable) -> Peer {
+        Peer(Kind::Member(Box::new(Member::new(settings, membership, durable))))
     }
 
-    /// The newest proposal handed out for logging.
+    /// One event in, any number of actions out. Never blocks, never reads a clock. `now` never goes back.
+    pub fn step(&mut self, now: Millis, event: Event, actions: &mut Vec<Action>) {
+        match &mut self.0 {
+            Kind::Alone(alone) => alone.step(event, actions),
+            Kind::Member(member) => member.step(now, event, actions),
+        }
+    }
+
+    /// The zxid that the next proposal must carry, while one may be made: alone always, else as an established leader
+    /// with less outstanding than is allowed, and zxids left in the epoch.
+    pub fn next_zxid(&self) -> Option<Zxid> {
+        match &self.0 {
+            Kind::Alone(alone) => Some(alone.last_logged.next()),
+            Kind::Member(member) => member.next_zxid(),
+        }
+    }
+
+    /// When it wants [`Event::Tick`] at the latest, if nothing else happens.
+    pub fn next_tick(&self) -> Option<Millis> {
+        match &self.0 {
+            Kind::Alone(_) => None,
+            Kind::Member(member) => member.next_tick(),
+        }
+    }
+
+    /// Its role as clients see it; alone, a leader.
+    pub fn role(&self) -> Role {
+        match &self.0 {
+            Kind::Alone(alone) => Role::Leading(alone.last_logged.epoch()),
+            Kind::Member(member) => member.role(),
+        }
+    }
+
+    /// Whom it follows, or tries to; itself when it leads, or tries to.
+    pub fn leader(&self) -> Option<ServerId> {
+        match &self.0 {
+            Kind::Alone(_) => None,
+            Kind::Member(member) => member.leader(),
+        }
+    }
+
+    /// The current epoch: that of the leader whose history it took over last.
+    pub fn epoch(&self) -> Epoch {
+        match &self.0 {
+            Kind::Alone(alone) => alone.last_logged.epoch(),
+            Kind::Member(member) => member.epoch(),
+        }
+    }
+
+    /// The newest txn handed out for logging.
     pub fn last_logged(&self) -> Zxid {
-        self.last_logged
+        match &self.0 {
+            Kind::Alone(alone) => alone.last_logged,
+            Kind::Member(member) => member.last_logged(),
+        }
     }
 
     /// The newest txn the quorum has decided.
     pub fn committed(&self) -> Zxid {
-        match &self.role {
-            Role::Alone { committed, .. } => *committed,
+        match &self.0 {
+            Kind::Alone(alone) => alone.committed,
+            Kind::Member(member) => member.committed(),
         }
     }
 
-    /// One event in, any number of actions out. Never blocks, never reads a clock.
-    pub fn step(&mut self, event: Event, actions: &mut Vec<Action>) {
-        match event {
-            Event::Submitted { zxid, payload } => {
-                assert!(zxid == self.next_zxid(), "proposal {zxid} leaves a gap after {}", self.last_logged);
-                self.last_logged = zxid;
-                actions.push(Action::Append { zxid, payload });
-            }
-            Event::Flushed(zxid) => {
-                assert!(zxid <= self.last_logged, "flushed {zxid} beyond last logged {}", self.last_logged);
-                let Role::Alone { flushed, committed } = &mut self.role;
-                assert!(zxid >= *flushed, "flushed {zxid} goes back from {flushed}");
-                *flushed = zxid;
-                if zxid > *committed {
-                    *committed = zxid;
-                    actions.push(Action::Commit(zxid));
-                }
-            }
+    /// What there is to count.
+    pub fn figures(&self) -> Figures {
+        match &self.0 {
+            Kind::Alone(_) => Figures::default(),
+            Kind::Member(member) => member.figures(),
         }
-        self.invariants();
-    }
-
-    fn invariants(&self) {
-        let Role::Alone { flushed, committed } = &self.role;
-        assert!(committed <= flushed, "committed {committed} beyond flushed {flushed}");
-        assert!(*flushed <= self.last_logged, "flushed {flushed} beyond last logged {}", self.last_logged);
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn submitted(z: i64) -> Event {
-        Event::Submitted { zxid: Zxid(z), payload: Rc::from(z.to_be_bytes()) }
-    }
-
-    fn check(peer: &mut Peer, event: Event, expected: &[Action]) {
-        let mut actions = Vec::new();
-        peer.step(event, &mut actions);
-        assert_eq!(actions, expected);
-    }
-
-    #[test]
-    fn a_proposal_commits_when_its_own_flush_has_ended_and_not_before() {
-        let mut peer = Peer::alone(Zxid::ZERO);
-        check(
-            &mut peer,
-            submitted(1),
-            &[Action::Append { zxid: Zxid(1), payload: Rc::from(1i64.to_be_bytes()) }],
-        );
-        check(
-            &mut peer,
-            submitted(2),
-            &[Action::Append { zxid: Zxid(2), payload: Rc::from(2i64.to_be_bytes()) }],
-        );
-        assert_eq!(peer.committed(), Zxid::ZERO);
-        check(&mut peer, Event::Flushed(Zxid(1)), &[Action::Commit(Zxid(1))]);
-        check(&mut peer, Event::Flushed(Zxid(1)), &[]);
-        check(&mut peer, Event::Flushed(Zxid(2)), &[Action::Commit(Zxid(2))]);
-    }
-
-    #[test]
-    fn the_counter_carries_over_into_the_high_half() {
-        let peer = Peer::alone(Zxid(0xffff_ffff));
-        assert_eq!(peer.next_zxid(), Zxid(0x1_0000_0000));
-    }
-
-    #[test]
-    #[should_panic(expected = "leaves a gap")]
-    fn a_gap_is_a_contradiction() {
-        Peer::alone(Zxid(5)).step(submitted(7), &mut Vec::new());
-    }
-
-    #[test]
-    #[should_panic(expected = "beyond last logged")]
-    fn a_flush_of_what_was_never_logged_is_a_contradiction() {
-        Peer::alone(Zxid(5)).step(Event::Flushed(Zxid(6)), &mut Vec::new());
     }
 }

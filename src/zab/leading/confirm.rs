@@ -1,0 +1,128 @@
+#![forbid(unsafe_code)]
+//! Pings, and the syncs that wait for one (reliability P5, ZOOKEEPER-1675).
+//!
+//! A sync is answered when everything proposed before it is committed, and when a quorum has answered a ping that left
+//! after it came: a leader that was replaced without knowing it cannot get that. Pings leave in rounds, one to each
+//! learner; an answer names no ping, but a link keeps its order, so that the n-th answer is to the n-th ping.
+
+use std::collections::{BTreeSet, VecDeque};
+
+use super::Leading;
+use crate::base::{ServerId, Zxid};
+use crate::zab::core::Core;
+use crate::zab::event::{Action, SyncTag};
+use crate::zab::message::{LinkId, Message, Payload};
+
+/// Who asked.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) enum Asker {
+    Client(SyncTag),
+    Learner(LinkId),
+}
+
+/// Syncs that wait, oldest first, and the rounds they wait for.
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
+pub(super) struct Confirm {
+    syncs: VecDeque<Waiting>,
+    /// Rounds begun, and the newest of them that a quorum answered.
+    begun: u64,
+    confirmed: u64,
+}
+
+#[derive(Clone, PartialEq, Eq, Debug)]
+struct Waiting {
+    asker: Asker,
+    /// What was proposed before.
+    proposed: Zxid,
+    /// The first round that begins after.
+    round: u64,
+}
+
+impl Confirm {
+    pub(super) fn waiting(&self) -> usize {
+        self.syncs.len()
+    }
+
+    /// This learner is gone.
+    pub(super) fn forget(&mut self, link: LinkId) {
+        self.syncs.retain(|sync| sync.asker != Asker::Learner(link));
+    }
+}
+
+impl Leading {
+    pub(super) fn ask(&mut self, core: &mut Core, asker: Asker, actions: &mut Vec<Action>) {
+        let known = match asker {
+            Asker::Client(_) => self.phase == super::Phase::Active,
+            Asker::Learner(link) => self.learners.get(&link).is_some_and(super::Learner::is_up),
+        };
+        if !known {
+            return;
+        }
+        let round = self.confirm.begun + 1;
+        self.confirm.syncs.push_back(Waiting { asker, proposed: self.proposed, round });
+        self.begin_round(core, actions);
+    }
+
+    /// Starts a round for those that wait for one, unless the last one is still out: what comes meanwhile shares the
+    /// next.
+    fn begin_round(&mut self, core: &mut Core, actions: &mut Vec<Action>) {
+        let wanted = self.confirm.syncs.back().is_some_and(|sync| sync.round > self.confirm.begun);
+        if wanted && self.confirm.confirmed == self.confirm.begun {
+            self.ping(core, actions);
+        }
+    }
+
+    /// A round of pings. Those that leave before UPTODATE are not answered, and keep the link alive.
+    pub(super) fn ping(&mut self, core: &mut Core, actions: &mut Vec<Action>) {
+        self.confirm.begun += 1;
+        let zxid = self.proposed;
+        for (link, learner) in self.learners.iter_mut().filter(|(_, learner)| learner.is_forwarded()) {
+            if learner.is_up() {
+                learner.pings.push_back(self.confirm.begun);
+            }
+            let message = Message::Ping { zxid, touched: Payload::from([]) };
+            actions.push(Action::Send { link: *link, message });
+        }
+        self.count_round(core, actions);
+    }
+
+    pub(super) fn on_pong(
+        &mut self,
+        core: &mut Core,
+        link: LinkId,
+        actions: &mut Vec<Action>,
+    ) -> Result<(), &'static str> {
+        let Some(learner) = self.learners.get_mut(&link) else { return Ok(()) };
+        learner.confirmed = learner.pings.pop_front().ok_or("answers a ping that was not sent")?;
+        self.count_round(core, actions);
+        Ok(())
+    }
+
+    fn count_round(&mut self, core: &mut Core, actions: &mut Vec<Action>) {
+        // The newest round that a quorum answered: one of those somebody answered last. We always agree with ourselves.
+        let rounds = self.learners.values().map(|learner| learner.confirmed).chain([self.confirm.begun]);
+        let confirmed = rounds.filter(|round| {
+            let answered = self.learners.values().filter(|l| l.votes && l.confirmed >= *round);
+            let servers: BTreeSet<ServerId> = answered.filter_map(|l| l.server).chain([core.me()]).collect();
+            core.membership.is_quorum(&servers)
+        });
+        self.confirm.confirmed = self.confirm.confirmed.max(confirmed.max().unwrap_or(0));
+        self.answer_syncs(core, actions);
+        self.begin_round(core, actions);
+    }
+
+    pub(super) fn answer_syncs(&mut self, core: &Core, actions: &mut Vec<Action>) {
+        let (confirmed, committed) = (self.confirm.confirmed, self.horizon(core));
+        while let Some(sync) = self.confirm.syncs.front() {
+            let decided = sync.proposed <= committed || sync.proposed.counter() == 0;
+            if sync.round > confirmed || !decided {
+                break;
+            }
+            actions.push(match sync.asker {
+                Asker::Client(tag) => Action::Synced(tag),
+                Asker::Learner(link) => Action::Send { link, message: Message::Sync },
+            });
+            self.confirm.syncs.pop_front();
+        }
+    }
+}

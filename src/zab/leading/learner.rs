@@ -1,0 +1,96 @@
+#![forbid(unsafe_code)]
+//! One learner, as its leader sees it (stock `LearnerHandler`).
+
+use std::collections::VecDeque;
+
+use crate::base::{Millis, ServerId, Zxid};
+use crate::zab::core::{Awaited, Core};
+use crate::zab::message::Payload;
+
+/// See the module.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub(super) struct Learner {
+    /// Who it is, once it said so.
+    pub(super) server: Option<ServerId>,
+    /// Whether it is a follower: is given proposals.
+    pub(super) follows: bool,
+    /// Whether it is counted: a follower with a vote (Z13).
+    pub(super) votes: bool,
+    pub(super) stage: Stage,
+    /// When something of it came last, or the stage began.
+    pub(super) heard: Millis,
+    /// Proposals it has not acknowledged.
+    pub(super) proposals: Awaited,
+    /// Rounds of the pings it has not answered.
+    pub(super) pings: VecDeque<u64>,
+    /// Newest round it answered.
+    pub(super) confirmed: u64,
+    /// Txns read from our log for it, while more are read.
+    pub(super) read: Vec<(Zxid, Payload)>,
+}
+
+/// ```text
+///  Connected ─Info─► Informed ─LeaderInfo─► Offered ─AckEpoch─► Agreed ─Diff, Trunc, Snap .. NewLeader─► Syncing
+///      ─Ack─► Synced ─UpToDate─► Up
+/// ```
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) enum Stage {
+    Connected,
+    Informed,
+    Offered,
+    /// Its log ends at `last`; ours was read so often for it.
+    Agreed {
+        last: Zxid,
+        reads: u32,
+    },
+    Syncing,
+    Synced,
+    Up,
+}
+
+impl Learner {
+    pub(super) fn new(now: Millis) -> Learner {
+        Learner {
+            server: None,
+            follows: false,
+            votes: false,
+            stage: Stage::Connected,
+            heard: now,
+            proposals: Awaited::default(),
+            pings: VecDeque::new(),
+            confirmed: 0,
+            read: Vec::new(),
+        }
+    }
+
+    /// Whether it gets what is proposed and committed.
+    pub(super) fn is_forwarded(&self) -> bool {
+        matches!(self.stage, Stage::Syncing | Stage::Synced | Stage::Up)
+    }
+
+    /// Whether it has acknowledged NEWLEADER.
+    pub(super) fn is_synced(&self) -> bool {
+        matches!(self.stage, Stage::Synced | Stage::Up)
+    }
+
+    /// Whether it serves clients.
+    pub(super) fn is_up(&self) -> bool {
+        self.stage == Stage::Up
+    }
+
+    /// Why it has to be let go, if it is too late with something.
+    pub(super) fn late(&self, core: &Core, now: Millis, active: bool) -> Option<&'static str> {
+        let limit = match self.stage {
+            Stage::Up => core.sync_ms(),
+            // They wait for us, and our own wait has a limit.
+            Stage::Informed | Stage::Agreed { .. } | Stage::Synced if !active => return None,
+            _ => core.init_ms(),
+        };
+        if now.since(self.heard) > limit {
+            return Some("nothing heard of it");
+        }
+        // It may well answer pings (stock `SyncLimitCheck`).
+        let waits = self.proposals.since().is_some_and(|since| now.since(since) > core.sync_ms());
+        (waits && self.is_synced()).then_some("it acknowledges no proposal")
+    }
+}

@@ -1,0 +1,634 @@
+#![forbid(unsafe_code)]
+//! Leading, or trying to: discovery, synchronization, activation (ensemble-protocol §3.3, §3.8; stock `Leader.lead`);
+//! the learners' links. Broadcast is in [`broadcast`], what a sync waits for in [`confirm`].
+//!
+//! ```text
+//!  Discovery ── a quorum, we among it, said what it accepted ──► Proposing (epoch on its way to our disk)
+//!     ──► Acking ── a quorum accepted the epoch, nobody of it ahead of us ──► Establishing (current epoch to disk)
+//!     ──► Syncing ── a quorum has our history durably ──► Active
+//! ```
+//!
+//! Each wait for others may take `init_limit`. Whatever history we begin with is committed with the last arrow, and
+//! learners are told so ahead of it: they do not use it before UPTODATE.
+
+mod broadcast;
+mod confirm;
+mod learner;
+
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+
+use self::broadcast::Proposal;
+use self::confirm::Confirm;
+use self::learner::{Learner, Stage};
+use super::core::{Awaited, Core, Leave, ignored, plausible};
+use super::election::{CurrentVote, Elected};
+use super::event::{Action, Event, Observation, Role, SyncMode};
+use super::learning::name;
+use super::message::{LearnerInfo, LinkId, Message, Payload, State, Vote};
+use super::sync::{Decision, decide};
+use crate::base::{Epoch, Millis, ServerId, Zxid};
+
+/// Times that a learner's way through our log is read on, because more was trimmed meanwhile, before it gets an image.
+const READS_MAX: u32 = 4;
+
+/// See the module.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub(super) struct Leading {
+    round: i64,
+    vote: Vote,
+    phase: Phase,
+    /// When the phase began.
+    since: Millis,
+    /// Ours, once it is proposed.
+    epoch: Epoch,
+    /// The epoch of the history we began with, and its end.
+    initial_epoch: Epoch,
+    initial: Zxid,
+    /// Highest epoch anybody accepted, as far as heard, and the voters that were heard.
+    accepted: Epoch,
+    informed: BTreeSet<ServerId>,
+    /// Voters that accepted ours.
+    agreed: BTreeSet<ServerId>,
+    /// Voters that look for a leader in a later round than ours.
+    disloyal: BTreeSet<ServerId>,
+    learners: BTreeMap<LinkId, Learner>,
+    nameless: i64,
+    /// A voter needs a later epoch than ours.
+    outrun: bool,
+    /// Newest proposal; (e, 0) before the first.
+    proposed: Zxid,
+    /// Not committed, oldest first, without a gap.
+    outstanding: VecDeque<Proposal>,
+    /// The own disk.
+    disk: Awaited,
+    confirm: Confirm,
+    ping_at: Millis,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
+enum Phase {
+    Discovery,
+    Proposing,
+    Acking,
+    Establishing,
+    Syncing,
+    Active,
+}
+
+impl Leading {
+    pub(super) fn begin(core: &mut Core, now: Millis, elected: Elected, actions: &mut Vec<Action>) -> Leading {
+        assert!(elected.leader == core.me(), "leads, elected was {:?}", elected.leader);
+        assert!(core.may_vote(), "a server that may not vote leads");
+        assert!(core.is_idle(), "leads while the disk is at work");
+        actions.push(Action::Listen(true));
+        let mut leading = Leading {
+            round: elected.round,
+            vote: elected.vote,
+            phase: Phase::Discovery,
+            since: now,
+            epoch: Epoch(0),
+            initial_epoch: core.epochs.current(),
+            initial: core.log.last(),
+            accepted: core.epochs.accepted(),
+            informed: BTreeSet::from([core.me()]),
+            agreed: BTreeSet::new(),
+            disloyal: BTreeSet::new(),
+            learners: BTreeMap::new(),
+            nameless: 0,
+            outrun: false,
+            proposed: Zxid::ZERO,
+            outstanding: VecDeque::new(),
+            disk: Awaited::default(),
+            confirm: Confirm::default(),
+            ping_at: now.plus(core.settings.tick_ms / 2),
+        };
+        leading.discover(core, now, actions);
+        leading
+    }
+
+    pub(super) fn role(&self) -> Role {
+        if self.phase == Phase::Active { Role::Leading(self.epoch) } else { Role::Looking }
+    }
+
+    pub(super) fn next_zxid(&self, core: &Core) -> Option<Zxid> {
+        let free = self.outstanding.len() < core.settings.outstanding_max
+            && self.proposed.counter() < core.settings.counter_max;
+        (self.phase == Phase::Active && !core.resigning && free).then(|| self.proposed.next())
+    }
+
+    pub(super) fn next_tick(&self) -> Millis {
+        self.ping_at
+    }
+
+    /// Followers and observers that are up, and learners that are not yet.
+    pub(super) fn learner_counts(&self) -> (usize, usize, usize) {
+        let up = |follows| self.learners.values().filter(|l| l.is_up() && l.follows == follows).count();
+        let (followers, observers) = (up(true), up(false));
+        (followers, observers, self.learners.len() - followers - observers)
+    }
+
+    pub(super) fn outstanding(&self) -> usize {
+        self.outstanding.len()
+    }
+
+    pub(super) fn pending_syncs(&self) -> usize {
+        self.confirm.waiting()
+    }
+
+    /// The role is over.
+    pub(super) fn end(self, actions: &mut Vec<Action>) {
+        actions.push(Action::Listen(false));
+        if self.phase == Phase::Active {
+            actions.push(Action::Became(Role::Looking));
+        }
+    }
+
+    pub(super) fn step(
+        &mut self,
+        core: &mut Core,
+        now: Millis,
+        event: Event,
+        actions: &mut Vec<Action>,
+    ) -> Result<(), Leave> {
+        match event {
+            Event::Tick => self.on_tick(core, now, actions)?,
+            Event::Notified { from, notification } => {
+                let later = notification.state == State::Looking && notification.round > self.round;
+                if later && core.membership.voters.contains(&from) {
+                    self.disloyal.insert(from);
+                }
+                let current = CurrentVote { state: State::Leading, vote: self.vote, round: self.round };
+                core.election.answer(from, &notification, &current, &core.membership, actions);
+            }
+            Event::PeerUp(server) => {
+                core.election.peer_up(now, server, &core.membership, actions);
+            }
+            Event::PeerLost(server) => {
+                core.election.peer_lost(now, server, &core.membership, actions);
+            }
+            Event::Accepted { link } => {
+                self.learners.insert(link, Learner::new(now));
+            }
+            Event::LinkLost { link } => self.lose(core, link, "the link is lost", actions),
+            Event::Received { link, message } => {
+                if self.learners.contains_key(&link)
+                    && let Err(reason) = self.on_message(core, now, link, message, actions)
+                {
+                    self.drop_learner(core, link, reason, actions);
+                }
+            }
+            Event::SnapMoved { link } | Event::SnapSent { link } => {
+                if let Some(learner) = self.learners.get_mut(&link) {
+                    learner.heard = now;
+                }
+            }
+            Event::LogRead { link, txns } => self.on_log_read(core, link, txns, actions),
+            Event::Submitted { zxid, payload } => self.propose(core, now, zxid, payload, actions),
+            Event::Flushed(zxid) => self.on_flushed(core, zxid, actions),
+            Event::EpochSaved { .. } => self.on_epoch_saved(core, now, actions),
+            Event::SyncAsked { tag, .. } => self.ask(core, confirm::Asker::Client(tag), actions),
+            Event::LearnerSync { link } => self.ask(core, confirm::Asker::Learner(link), actions),
+            Event::Send { link, message } => {
+                if self.learners.get(&link).is_some_and(Learner::is_up) {
+                    actions.push(Action::Send { link, message });
+                }
+            }
+            // Handled below: what is outstanding is decided first.
+            Event::Resign => {}
+            Event::Forward(_) => ignored(None, "request", "there is no leader to ask", actions),
+            // Of a link of ours that is gone, or of an earlier role.
+            _ => {}
+        }
+        self.check(core)
+    }
+
+    /// What must be given up at once, whatever happened.
+    fn check(&self, core: &Core) -> Result<(), Leave> {
+        if self.phase == Phase::Active {
+            let decided = self.outstanding.is_empty();
+            if decided && core.resigning {
+                return Err(Leave("stopping"));
+            }
+            if decided && self.proposed.counter() >= core.settings.counter_max {
+                return Err(Leave("the epoch's zxids are used up"));
+            }
+            if !core.membership.is_quorum(&self.supporters(core)) {
+                return Err(Leave("a quorum no longer follows"));
+            }
+            if self.outrun {
+                return Err(Leave("a voter has accepted a later epoch"));
+            }
+        } else {
+            if core.resigning {
+                return Err(Leave("stopping"));
+            }
+            // Who looks elsewhere need not be waited for (ZOOKEEPER-3109).
+            let mut possible = core.membership.voters.clone();
+            possible.retain(|voter| !self.disloyal.contains(voter));
+            if !core.membership.is_quorum(&possible) {
+                return Err(Leave("too many voters look for another leader"));
+            }
+        }
+        Ok(())
+    }
+
+    /// Ourselves and the voters whose link is up behind NEWLEADER.
+    fn supporters(&self, core: &Core) -> BTreeSet<ServerId> {
+        let synced = self.learners.values().filter(|learner| learner.votes && learner.is_synced());
+        synced.filter_map(|learner| learner.server).chain([core.me()]).collect()
+    }
+
+    fn on_tick(&mut self, core: &mut Core, now: Millis, actions: &mut Vec<Action>) -> Result<(), Leave> {
+        let waits = !matches!(self.phase, Phase::Active | Phase::Proposing | Phase::Establishing);
+        if waits && now.since(self.since) >= core.init_ms() {
+            return Err(Leave("a quorum did not come in time"));
+        }
+        // Others may have a disk that is fast enough (reliability F12).
+        if self.disk.since().is_some_and(|since| now.since(since) > core.sync_ms() / 2) {
+            return Err(Leave("the own disk is too slow to lead"));
+        }
+        let active = self.phase == Phase::Active;
+        let late: Vec<(LinkId, &'static str)> = self
+            .learners
+            .iter()
+            .filter_map(|(link, learner)| Some((*link, learner.late(core, now, active)?)))
+            .collect();
+        for (link, reason) in late {
+            self.drop_learner(core, link, reason, actions);
+        }
+        if self.ping_at <= now {
+            self.ping_at = now.plus(core.settings.tick_ms / 2);
+            self.ping(core, actions);
+        }
+        Ok(())
+    }
+
+    /// Lets a learner go, and closes its link.
+    fn drop_learner(&mut self, core: &mut Core, link: LinkId, reason: &'static str, actions: &mut Vec<Action>) {
+        actions.push(Action::Close { link });
+        self.lose(core, link, reason, actions);
+    }
+
+    fn lose(&mut self, core: &mut Core, link: LinkId, reason: &'static str, actions: &mut Vec<Action>) {
+        let Some(learner) = self.learners.remove(&link) else { return };
+        let Some(server) = learner.server else { return };
+        if learner.votes {
+            // What it acknowledged may be cut when it comes back, to be proposed again.
+            for proposal in &mut self.outstanding {
+                proposal.acks.remove(&server);
+            }
+            if self.phase < Phase::Proposing {
+                self.informed.remove(&server);
+            }
+        }
+        self.confirm.forget(link);
+        actions.push(Action::Observed(Observation::LearnerDropped { learner: server, reason }));
+        if learner.is_up() {
+            actions.push(Action::LearnerLost { link, learner: server });
+        }
+        self.advance(core, actions);
+    }
+
+    fn on_message(
+        &mut self,
+        core: &mut Core,
+        now: Millis,
+        link: LinkId,
+        message: Message,
+        actions: &mut Vec<Action>,
+    ) -> Result<(), &'static str> {
+        let Some(learner) = self.learners.get_mut(&link) else { return Ok(()) };
+        learner.heard = now;
+        let up = learner.is_up();
+        let server = learner.server;
+        match (&learner.stage, message) {
+            (Stage::Connected, Message::FollowerInfo(info)) => self.on_info(core, now, link, info, true, actions),
+            (Stage::Connected, Message::ObserverInfo(info)) => self.on_info(core, now, link, info, false, actions),
+            (Stage::Offered, Message::AckEpoch { last, current }) => {
+                self.on_ack_epoch(core, now, link, last, current, actions)
+            }
+            (Stage::Syncing | Stage::Synced | Stage::Up, Message::Ack { zxid }) => {
+                if zxid.counter() == 0 {
+                    return self.on_new_leader_ack(core, now, link, zxid, actions);
+                }
+                self.on_ack(core, link, zxid, actions)
+            }
+            (Stage::Up, Message::Ping { touched, .. }) => {
+                if let (Some(learner), false) = (server, touched.is_empty()) {
+                    actions.push(Action::Touched { link, learner, sessions: touched });
+                }
+                self.on_pong(core, link, actions)
+            }
+            (Stage::Up, Message::Request(forwarded)) => {
+                if let Some(learner) = server {
+                    actions.push(Action::Requested { link, learner, forwarded });
+                }
+                Ok(())
+            }
+            (Stage::Up, Message::Revalidate { body }) => {
+                actions.push(Action::Revalidate { link, body });
+                Ok(())
+            }
+            (_, message) => {
+                ignored(server, name(&message), "not in this phase", actions);
+                // An old answer to a ping that came before UPTODATE, from a learner that should have ignored it.
+                if matches!(message, Message::Ping { .. }) && !up { Ok(()) } else { Err("sent something out of phase") }
+            }
+        }
+    }
+
+    fn on_info(
+        &mut self,
+        core: &mut Core,
+        now: Millis,
+        link: LinkId,
+        info: LearnerInfo,
+        follows: bool,
+        actions: &mut Vec<Action>,
+    ) -> Result<(), &'static str> {
+        if info.config_version > core.membership.version {
+            return Err("its configuration is newer");
+        }
+        if !plausible(info.accepted) {
+            return Err("no server has this epoch");
+        }
+        if info.server == Some(core.me()) {
+            return Err("it has our id");
+        }
+        let server = info.server.unwrap_or_else(|| {
+            self.nameless -= 1;
+            ServerId(self.nameless)
+        });
+        // It is back before we noticed that it was gone.
+        let old = self.learners.iter().find(|(_, learner)| learner.server == Some(server)).map(|(link, _)| *link);
+        if let Some(old) = old {
+            self.drop_learner(core, old, "it has a newer link", actions);
+        }
+        let votes = follows && core.membership.voters.contains(&server);
+        if self.phase > Phase::Discovery && info.accepted > self.epoch {
+            // It cannot come back while we lead: only a later epoch takes it in. Not at once, so that it cannot keep us
+            // from leading.
+            self.outrun |= votes && self.phase == Phase::Active && now.since(self.since) >= core.init_ms();
+            return Err("it has accepted a later epoch");
+        }
+        let Some(learner) = self.learners.get_mut(&link) else { return Ok(()) };
+        (learner.server, learner.follows, learner.votes) = (Some(server), follows, votes);
+        learner.stage = Stage::Informed;
+        self.disloyal.remove(&server);
+        if self.phase == Phase::Discovery {
+            // Who has no vote raises the epoch, and does not count (ZOOKEEPER-2959).
+            self.accepted = self.accepted.max(info.accepted);
+            if votes {
+                self.informed.insert(server);
+            }
+            self.discover(core, now, actions);
+        } else if self.phase > Phase::Proposing {
+            self.offer(link, actions);
+        }
+        Ok(())
+    }
+
+    /// Proposes an epoch, once a quorum said what it has accepted.
+    fn discover(&mut self, core: &mut Core, now: Millis, actions: &mut Vec<Action>) {
+        if !core.membership.is_quorum(&self.informed) {
+            return;
+        }
+        self.epoch = Epoch(self.accepted.0 + 1);
+        self.proposed = Zxid::from_parts(self.epoch, 0);
+        self.enter(Phase::Proposing, now);
+        core.epochs.save(self.epoch, core.epochs.current(), actions);
+        actions.push(Action::Observed(Observation::EpochProposed(self.epoch)));
+    }
+
+    fn enter(&mut self, phase: Phase, now: Millis) {
+        assert!(phase > self.phase, "phase {phase:?} goes back from {:?}", self.phase);
+        self.phase = phase;
+        self.since = now;
+    }
+
+    fn on_epoch_saved(&mut self, core: &mut Core, now: Millis, actions: &mut Vec<Action>) {
+        match self.phase {
+            Phase::Proposing => {
+                assert!(core.epochs.accepted() == self.epoch, "epoch offered before it is durable");
+                self.enter(Phase::Acking, now);
+                self.agreed.insert(core.me());
+                for link in self.links(|learner| learner.stage == Stage::Informed) {
+                    self.offer(link, actions);
+                }
+                self.count_agreed(core, now, actions);
+            }
+            Phase::Establishing => {
+                assert!(core.epochs.current() == self.epoch, "synchronizes before the epoch is durable");
+                self.enter(Phase::Syncing, now);
+                for link in self.links(|learner| matches!(learner.stage, Stage::Agreed { .. })) {
+                    self.synchronize(core, link, Vec::new(), actions);
+                }
+                self.activate(core, now, actions);
+            }
+            _ => {}
+        }
+    }
+
+    fn links(&self, which: impl Fn(&Learner) -> bool) -> Vec<LinkId> {
+        self.learners.iter().filter(|(_, learner)| which(learner)).map(|(link, _)| *link).collect()
+    }
+
+    fn offer(&mut self, link: LinkId, actions: &mut Vec<Action>) {
+        let Some(learner) = self.learners.get_mut(&link) else { return };
+        learner.stage = Stage::Offered;
+        actions.push(Action::Send { link, message: Message::LeaderInfo { epoch: self.epoch } });
+    }
+
+    fn on_ack_epoch(
+        &mut self,
+        core: &mut Core,
+        now: Millis,
+        link: LinkId,
+        last: Zxid,
+        current: Option<Epoch>,
+        actions: &mut Vec<Action>,
+    ) -> Result<(), &'static str> {
+        let Some(learner) = self.learners.get_mut(&link) else { return Ok(()) };
+        learner.stage = Stage::Agreed { last, reads: 0 };
+        if self.phase == Phase::Acking
+            && let Some(current) = current
+        {
+            if (current, last) > (self.initial_epoch, self.initial) {
+                return Err("it is ahead of us");
+            }
+            if let (true, true, Some(server)) = (learner.votes, last != Zxid(-1), learner.server) {
+                self.agreed.insert(server);
+            }
+            self.count_agreed(core, now, actions);
+        } else if self.phase >= Phase::Syncing {
+            self.synchronize(core, link, Vec::new(), actions);
+        }
+        Ok(())
+    }
+
+    fn count_agreed(&mut self, core: &mut Core, now: Millis, actions: &mut Vec<Action>) {
+        if core.membership.is_quorum(&self.agreed) {
+            self.enter(Phase::Establishing, now);
+            core.epochs.save(self.epoch, self.epoch, actions);
+        }
+    }
+
+    /// The end of what is committed, or will be before we serve.
+    fn horizon(&self, core: &Core) -> Zxid {
+        core.log.committed().max(self.initial)
+    }
+
+    /// Brings a learner up to date: with `read`, txns of our log that follow its last one, and what is in memory. From
+    /// here on it gets whatever is proposed or committed (ensemble-protocol §3.4, `startForwarding`).
+    fn synchronize(
+        &mut self,
+        core: &mut Core,
+        link: LinkId,
+        read: Vec<(Zxid, Payload)>,
+        actions: &mut Vec<Action>,
+    ) {
+        let horizon = self.horizon(core);
+        let Some(learner) = self.learners.get_mut(&link) else { return };
+        let Stage::Agreed { last, reads } = learner.stage else { return };
+        let history = core.log.history();
+        let read_to = read.last().map_or(last, |(zxid, _)| *zxid);
+        let decision = match read.is_empty() {
+            true => decide(history, horizon, self.epoch, last),
+            // It stands in our log, and what was read goes on from there; now the seam (ZOOKEEPER-2418).
+            false if history.holds(read_to) => Decision::Diff,
+            false => Decision::Read,
+        };
+        let (mode, from) = match decision {
+            Decision::Read if reads < READS_MAX => {
+                learner.stage = Stage::Agreed { last, reads: reads + 1 };
+                learner.read.extend(read);
+                let up_to = core.log.committed().min(core.log.flushed());
+                return actions.push(Action::ReadLog { link, after: read_to, up_to });
+            }
+            Decision::Diff => (SyncMode::Diff, read_to),
+            Decision::Trunc(to) => (SyncMode::Trunc, to),
+            Decision::Snap | Decision::Read => (SyncMode::Snap, core.log.committed()),
+        };
+        let Some(server) = learner.server else { return };
+        let read = if mode == SyncMode::Diff { read } else { Vec::new() };
+        let observation = Observation::LearnerSyncing { learner: server, mode, from: last, to: horizon };
+        actions.push(Action::Observed(observation));
+        learner.stage = Stage::Syncing;
+        learner.read = Vec::new();
+        let follows = learner.follows;
+        let mut send = |message| actions.push(Action::Send { link, message });
+        match mode {
+            SyncMode::Diff => send(Message::Diff { zxid: horizon }),
+            SyncMode::Trunc => send(Message::Trunc { zxid: from }),
+            SyncMode::Snap => send(Message::Snap { zxid: from }),
+        }
+        if mode == SyncMode::Snap {
+            actions.push(Action::SendSnap { link, zxid: from });
+        }
+        for (zxid, payload) in read.iter().chain(history.after(from)).cloned() {
+            if zxid <= horizon {
+                let proposal = Message::Proposal { zxid, payload };
+                actions.push(Action::Send { link, message: proposal });
+                actions.push(Action::Send { link, message: Message::Commit { zxid } });
+            } else if follows {
+                actions.push(Action::Send { link, message: Message::Proposal { zxid, payload } });
+            }
+        }
+        let (zxid, config) = (Zxid::from_parts(self.epoch, 0), core.membership.document.clone());
+        actions.push(Action::Send { link, message: Message::NewLeader { zxid, config } });
+    }
+
+    fn on_log_read(
+        &mut self,
+        core: &mut Core,
+        link: LinkId,
+        txns: Option<Vec<(Zxid, Payload)>>,
+        actions: &mut Vec<Action>,
+    ) {
+        let Some(learner) = self.learners.get_mut(&link) else { return };
+        let Stage::Agreed { last, reads } = &mut learner.stage else { return };
+        let mut read = std::mem::take(&mut learner.read);
+        let mut end = read.last().map_or(*last, |(zxid, _)| *zxid);
+        match txns {
+            Some(txns) if !txns.is_empty() => {
+                for (zxid, _) in &txns {
+                    assert!(zxid.follows(end), "our log has a gap: txn {zxid} after {end}");
+                    end = *zxid;
+                }
+                read.extend(txns);
+            }
+            // The log does not reach back so far: the whole state it is.
+            _ => {
+                *reads = READS_MAX;
+                read.clear();
+            }
+        }
+        self.synchronize(core, link, read, actions);
+    }
+
+    fn on_new_leader_ack(
+        &mut self,
+        core: &mut Core,
+        now: Millis,
+        link: LinkId,
+        zxid: Zxid,
+        actions: &mut Vec<Action>,
+    ) -> Result<(), &'static str> {
+        let Some(learner) = self.learners.get_mut(&link) else { return Ok(()) };
+        if zxid.epoch() != self.epoch {
+            ignored(learner.server, "ack", "of another epoch's NEWLEADER", actions);
+            return Ok(());
+        }
+        // The second one acknowledges UPTODATE.
+        if learner.stage != Stage::Syncing {
+            return Ok(());
+        }
+        learner.stage = Stage::Synced;
+        if let Some(learner) = learner.server {
+            actions.push(Action::Observed(Observation::LearnerSynced { learner }));
+        }
+        match self.phase {
+            Phase::Active => self.raise(link, now, actions),
+            _ => self.activate(core, now, actions),
+        }
+        Ok(())
+    }
+
+    /// Serves, once a quorum has our history durably.
+    fn activate(&mut self, core: &mut Core, now: Millis, actions: &mut Vec<Action>) {
+        if !core.membership.is_quorum(&self.supporters(core)) {
+            return;
+        }
+        self.enter(Phase::Active, now);
+        self.vote.peer_epoch = i64::from(self.epoch.0);
+        core.log.commit(self.initial, actions);
+        actions.push(Action::Became(self.role()));
+        for link in self.links(|learner| learner.stage == Stage::Synced) {
+            self.raise(link, now, actions);
+        }
+    }
+
+    /// Tells a learner that it may serve.
+    fn raise(&mut self, link: LinkId, now: Millis, actions: &mut Vec<Action>) {
+        let Some(learner) = self.learners.get_mut(&link) else { return };
+        learner.stage = Stage::Up;
+        learner.heard = now;
+        actions.push(Action::Send { link, message: Message::UpToDate });
+    }
+
+    pub(super) fn invariants(&self, core: &Core) {
+        if let Some(oldest) = self.outstanding.front() {
+            assert!(self.phase == Phase::Active, "proposals before the epoch is established");
+            assert!(oldest.zxid > core.log.committed(), "committed proposals are outstanding");
+            assert!(self.outstanding.len() <= core.settings.outstanding_max, "more outstanding than allowed");
+        }
+        if self.phase == Phase::Active {
+            assert!(core.epochs.current() == self.epoch, "leads in an epoch that is not durable");
+            assert!(self.proposed.epoch() == self.epoch, "proposed {} in {:?}", self.proposed, self.epoch);
+        } else {
+            assert!(core.log.last() == self.initial, "the history grew before the epoch is established");
+        }
+        debug_assert!(self.agreed.iter().all(|server| core.membership.voters.contains(server)), "Z13");
+        debug_assert!(self.informed.iter().all(|server| core.membership.voters.contains(server)), "Z13");
+    }
+}

@@ -1,0 +1,165 @@
+#![forbid(unsafe_code)]
+//! A member of an ensemble: what it has in every role, and the one role it has.
+
+use super::core::{Core, Leave};
+use super::event::{self, Action, Event, Observation};
+use super::leading::Leading;
+use super::learning::Learning;
+use super::looking::Looking;
+use super::membership::Membership;
+use super::settings::{Durable, Settings};
+use super::{Figures, election::Elected};
+use crate::base::{Epoch, Millis, ServerId, Zxid};
+
+/// ```text
+///                elected, itself                    a quorum lost, too slow, stopping, ..
+///   Looking ──┬──────────────────► Leading ──────────────────────────────┬──► Looking
+///             └──────────────────► Learning ─────────────────────────────┘
+///                elected, another                   the leader lost, not its history, ..
+/// ```
+#[derive(Clone, PartialEq, Eq, Debug)]
+enum Role {
+    Looking(Looking),
+    Leading(Box<Leading>),
+    Learning(Box<Learning>),
+}
+
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub(super) struct Member {
+    core: Core,
+    role: Role,
+}
+
+impl Member {
+    pub(super) fn new(settings: Settings, membership: Membership, durable: Durable) -> Member {
+        Member { core: Core::new(settings, membership, durable), role: Role::Looking(Looking::Settling) }
+    }
+
+    pub(super) fn step(&mut self, now: Millis, event: Event, actions: &mut Vec<Action>) {
+        self.on_disk(&event);
+        self.core.resigning |= event == Event::Resign;
+        let core = &mut self.core;
+        let left = match &mut self.role {
+            Role::Looking(looking) => {
+                assert!(!matches!(event, Event::Submitted { .. }), "a proposal of a server that does not lead");
+                looking.settle(core, now, actions);
+                if let Some(elected) = looking.step(core, now, event, actions) {
+                    self.begin(now, elected, actions);
+                }
+                Ok(())
+            }
+            Role::Leading(leading) => leading.step(core, now, event, actions),
+            Role::Learning(learning) => {
+                assert!(!matches!(event, Event::Submitted { .. }), "a proposal of a server that does not lead");
+                learning.step(core, now, event, actions)
+            }
+        };
+        if let Err(Leave(reason)) = left {
+            self.leave(now, reason, actions);
+        }
+        self.invariants();
+    }
+
+    /// What the disk reports concerns every role, and those that ended.
+    fn on_disk(&mut self, event: &Event) {
+        match event {
+            Event::Flushed(zxid) => self.core.log.on_flushed(*zxid),
+            Event::Truncated(to) => self.core.log.on_truncated(*to),
+            Event::EpochSaved { accepted, current } => self.core.epochs.on_saved(*accepted, *current),
+            Event::SnapInstalled { link, zxid } => {
+                self.core.log.on_installed(*link, *zxid);
+                self.core.needs_image = false;
+            }
+            Event::Admitted => self.core.on_admitted(),
+            _ => {}
+        }
+    }
+
+    fn begin(&mut self, now: Millis, elected: Elected, actions: &mut Vec<Action>) {
+        self.role = if elected.leader == self.core.me() {
+            Role::Leading(Box::new(Leading::begin(&mut self.core, now, elected, actions)))
+        } else {
+            Role::Learning(Box::new(Learning::begin(&mut self.core, now, elected, actions)))
+        };
+    }
+
+    fn leave(&mut self, now: Millis, reason: &'static str, actions: &mut Vec<Action>) {
+        let mut looking = Looking::Settling;
+        actions.push(Action::Observed(Observation::SteppedDown { reason }));
+        match std::mem::replace(&mut self.role, Role::Looking(looking)) {
+            Role::Looking(_) => {}
+            Role::Leading(leading) => leading.end(actions),
+            Role::Learning(learning) => learning.end(actions),
+        }
+        looking.settle(&mut self.core, now, actions);
+        self.role = Role::Looking(looking);
+    }
+
+    pub(super) fn next_zxid(&self) -> Option<Zxid> {
+        if let Role::Leading(leading) = &self.role { leading.next_zxid(&self.core) } else { None }
+    }
+
+    pub(super) fn next_tick(&self) -> Option<Millis> {
+        match &self.role {
+            Role::Looking(looking) => looking.next_tick(&self.core),
+            Role::Leading(leading) => Some(leading.next_tick()),
+            Role::Learning(learning) => Some(learning.next_tick(&self.core)),
+        }
+    }
+
+    pub(super) fn role(&self) -> event::Role {
+        match &self.role {
+            Role::Looking(_) => event::Role::Looking,
+            Role::Leading(leading) => leading.role(),
+            Role::Learning(learning) => learning.role(),
+        }
+    }
+
+    pub(super) fn leader(&self) -> Option<ServerId> {
+        match &self.role {
+            Role::Looking(_) => None,
+            Role::Leading(_) => Some(self.core.me()),
+            Role::Learning(learning) => Some(learning.leader()),
+        }
+    }
+
+    /// The epoch that is served in, or else the newest one whose history is here.
+    pub(super) fn epoch(&self) -> Epoch {
+        self.core.epochs.current()
+    }
+
+    pub(super) fn last_logged(&self) -> Zxid {
+        self.core.log.last()
+    }
+
+    pub(super) fn committed(&self) -> Zxid {
+        self.core.log.committed()
+    }
+
+    pub(super) fn figures(&self) -> Figures {
+        let history = self.core.log.history().len();
+        match &self.role {
+            Role::Looking(_) => Figures { history, ..Figures::default() },
+            Role::Leading(leading) => {
+                let (followers, observers, syncing) = leading.learner_counts();
+                let (outstanding, pending_syncs) = (leading.outstanding(), leading.pending_syncs());
+                Figures { followers, observers, syncing, outstanding, pending_syncs, history }
+            }
+            Role::Learning(learning) => {
+                Figures { pending_syncs: learning.pending_syncs(), history, ..Figures::default() }
+            }
+        }
+    }
+
+    fn invariants(&self) {
+        self.core.invariants();
+        match &self.role {
+            Role::Looking(looking) => {
+                let electing = *looking == Looking::Electing;
+                assert!(!electing || self.core.is_idle(), "votes while the disk is at work");
+            }
+            Role::Leading(leading) => leading.invariants(&self.core),
+            Role::Learning(learning) => learning.invariants(&self.core),
+        }
+    }
+}

@@ -1,0 +1,3 @@
+//! Zab, tried out.
+
+mod alone;
