@@ -479,7 +479,10 @@ impl Sequencer {
             match action {
                 Action::Append { zxid, payload } => self.wal.append(zxid, &payload),
                 Action::Commit(zxid) => self.committed = zxid,
-                _ => fatal(Fatal::Invariant, "a server without an ensemble does what only a member of one does"),
+                _ => fatal(
+                    Fatal::Invariant,
+                    "a server without an ensemble does what only a member of one does",
+                ),
             }
         }
         self.actions = actions;

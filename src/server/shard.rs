@@ -112,6 +112,14 @@ pub struct Shard {
     pub(super) scratch: Vec<u8>,
 }
 
+/// How a request came.
+struct Came {
+    received: Millis,
+    pass: Pass,
+    /// From whom, where that is not who the client is now.
+    identities: Option<Identities>,
+}
+
 impl Shard {
     /// A shard without connections.
     pub fn new(parts: ShardParts) -> Shard {
@@ -432,7 +440,8 @@ impl Shard {
             return true;
         }
         if let (true, Some(op)) = (submits, op) {
-            if let Some(submitted) = self.submit_request(id, header, op, body, now, pass, None)
+            if let Some(submitted) =
+                self.submit_request(id, header, op, body, Came { received: now, pass, identities: None })
                 && let Some(connection) = self.connections.get_mut(&id)
             {
                 connection.pending.push_back(Pending::Submitted(submitted));
@@ -472,10 +481,9 @@ impl Shard {
         header: RequestHeader,
         op: OpCode,
         body: &[u8],
-        received: Millis,
-        pass: Pass,
-        identities: Option<Identities>,
+        came: Came,
     ) -> Option<Submitted> {
+        let Came { received, pass, identities } = came;
         let connection = self.connections.get_mut(&id)?;
         let attachment = connection.attachment()?;
         let bytes = body.len() as u32;
@@ -534,8 +542,8 @@ impl Shard {
                 }
                 let header = RequestHeader { xid: held.xid, op: held.op };
                 let (body, pass) = (std::mem::take(&mut held.body), std::mem::take(&mut held.pass));
-                let (received, identities) = (held.received, held.identities.take());
-                let submitted = self.submit_request(id, header, op, &body, received, pass, identities);
+                let came = Came { received: held.received, pass, identities: held.identities.take() };
+                let submitted = self.submit_request(id, header, op, &body, came);
                 let Some(submitted) = submitted else { return };
                 if let Some(connection) = self.connections.get_mut(&id) {
                     connection.held_bytes -= body.len();

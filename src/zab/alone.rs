@@ -17,7 +17,11 @@ impl Alone {
     pub(super) fn step(&mut self, event: Event, actions: &mut Vec<Action>) {
         match event {
             Event::Submitted { zxid, payload } => {
-                assert!(zxid == self.last_logged.next(), "proposal {zxid} leaves a gap after {}", self.last_logged);
+                assert!(
+                    zxid == self.last_logged.next(),
+                    "proposal {zxid} leaves a gap after {}",
+                    self.last_logged
+                );
                 self.last_logged = zxid;
                 actions.push(Action::Append { zxid, payload });
             }

@@ -40,7 +40,11 @@ impl Core {
     pub(super) fn new(settings: Settings, membership: Membership, durable: Durable) -> Core {
         let epochs = Epochs::new(durable.accepted, durable.current);
         let last_epoch = durable.last_logged.epoch();
-        assert!(durable.current >= last_epoch, "current epoch {:?} below the log's {last_epoch:?}", durable.current);
+        assert!(
+            durable.current >= last_epoch,
+            "current epoch {:?} below the log's {last_epoch:?}",
+            durable.current
+        );
         Core {
             election: Election::new(&settings),
             epochs,
@@ -150,6 +154,11 @@ impl Awaited {
     }
 }
 
-pub(super) fn ignored(from: Option<ServerId>, what: &'static str, why: &'static str, actions: &mut Vec<Action>) {
+pub(super) fn ignored(
+    from: Option<ServerId>,
+    what: &'static str,
+    why: &'static str,
+    actions: &mut Vec<Action>,
+) {
     actions.push(Action::Observed(Observation::Ignored { from, what, why }));
 }

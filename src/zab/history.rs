@@ -26,7 +26,10 @@ impl History {
             assert!(last_logged == committed, "no txns between committed {committed} and {last_logged}");
             return History { base: Some(last_logged), entries: VecDeque::new(), bytes: 0 };
         };
-        assert!(zxid <= committed || zxid.follows(committed), "txns between committed {committed} and {zxid} lack");
+        assert!(
+            zxid <= committed || zxid.follows(committed),
+            "txns between committed {committed} and {zxid} lack"
+        );
         let known = (zxid.counter() > 1).then(|| Zxid(zxid.0 - 1));
         let base = if zxid > committed { Some(committed) } else { known };
         let bytes = payload.len();
@@ -142,8 +145,9 @@ mod tests {
     #[test]
     fn positions_are_entries_and_what_lies_directly_before_them() {
         let history = history(&[z(1, 3), z(1, 4), z(3, 1)]);
-        let holds: Vec<bool> =
-            [z(1, 1), z(1, 2), z(1, 3), z(1, 4), z(1, 5), z(3, 0), z(3, 1), z(3, 2)].map(|at| history.holds(at)).into();
+        let holds: Vec<bool> = [z(1, 1), z(1, 2), z(1, 3), z(1, 4), z(1, 5), z(3, 0), z(3, 1), z(3, 2)]
+            .map(|at| history.holds(at))
+            .into();
         assert_eq!(holds, [false, true, true, true, false, false, true, false]);
         assert_eq!(history.floor(z(1, 1)), None);
         assert_eq!(history.floor(z(1, 2)), Some(z(1, 2)));

@@ -103,7 +103,12 @@ struct Active {
 }
 
 impl Learning {
-    pub(super) fn begin(core: &mut Core, now: Millis, elected: Elected, actions: &mut Vec<Action>) -> Learning {
+    pub(super) fn begin(
+        core: &mut Core,
+        now: Millis,
+        elected: Elected,
+        actions: &mut Vec<Action>,
+    ) -> Learning {
         assert!(elected.leader != core.me(), "a server learns from itself");
         let mut learning = Learning {
             leader: elected.leader,
@@ -179,7 +184,9 @@ impl Learning {
                 let limit = core.settings.connect_limit.saturating_mul(core.settings.tick_ms);
                 self.began.plus(if limit > 0 { limit } else { core.init_ms() })
             }
-            Stage::Syncing(Sync { step: Step::Acked, .. }) | Stage::Active(_) => self.heard.plus(core.sync_ms()),
+            Stage::Syncing(Sync { step: Step::Acked, .. }) | Stage::Active(_) => {
+                self.heard.plus(core.sync_ms())
+            }
             _ => self.heard.plus(core.init_ms()),
         }
     }
@@ -221,7 +228,10 @@ impl Learning {
                     image.received = true;
                 }
             }
-            Event::Flushed(_) | Event::EpochSaved { .. } | Event::Truncated(_) | Event::SnapInstalled { .. } => {
+            Event::Flushed(_)
+            | Event::EpochSaved { .. }
+            | Event::Truncated(_)
+            | Event::SnapInstalled { .. } => {
                 self.on_durable(core, now, actions);
             }
             Event::Admitted => return Err(Leave("admitted: comes back with a vote")),
@@ -281,7 +291,10 @@ impl Learning {
             server: Some(core.me()),
             config_version: core.membership.version,
         };
-        self.send(if self.follows { Message::FollowerInfo(info) } else { Message::ObserverInfo(info) }, actions);
+        self.send(
+            if self.follows { Message::FollowerInfo(info) } else { Message::ObserverInfo(info) },
+            actions,
+        );
     }
 
     fn on_message(
@@ -399,7 +412,9 @@ impl Learning {
         }
         if floor != Some(zxid) {
             // Between the two the leader has txns that we lack and were not going to be sent.
-            return Err(Leave("the leader asks for a cut where we have no txn: comes back from an earlier one"));
+            return Err(Leave(
+                "the leader asks for a cut where we have no txn: comes back from an earlier one",
+            ));
         }
         self.begin_sync(core, SyncMode::Trunc, zxid, actions);
         Ok(())
@@ -466,7 +481,9 @@ impl Learning {
 
     /// Everything of the leader's initial history is here: the image takes the state's place.
     fn install(&mut self, core: &mut Core, actions: &mut Vec<Action>) -> Result<(), Leave> {
-        let Stage::Receiving(image) = &mut self.stage else { unreachable!("only what was received is installed") };
+        let Stage::Receiving(image) = &mut self.stage else {
+            unreachable!("only what was received is installed")
+        };
         if image.committed < core.log.confirmed() {
             let (to, committed) = (image.committed, core.log.confirmed());
             actions.push(Action::Fail(Failure::TruncateBelowCommitted { to, committed }));
@@ -478,7 +495,8 @@ impl Learning {
         core.log.install(self.link, image.zxid, txns.into(), actions);
         // Held from here on: what follows the state that is being installed.
         let Image { held, committed, .. } = image;
-        let image = Image { zxid: *committed, received: true, held: std::mem::take(held), committed: *committed };
+        let image =
+            Image { zxid: *committed, received: true, held: std::mem::take(held), committed: *committed };
         self.stage = Stage::Installing(image);
         Ok(())
     }
@@ -487,7 +505,10 @@ impl Learning {
     fn on_durable(&mut self, core: &mut Core, now: Millis, actions: &mut Vec<Action>) {
         match &mut self.stage {
             Stage::Accepting if core.epochs.is_idle() => {
-                assert!(core.epochs.accepted() == self.epoch, "accepted epoch not durable before it is acknowledged");
+                assert!(
+                    core.epochs.accepted() == self.epoch,
+                    "accepted epoch not durable before it is acknowledged"
+                );
                 self.stage = Stage::Offered;
                 let current = Some(core.epochs.current());
                 self.send(Message::AckEpoch { last: core.position(), current }, actions);
@@ -518,7 +539,10 @@ impl Learning {
             }
         }
         if sync.step == Step::Saving && core.epochs.is_idle() {
-            assert!(core.epochs.current() == self.epoch, "current epoch not durable before NEWLEADER is acknowledged");
+            assert!(
+                core.epochs.current() == self.epoch,
+                "current epoch not durable before NEWLEADER is acknowledged"
+            );
             sync.step = Step::Acked;
             self.heard = now;
             self.send(Message::Ack { zxid: Zxid::from_parts(self.epoch, 0) }, actions);
@@ -530,7 +554,9 @@ impl Learning {
     fn acknowledge(&mut self, core: &Core, actions: &mut Vec<Action>) {
         let acked = match &mut self.stage {
             _ if !self.follows => return,
-            Stage::Syncing(Sync { step: Step::Acked, acked, .. }) | Stage::Active(Active { acked, .. }) => acked,
+            Stage::Syncing(Sync { step: Step::Acked, acked, .. }) | Stage::Active(Active { acked, .. }) => {
+                acked
+            }
             _ => return,
         };
         for (zxid, _) in core.log.history().after(*acked) {
@@ -555,10 +581,17 @@ impl Learning {
         }
     }
 
-    fn on_broadcast(&mut self, core: &mut Core, message: Message, actions: &mut Vec<Action>) -> Result<(), Leave> {
+    fn on_broadcast(
+        &mut self,
+        core: &mut Core,
+        message: Message,
+        actions: &mut Vec<Action>,
+    ) -> Result<(), Leave> {
         let Stage::Active(active) = &mut self.stage else { return Ok(()) };
         match message {
-            Message::Proposal { zxid, payload } if self.follows => self.on_proposal(core, zxid, payload, actions)?,
+            Message::Proposal { zxid, payload } if self.follows => {
+                self.on_proposal(core, zxid, payload, actions)?
+            }
             Message::Commit { zxid } if self.follows => self.on_commit(core, zxid, actions)?,
             Message::Inform { zxid, payload } if !self.follows => {
                 self.on_proposal(core, zxid, payload, actions)?;
@@ -590,7 +623,10 @@ impl Learning {
             }
             Stage::Active(active) => {
                 assert!(core.epochs.current() == self.epoch, "serves in an epoch that is not durable");
-                assert!(!self.follows || active.acked <= core.log.flushed(), "acknowledged beyond what is durable");
+                assert!(
+                    !self.follows || active.acked <= core.log.flushed(),
+                    "acknowledged beyond what is durable"
+                );
             }
             _ => {}
         }

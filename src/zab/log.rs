@@ -212,7 +212,10 @@ impl Epochs {
 
     pub(super) fn on_saved(&mut self, accepted: Epoch, current: Epoch) {
         let asked = self.asked.pop_front();
-        assert!(asked == Some((accepted, current)), "epochs {accepted:?} {current:?} reported, {asked:?} asked for");
+        assert!(
+            asked == Some((accepted, current)),
+            "epochs {accepted:?} {current:?} reported, {asked:?} asked for"
+        );
         (self.accepted, self.current) = (accepted, current);
     }
 }

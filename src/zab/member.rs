@@ -41,7 +41,10 @@ impl Member {
         let core = &mut self.core;
         let left = match &mut self.role {
             Role::Looking(looking) => {
-                assert!(!matches!(event, Event::Submitted { .. }), "a proposal of a server that does not lead");
+                assert!(
+                    !matches!(event, Event::Submitted { .. }),
+                    "a proposal of a server that does not lead"
+                );
                 looking.settle(core, now, actions);
                 if let Some(elected) = looking.step(core, now, event, actions) {
                     self.begin(now, elected, actions);
@@ -50,7 +53,10 @@ impl Member {
             }
             Role::Leading(leading) => leading.step(core, now, event, actions),
             Role::Learning(learning) => {
-                assert!(!matches!(event, Event::Submitted { .. }), "a proposal of a server that does not lead");
+                assert!(
+                    !matches!(event, Event::Submitted { .. }),
+                    "a proposal of a server that does not lead"
+                );
                 learning.step(core, now, event, actions)
             }
         };

@@ -168,10 +168,10 @@ impl Election {
     pub fn begin(&mut self, now: Millis, own: Vote, membership: &Membership, actions: &mut Vec<Action>) {
         let member = membership.voters.contains(&self.me) && own.leader == self.me;
         match self.ended.take() {
+            // Nobody doubts itself.
+            Some(ended) if member && own.peer_epoch == ended.peer_epoch && ended.leader == self.me => {}
             Some(ended) if member && own.peer_epoch == ended.peer_epoch => {
-                if ended.leader != self.me {
-                    self.doubted.insert(ended.leader);
-                }
+                self.doubted.insert(ended.leader);
             }
             Some(_) => self.doubted.clear(),
             None => {}

@@ -75,7 +75,9 @@ impl Leading {
             return Ok(());
         };
         // Committed already, or a part of what we began with.
-        let Some(oldest) = self.outstanding.front().map(|proposal| proposal.zxid).filter(|oldest| *oldest <= zxid) else {
+        let Some(oldest) =
+            self.outstanding.front().map(|proposal| proposal.zxid).filter(|oldest| *oldest <= zxid)
+        else {
             return Ok(());
         };
         // Outstanding zxids are contiguous.

@@ -76,7 +76,12 @@ enum Phase {
 }
 
 impl Leading {
-    pub(super) fn begin(core: &mut Core, now: Millis, elected: Elected, actions: &mut Vec<Action>) -> Leading {
+    pub(super) fn begin(
+        core: &mut Core,
+        now: Millis,
+        elected: Elected,
+        actions: &mut Vec<Action>,
+    ) -> Leading {
         assert!(elected.leader == core.me(), "leads, elected was {:?}", elected.leader);
         assert!(core.may_vote(), "a server that may not vote leads");
         assert!(core.is_idle(), "leads while the disk is at work");
@@ -188,10 +193,8 @@ impl Leading {
             Event::EpochSaved { .. } => self.on_epoch_saved(core, now, actions),
             Event::SyncAsked { tag, .. } => self.ask(core, confirm::Asker::Client(tag), actions),
             Event::LearnerSync { link } => self.ask(core, confirm::Asker::Learner(link), actions),
-            Event::Send { link, message } => {
-                if self.learners.get(&link).is_some_and(Learner::is_up) {
-                    actions.push(Action::Send { link, message });
-                }
+            Event::Send { link, message } if self.learners.get(&link).is_some_and(Learner::is_up) => {
+                actions.push(Action::Send { link, message });
             }
             // Handled below: what is outstanding is decided first.
             Event::Resign => {}
@@ -264,7 +267,13 @@ impl Leading {
     }
 
     /// Lets a learner go, and closes its link.
-    fn drop_learner(&mut self, core: &mut Core, link: LinkId, reason: &'static str, actions: &mut Vec<Action>) {
+    fn drop_learner(
+        &mut self,
+        core: &mut Core,
+        link: LinkId,
+        reason: &'static str,
+        actions: &mut Vec<Action>,
+    ) {
         actions.push(Action::Close { link });
         self.lose(core, link, reason, actions);
     }
@@ -302,8 +311,12 @@ impl Leading {
         let up = learner.is_up();
         let server = learner.server;
         match (&learner.stage, message) {
-            (Stage::Connected, Message::FollowerInfo(info)) => self.on_info(core, now, link, info, true, actions),
-            (Stage::Connected, Message::ObserverInfo(info)) => self.on_info(core, now, link, info, false, actions),
+            (Stage::Connected, Message::FollowerInfo(info)) => {
+                self.on_info(core, now, link, info, true, actions)
+            }
+            (Stage::Connected, Message::ObserverInfo(info)) => {
+                self.on_info(core, now, link, info, false, actions)
+            }
             (Stage::Offered, Message::AckEpoch { last, current }) => {
                 self.on_ack_epoch(core, now, link, last, current, actions)
             }
@@ -332,7 +345,11 @@ impl Leading {
             (_, message) => {
                 ignored(server, name(&message), "not in this phase", actions);
                 // An old answer to a ping that came before UPTODATE, from a learner that should have ignored it.
-                if matches!(message, Message::Ping { .. }) && !up { Ok(()) } else { Err("sent something out of phase") }
+                if matches!(message, Message::Ping { .. }) && !up {
+                    Ok(())
+                } else {
+                    Err("sent something out of phase")
+                }
             }
         }
     }
@@ -360,7 +377,8 @@ impl Leading {
             ServerId(self.nameless)
         });
         // It is back before we noticed that it was gone.
-        let old = self.learners.iter().find(|(_, learner)| learner.server == Some(server)).map(|(link, _)| *link);
+        let old =
+            self.learners.iter().find(|(_, learner)| learner.server == Some(server)).map(|(link, _)| *link);
         if let Some(old) = old {
             self.drop_learner(core, old, "it has a newer link", actions);
         }
