@@ -167,14 +167,12 @@ impl Election {
     /// (Whoever we rejoined in an epoch that we had already is doubted as well; that costs this wait at most.)
     pub fn begin(&mut self, now: Millis, own: Vote, membership: &Membership, actions: &mut Vec<Action>) {
         let member = membership.voters.contains(&self.me) && own.leader == self.me;
-        match self.ended.take() {
-            // Nobody doubts itself.
-            Some(ended) if member && own.peer_epoch == ended.peer_epoch && ended.leader == self.me => {}
-            Some(ended) if member && own.peer_epoch == ended.peer_epoch => {
+        if let Some(ended) = self.ended.take() {
+            if !member || own.peer_epoch != ended.peer_epoch {
+                self.doubted.clear();
+            } else if ended.leader != self.me {
                 self.doubted.insert(ended.leader);
             }
-            Some(_) => self.doubted.clear(),
-            None => {}
         }
         self.round += 1;
         self.looking = Some(Looking {
