@@ -1,3 +1,4 @@
+#![forbid(unsafe_code)]
 //! Zab, tried out.
 
 mod alone;
