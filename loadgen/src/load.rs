@@ -22,7 +22,7 @@ const NODE_EXISTS: i32 = -110;
 const NO_NODE: i32 = -101;
 
 /// How long a server may take to close the sessions at the end.
-const CLOSE_PATIENCE: Nanos = 10 * SECOND;
+const CLOSE_PATIENCE: Nanos = 3 * SECOND;
 
 /// How often a thread that waits for the others looks up.
 const GATE_POLL: Nanos = SECOND / 1000;

@@ -183,7 +183,8 @@ fn a_server_that_cannot_start_is_named() {
     let double = Double::start(Fault::None);
     let target = double.target();
     drop(double);
-    let output = loadgen(&[&["run", &target, "--start", "false"], QUICK].concat());
+    let output =
+        loadgen(&[&["run", &target, "--start", "false"], QUICK, &["--connect-timeout", "5s"]].concat());
     check(&output, 3, "\"false\" ended: exit status: 1");
 }
 
@@ -261,7 +262,7 @@ fn lost_acknowledged_writes_and_stale_reads_are_found() {
 
 #[test]
 fn a_write_that_was_done_and_never_answered_is_unknown_and_not_a_lie() {
-    let double = Double::start(Fault::Swallow(100));
+    let double = Double::start(Fault::Swallow(300));
     // The drain ends before the stall is noticed, so the requests are in flight to the last.
     let patient = ["--drain", "100ms", "--mix", "write", "--rate", "1000", "--duration", "3s"];
     let output = run(&double, &[&patient[..], &["--verify"]].concat());
