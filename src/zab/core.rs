@@ -33,18 +33,14 @@ pub(super) struct Core {
     pub(super) needs_image: bool,
     /// The server is stopping: no role is taken up any more.
     pub(super) resigning: bool,
+    /// Highest epoch that a voter is known to have accepted: the next one we propose is above it.
+    pub(super) accepted_by_voters: Epoch,
     links: u64,
 }
 
 impl Core {
     pub(super) fn new(settings: Settings, membership: Membership, durable: Durable) -> Core {
         let epochs = Epochs::new(durable.accepted, durable.current);
-        let last_epoch = durable.last_logged.epoch();
-        assert!(
-            durable.current >= last_epoch,
-            "current epoch {:?} below the log's {last_epoch:?}",
-            durable.current
-        );
         Core {
             election: Election::new(&settings),
             epochs,
@@ -53,6 +49,7 @@ impl Core {
             log: Log::new(durable, settings.history_txns_max, settings.history_bytes_max),
             needs_image: false,
             resigning: false,
+            accepted_by_voters: Epoch(0),
             links: 0,
             settings,
             membership,

@@ -112,7 +112,8 @@ pub enum Action {
     /// (reliability R11).
     Admit,
 
-    /// The quorum has decided everything up to here: apply what is also durable here.
+    /// The quorum has decided everything up to here: apply what is also durable here. It names the zxid of a state that
+    /// was installed when that is confirmed.
     Commit(Zxid),
 
     /// The role changed. With `Looking` every client connection is closed, what clients asked and was not answered is

@@ -102,10 +102,10 @@ impl Log {
     pub(super) fn commit(&mut self, zxid: Zxid, actions: &mut Vec<Action>) {
         assert!(zxid >= self.committed, "commit {zxid} goes back from {}", self.committed);
         assert!(zxid <= self.last(), "commit {zxid} beyond last logged {}", self.last());
-        self.confirmed = zxid;
-        if zxid > self.committed {
+        if zxid > self.confirmed {
             assert!(self.history.holds(zxid), "commit {zxid}, which is no position of the log");
             self.committed = zxid;
+            self.confirmed = zxid;
             actions.push(Action::Commit(zxid));
         }
         // What is not flushed has not been acknowledged either: it is still needed.

@@ -10,6 +10,17 @@ use super::election::Elected;
 use super::event::{Action, Event};
 use crate::base::Millis;
 
+/// First wait after roles that came to nothing, ms; it doubles with each, so that a server that cannot come to terms with
+/// a leader does not ask as fast as the network allows. The first time costs nothing: that may be chance.
+const FAILED_WAIT_MS: u64 = 50;
+/// Times that it doubles.
+const FAILED_DOUBLINGS: u32 = 5;
+
+/// How long to wait after so many roles that came to nothing.
+pub(super) fn failed_wait_ms(failures: u32) -> u64 {
+    if failures < 2 { 0 } else { FAILED_WAIT_MS << (failures - 2).min(FAILED_DOUBLINGS) }
+}
+
 /// ```text
 ///   Settling ── the disk has reported everything ──► Electing ──► leading or learning
 ///      │                                                │
@@ -17,7 +28,10 @@ use crate::base::Millis;
 /// ```
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(super) enum Looking {
-    Settling,
+    /// Not before this, because the last attempts came to nothing.
+    Settling {
+        until: Millis,
+    },
     Electing,
     Stopped,
 }
@@ -28,13 +42,14 @@ impl Looking {
         if core.resigning {
             *self = Looking::Stopped;
         }
-        if *self != Looking::Settling || !core.is_idle() {
+        let settled = matches!(self, Looking::Settling { until } if *until <= now) && core.is_idle();
+        if !settled {
             return;
         }
         let last_epoch = core.log.last().epoch();
         if last_epoch > core.epochs.current() {
-            // A synchronization broke off behind some txns of a later epoch. Whoever has one of these has all that
-            // its leader began with; after a restart the same is concluded (ensemble-protocol §7.3).
+            // A synchronization broke off, or a crash came, behind some txns of a later epoch. Whoever has one of these
+            // has all that its leader began with (hazard R-2; stock refuses to start).
             return core.epochs.save(core.epochs.accepted().max(last_epoch), last_epoch, actions);
         }
         *self = Looking::Electing;
@@ -69,9 +84,9 @@ impl Looking {
     /// A peer that has not begun wants to at once.
     pub(super) fn next_tick(self, core: &Core) -> Option<Millis> {
         match self {
-            Looking::Settling if core.is_idle() => Some(Millis(0)),
+            Looking::Settling { until } if core.is_idle() => Some(until),
             Looking::Electing => core.election.next_tick(),
-            Looking::Settling | Looking::Stopped => None,
+            Looking::Settling { .. } | Looking::Stopped => None,
         }
     }
 }

@@ -5,7 +5,7 @@ use super::core::{Core, Leave};
 use super::event::{self, Action, Event, Observation};
 use super::leading::Leading;
 use super::learning::Learning;
-use super::looking::Looking;
+use super::looking::{Looking, failed_wait_ms};
 use super::membership::Membership;
 use super::settings::{Durable, Settings};
 use super::{Figures, election::Elected};
@@ -28,11 +28,14 @@ enum Role {
 pub(super) struct Member {
     core: Core,
     role: Role,
+    /// Roles in a row that ended before they served.
+    failures: u32,
 }
 
 impl Member {
     pub(super) fn new(settings: Settings, membership: Membership, durable: Durable) -> Member {
-        Member { core: Core::new(settings, membership, durable), role: Role::Looking(Looking::Settling) }
+        let role = Role::Looking(Looking::Settling { until: Millis(0) });
+        Member { core: Core::new(settings, membership, durable), role, failures: 0 }
     }
 
     pub(super) fn step(&mut self, now: Millis, event: Event, actions: &mut Vec<Action>) {
@@ -90,7 +93,8 @@ impl Member {
     }
 
     fn leave(&mut self, now: Millis, reason: &'static str, actions: &mut Vec<Action>) {
-        let mut looking = Looking::Settling;
+        self.failures = if self.role() == event::Role::Looking { self.failures + 1 } else { 0 };
+        let mut looking = Looking::Settling { until: now.plus(failed_wait_ms(self.failures)) };
         actions.push(Action::Observed(Observation::SteppedDown { reason }));
         match std::mem::replace(&mut self.role, Role::Looking(looking)) {
             Role::Looking(_) => {}

@@ -40,8 +40,8 @@ pub struct Settings {
 pub struct Durable {
     /// Highest epoch accepted.
     pub accepted: Epoch,
-    /// Epoch of the last history taken over. Raised to that of `last_logged` by the caller where a crash came between
-    /// the two (ensemble-protocol §7.3).
+    /// Epoch of the last history taken over. Below that of `last_logged` where a crash came between the two: the peer
+    /// raises it, durably, before it votes.
     pub current: Epoch,
     /// End of the log.
     pub last_logged: Zxid,

@@ -21,6 +21,8 @@ pub(super) enum Decision {
     Trunc(Zxid),
     /// Everything.
     Snap,
+    /// What it has, we have too, and it is not decided: wait until it is.
+    Wait,
     /// It may stand in the part of our log that is on disk only: read that, and decide then.
     Read,
 }
@@ -37,11 +39,13 @@ pub(super) fn decide(history: &History, horizon: Zxid, epoch: Epoch, last: Zxid)
         return Decision::Snap;
     }
     if last > horizon {
-        // A stock learner has applied everything it logged, so undecided txns are taken from it and proposed again. In
-        // our own epoch its log is ours, wherever the horizon is.
-        let ours = last.epoch() == epoch && history.holds(last);
+        if last.epoch() == epoch && history.holds(last) {
+            // A stock learner takes everything it logged for committed as soon as it is synchronized. To have it cut would
+            // take txns from a disk that may just now be decided by it.
+            return Decision::Wait;
+        }
         let same = last.epoch() == horizon.epoch() && !new_epoch;
-        return if ours || same { Decision::Trunc(horizon) } else { Decision::Snap };
+        return if same { Decision::Trunc(horizon) } else { Decision::Snap };
     }
     if last < history.start() {
         // Whoever stands at the beginning of an epoch has no txn there to be found by.
@@ -96,7 +100,7 @@ mod tests {
         check(z(2, 0), Decision::Diff);
         check(z(4, 0), Decision::Snap);
         // Our own, not decided; and of ours what we never proposed.
-        check(z(5, 1), Decision::Trunc(z(3, 2)));
+        check(z(5, 1), Decision::Wait);
         check(z(5, 2), Decision::Snap);
     }
 

@@ -5,6 +5,7 @@
 use std::collections::BTreeSet;
 
 use super::Leading;
+use super::learner::Stage;
 use crate::base::{Millis, ServerId, Zxid};
 use crate::zab::core::{Core, ignored};
 use crate::zab::event::Action;
@@ -111,6 +112,19 @@ impl Leading {
         }
         if let Some(zxid) = committed {
             core.log.commit(zxid, actions);
+            let mut decided = Vec::new();
+            // Those whose last txn was not decided.
+            for (link, learner) in &mut self.learners {
+                if let Stage::Undecided { last } = learner.stage
+                    && last <= zxid
+                {
+                    learner.stage = Stage::Agreed { last, reads: 0 };
+                    decided.push(*link);
+                }
+            }
+            for link in decided {
+                self.synchronize(core, link, Vec::new(), actions);
+            }
         }
         self.answer_syncs(core, actions);
     }

@@ -43,6 +43,10 @@ pub(super) enum Stage {
         last: Zxid,
         reads: u32,
     },
+    /// The same, and what it has beyond what is committed is not decided: it waits for that.
+    Undecided {
+        last: Zxid,
+    },
     Syncing,
     Synced,
     Up,
@@ -82,8 +86,9 @@ impl Learner {
     pub(super) fn late(&self, core: &Core, now: Millis, active: bool) -> Option<&'static str> {
         let limit = match self.stage {
             Stage::Up => core.sync_ms(),
-            // They wait for us, and our own wait has a limit.
-            Stage::Informed | Stage::Agreed { .. } | Stage::Synced if !active => return None,
+            // They wait for us, for our disk, or for a quorum that has a limit of its own.
+            Stage::Agreed { .. } | Stage::Undecided { .. } => return None,
+            Stage::Informed | Stage::Synced if !active => return None,
             _ => core.init_ms(),
         };
         if now.since(self.heard) > limit {

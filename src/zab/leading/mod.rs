@@ -94,7 +94,7 @@ impl Leading {
             epoch: Epoch(0),
             initial_epoch: core.epochs.current(),
             initial: core.log.last(),
-            accepted: core.epochs.accepted(),
+            accepted: core.epochs.accepted().max(core.accepted_by_voters),
             informed: BTreeSet::from([core.me()]),
             agreed: BTreeSet::new(),
             disloyal: BTreeSet::new(),
@@ -383,6 +383,9 @@ impl Leading {
             self.drop_learner(core, old, "it has a newer link", actions);
         }
         let votes = follows && core.membership.voters.contains(&server);
+        if votes {
+            core.accepted_by_voters = core.accepted_by_voters.max(info.accepted);
+        }
         if self.phase > Phase::Discovery && info.accepted > self.epoch {
             // It cannot come back while we lead: only a later epoch takes it in. Not at once, so that it cannot keep us
             // from leading.
@@ -479,7 +482,13 @@ impl Leading {
             }
             self.count_agreed(core, now, actions);
         } else if self.phase >= Phase::Syncing {
+            // It has these durably, whatever became of the acks.
+            let server = learner.server.filter(|_| learner.votes && core.log.history().holds(last));
+            for proposal in self.outstanding.iter_mut().take_while(|proposal| proposal.zxid <= last) {
+                proposal.acks.extend(server);
+            }
             self.synchronize(core, link, Vec::new(), actions);
+            self.advance(core, actions);
         }
         Ok(())
     }
@@ -523,6 +532,7 @@ impl Leading {
                 let up_to = core.log.committed().min(core.log.flushed());
                 return actions.push(Action::ReadLog { link, after: read_to, up_to });
             }
+            Decision::Wait => return learner.stage = Stage::Undecided { last },
             Decision::Diff => (SyncMode::Diff, read_to),
             Decision::Trunc(to) => (SyncMode::Trunc, to),
             Decision::Snap | Decision::Read => (SyncMode::Snap, core.log.committed()),

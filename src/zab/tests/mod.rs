@@ -2,3 +2,5 @@
 //! Zab, tried out.
 
 mod alone;
+mod cluster;
+mod random;
