@@ -1,3 +1,4 @@
+#![forbid(unsafe_code)]
 //! Toy servers around peers: a disk that keeps what it was told apart from what is durable, links that keep their order
 //! or break, a clock that a test moves. Everything is deterministic. After each step the laws of reliability §3 are
 //! checked against what the disks really hold.
@@ -6,11 +7,11 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::rc::Rc;
 
 use crate::base::{Epoch, Millis, ServerId, Zxid};
+use crate::zab::Peer;
 use crate::zab::event::{Action, Event, Observation, Role};
 use crate::zab::membership::Membership;
 use crate::zab::message::{Forwarded, LinkId, Message, Notification, Payload};
 use crate::zab::settings::{Durable, Settings};
-use crate::zab::{Figures, Peer};
 
 pub(super) type Txn = (Zxid, Payload);
 
@@ -186,11 +187,6 @@ impl Cluster {
         self.nodes[&id].peer.as_ref().map_or(Role::Looking, Peer::role)
     }
 
-    pub(super) fn figures(&self, id: i64) -> Figures {
-        self.nodes[&id].peer.as_ref().map_or(Figures::default(), Peer::figures)
-    }
-
-    /// The established leader of the latest epoch, if there is one.
     pub(super) fn leader(&self) -> Option<i64> {
         let leads = |id: &i64| match self.role(*id) {
             Role::Leading(epoch) => Some((epoch, *id)),
@@ -295,14 +291,6 @@ impl Cluster {
         for (one, other) in [(a, b), (b, a)] {
             if self.is_up(one) && self.is_up(other) {
                 self.feed(one, Event::PeerUp(ServerId(other)));
-            }
-        }
-    }
-
-    pub(super) fn isolate(&mut self, id: i64) {
-        for other in self.ids() {
-            if other != id {
-                self.partition(id, other);
             }
         }
     }

@@ -1,3 +1,4 @@
+#![forbid(unsafe_code)]
 //! Thousands of schedules: what is possible happens in random order, servers crash with any part of their writes done,
 //! links break anywhere. The laws are checked at every step ([`super::cluster`]); then faults end, and all must serve
 //! with one history.
