@@ -56,6 +56,10 @@ pub(super) struct Node {
     /// Log entries at and below this are on no segment any more.
     pub(super) purged: Zxid,
     inbox: VecDeque<Event>,
+    /// Log reads that are not answered.
+    pub(super) reads: VecDeque<(LinkId, Zxid, Zxid)>,
+    /// Where the log ended when NEWLEADER came.
+    at_new_leader: Option<Zxid>,
 }
 
 /// What travels on a link.
@@ -89,8 +93,10 @@ pub(super) struct Cluster {
     pub(super) connections: Vec<Connection>,
     /// Newest election message from one to the other.
     pub(super) mail: BTreeMap<(i64, i64), Notification>,
-    /// Pairs that cannot reach each other.
+    /// Pairs that cannot reach each other, and know it.
     pub(super) cut: BTreeSet<(i64, i64)>,
+    /// Who cannot be heard by whom, without either knowing: nothing arrives, links stay.
+    pub(super) silent: BTreeSet<(i64, i64)>,
     links: u64,
     tags: u64,
     payloads: u64,
@@ -148,6 +154,8 @@ impl Cluster {
             synced: Vec::new(),
             purged: Zxid::ZERO,
             inbox: VecDeque::new(),
+            reads: VecDeque::new(),
+            at_new_leader: None,
         };
         Cluster {
             now: Millis(1000),
@@ -157,6 +165,7 @@ impl Cluster {
             connections: Vec::new(),
             mail: BTreeMap::new(),
             cut: BTreeSet::new(),
+            silent: BTreeSet::new(),
             links: 0,
             tags: 0,
             payloads: 0,
@@ -253,6 +262,7 @@ impl Cluster {
         node.peer = None;
         node.writes.clear();
         node.inbox.clear();
+        node.reads.clear();
         node.images.clear();
         node.listening = false;
         self.asked.retain(|_, asked| asked.node != id);
@@ -296,6 +306,7 @@ impl Cluster {
     }
 
     pub(super) fn heal_all(&mut self) {
+        self.silent.clear();
         for (a, b) in std::mem::take(&mut self.cut) {
             self.cut.insert((a, b));
             self.heal(a, b);
@@ -314,13 +325,24 @@ impl Cluster {
     /// One packet arrives, at the opener or at the acceptor.
     pub(super) fn deliver(&mut self, at: usize, to_opener: bool) -> bool {
         let connection = &mut self.connections[at];
+        let way = if to_opener { (connection.to, connection.from) } else { (connection.from, connection.to) };
+        if self.silent.contains(&way) {
+            return false;
+        }
         let (queue, id, link) = match to_opener {
             true => (&mut connection.to_opener, connection.from, connection.opened),
             false => (&mut connection.to_acceptor, connection.to, connection.accepted),
         };
         let Some(packet) = queue.pop_front() else { return false };
         match packet {
-            Packet::Message(message) => self.feed(id, Event::Received { link, message }),
+            Packet::Message(message) => {
+                if let Message::NewLeader { .. } = message {
+                    let node = self.node(id);
+                    let last = node.log.last().map_or(Zxid::ZERO, |(zxid, _)| *zxid);
+                    node.at_new_leader = (!node.images.contains_key(&link)).then_some(last);
+                }
+                self.feed(id, Event::Received { link, message });
+            }
             Packet::Image(txns) => {
                 let (sender, other) = match self.connections[at].to {
                     to if to_opener => (to, self.connections[at].accepted),
@@ -335,6 +357,9 @@ impl Cluster {
     }
 
     pub(super) fn deliver_mail(&mut self, from: i64, to: i64) {
+        if self.silent.contains(&(from, to)) {
+            return;
+        }
         if let Some(notification) = self.mail.remove(&(from, to))
             && self.is_up(to)
         {
@@ -410,6 +435,17 @@ impl Cluster {
             self.feed(id, flushed);
         }
         any
+    }
+
+    /// A log read is answered.
+    pub(super) fn read(&mut self, id: i64) -> bool {
+        let node = self.node(id);
+        let Some((link, after, up_to)) = node.reads.pop_front() else { return false };
+        let log = &node.disk.log;
+        let known = after >= node.purged && log.iter().any(|(zxid, _)| *zxid == after);
+        let txns = log.iter().filter(|(zxid, _)| *zxid > after && *zxid <= up_to).cloned().collect();
+        self.feed(id, Event::LogRead { link, txns: known.then_some(txns) });
+        true
     }
 
     /// Time goes on, to when somebody wants it or by this much.
@@ -514,6 +550,11 @@ impl Cluster {
     fn perform(&mut self, id: i64, action: Action) {
         match action {
             Action::Notify { to, notification } => {
+                let vote = &notification.vote;
+                assert!(
+                    vote.leader.0 != id || vote.peer_epoch >= i64::from(vote.zxid.epoch().0),
+                    "Z12: {vote:?}"
+                );
                 if self.nodes.contains_key(&to.0) && self.is_up(to.0) && self.reach(id, to.0) {
                     self.mail.insert((id, to.0), notification);
                 }
@@ -521,6 +562,9 @@ impl Cluster {
             Action::Connect { link, to } => {
                 let to = to.0;
                 let there = self.nodes.get(&to).is_some_and(|node| node.peer.is_some() && node.listening);
+                if self.silent.contains(&(id, to)) || self.silent.contains(&(to, id)) {
+                    return;
+                }
                 if !there || !self.reach(id, to) {
                     return self.node(id).inbox.push_back(Event::LinkLost { link });
                 }
@@ -574,13 +618,7 @@ impl Cluster {
                 node.committed = zxid;
                 node.writes.push_back(Write::Install(link, image));
             }
-            Action::ReadLog { link, after, up_to } => {
-                let node = self.node(id);
-                let log = &node.disk.log;
-                let known = after >= node.purged && log.iter().any(|(zxid, _)| *zxid == after);
-                let txns = log.iter().filter(|(zxid, _)| *zxid > after && *zxid <= up_to).cloned().collect();
-                node.inbox.push_back(Event::LogRead { link, txns: known.then_some(txns) });
-            }
+            Action::ReadLog { link, after, up_to } => self.node(id).reads.push_back((link, after, up_to)),
             Action::Append { zxid, payload } => {
                 let node = self.node(id);
                 let committed = node.committed;
@@ -711,6 +749,7 @@ impl Cluster {
             Message::AckEpoch { last, current } => {
                 assert!(node.disk.accepted >= current.unwrap_or_default(), "epoch acknowledged, not durable");
                 assert!(*last == newest || *last == Zxid::ZERO, "{last} reported, the disk ends at {newest}");
+                assert!(node.disk.current >= newest.epoch(), "Z12: {:?} below the log's", node.disk.current);
             }
             Message::Ack { zxid } if zxid.counter() == 0 => {
                 assert!(
@@ -750,13 +789,14 @@ impl Cluster {
     pub(super) fn settle(&mut self) {
         for _ in 0..100_000 {
             let mut any = false;
-            let mail: Vec<(i64, i64)> = self.mail.keys().copied().collect();
+            let silent = self.silent.clone();
+            let mail: Vec<_> = self.mail.keys().copied().filter(|way| !silent.contains(way)).collect();
             for (from, to) in mail {
                 any = true;
                 self.deliver_mail(from, to);
             }
             for id in self.ids() {
-                any |= self.flush(id, usize::MAX);
+                any |= self.flush(id, usize::MAX) | self.read(id);
             }
             for at in 0..self.connections.len() {
                 for to_opener in [true, false] {
