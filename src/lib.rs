@@ -76,13 +76,14 @@
 //! - [`cli`]: arguments, environment, files and signals come in here and nowhere else; logging, exit statuses.
 //! - [`server`]: what the outside sees: connections, requests, reads, four-letter words; the start of it all.
 //! - [`runtime`]: threads, clocks, rings, files. The only folder that knows glommio and io_uring.
-//! - [`zab`]: who orders and when a proposal is committed. Today the role of a server that is alone.
+//! - [`zab`]: who orders and when a proposal is committed: election, discovery, synchronization, broadcast, as one state
+//!   machine. The server runs it alone so far; members exist in its tests.
 //! - [`storage`]: what is on disk and in which order it must get there; recovery. Says what to write, never writes.
 //! - [`pipeline`]: request to txn, txn to state; ACLs, quotas, containers.
 //! - [`tree`]: many readers, one writer.
 //! - [`sessions`]: who is connected, until when, and what they own.
 //! - [`watches`]: who waits for what, and what a change fires.
-//! - [`wire`]: ZooKeeper's encoding and every message in it.
+//! - [`wire`]: ZooKeeper's encoding and every message in it, those between servers in `wire/peer`.
 //! - [`config`]: zoo.cfg and properties to a checked configuration.
 //! - [`base`]: numbers that travel, limits with their names, path rules.
 //!
@@ -118,8 +119,9 @@
 //!
 //! # Not here yet
 //!
-//! Ensembles: election, quorum, learners, observers, read-only mode, local sessions, reconfig; so one machine is all
-//! there is. TLS, SASL, the admin HTTP server, the metrics page, the audit log. Import and export of stock's files.
+//! Ensembles as a server: what they need is there in parts that nothing joins yet (`zab`, `wire/peer`, cuts of the log in
+//! `storage/wal`, sockets in the sequencer's ring), without links between servers, learners' requests, read-only mode,
+//! local sessions, reconfig; so one machine is all there is. TLS, SASL, the admin HTTP server, the metrics page, the audit log. Import and export of stock's files.
 //! `getAllChildrenNumber` and long getChildren answers are made in one piece.
 
 pub mod base;

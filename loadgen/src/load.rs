@@ -21,6 +21,9 @@ use crate::schedule::{Nanos, SECOND, Schedule};
 const NODE_EXISTS: i32 = -110;
 const NO_NODE: i32 = -101;
 
+/// How long a server may take to close the sessions at the end.
+const CLOSE_PATIENCE: Nanos = 3 * SECOND;
+
 /// How often a thread that waits for the others looks up.
 const GATE_POLL: Nanos = SECOND / 1000;
 
@@ -486,7 +489,7 @@ impl Load {
     fn close_all(&mut self, io: &mut Io<Pending>) {
         let up = io.up();
         (0..io.len()).for_each(|connection| io.close(connection));
-        self.phase = Phase::Closing { deadline: io.now() + SECOND, up };
+        self.phase = Phase::Closing { deadline: io.now() + CLOSE_PATIENCE, up };
     }
 
     fn give_up(&mut self, io: &mut Io<Pending>, why: String) -> Turn {

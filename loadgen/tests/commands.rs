@@ -9,7 +9,7 @@ use std::process::{Command, Output};
 use std::time::Duration;
 
 use ringkeeper_loadgen::results::records::{Line, Record, SCHEMA};
-use support::{Double, Fault};
+use support::{Double, Fault, measured};
 
 /// Short times.
 const QUICK: &[&str] = &[
@@ -41,7 +41,11 @@ fn loadgen(arguments: &[&str]) -> Output {
 fn records(status: i32, arguments: &[&str]) -> Vec<Record> {
     let output = loadgen(&[arguments, &["--json", "-", "-q"]].concat());
     assert_eq!(output.status.code(), Some(status));
-    let text = String::from_utf8(output.stdout).unwrap();
+    parsed(&output)
+}
+
+fn parsed(output: &Output) -> Vec<Record> {
+    let text = String::from_utf8(output.stdout.clone()).unwrap();
     let lines = text.lines().map(|line| serde_json::from_str::<Line>(line).expect(line));
     lines.inspect(|line| assert_eq!(line.schema, SCHEMA)).map(|line| line.record).collect()
 }
@@ -118,11 +122,24 @@ fn a_comparison_alternates_and_reports_ratios() {
     let ratios =
         pick(&records, |record| if let Record::Ratio(ratio) = record { Some(ratio.clone()) } else { None });
     let of = |figure: &str| ratios.iter().find(|ratio| ratio.figure == figure).unwrap();
-    let (rate, p50) = (of("per_second"), of("p50_us"));
-    assert!(rate.median < 0.7 && rate.low <= rate.median && rate.median <= rate.high, "{rate:?}");
-    assert!(
-        p50.median > 1.5 && p50.rounds == 2 && (p50.target.as_str(), p50.base.as_str()) == ("slow", "fast")
-    );
+    let summaries = pick(&records, |record| match record {
+        Record::Summary(summary) => Some((summary.per_second, summary.latency.p50_us)),
+        _ => None,
+    });
+    assert!(summaries[1].1 >= 5_000.0 && summaries[3].1 >= 5_000.0, "every answer takes 5 ms: {summaries:?}");
+    // Which of the two is faster is the machine's affair; the ratio is that of each round.
+    let of_rounds = |figure: fn(&(f64, f64)) -> f64| {
+        let mut rounds = [0, 2].map(|round| figure(&summaries[round + 1]) / figure(&summaries[round]));
+        rounds.sort_by(f64::total_cmp);
+        rounds
+    };
+    for (figure, [low, high]) in [("per_second", of_rounds(|s| s.0)), ("p50_us", of_rounds(|s| s.1))] {
+        let ratio = of(figure);
+        let is = |found: f64, expected: f64| (found - expected).abs() <= expected * 1e-3;
+        assert!(is(ratio.low, low) && is(ratio.high, high), "{ratio:?} of {low} and {high}");
+        assert!(ratio.low <= ratio.median && ratio.median <= ratio.high, "{ratio:?}");
+        assert_eq!((ratio.rounds, ratio.target.as_str(), ratio.base.as_str()), (2, "slow", "fast"));
+    }
     assert!(ratios.iter().all(|ratio| ratio.figure != "resident_bytes"), "no process is known");
 }
 
@@ -144,18 +161,29 @@ fn a_sweep_finds_the_rate_and_says_when_there_is_none() {
     let double = Double::start(Fault::Slow(Duration::from_millis(10)));
     let target = double.target();
     let narrow =
-        ["--connections", "4", "--depth", "1", "--mix", "read", "--from", "50", "--precision", "0.3"];
-    let sweep = |status, p99| records(status, &[&["sweep", &target, "--p99", p99], QUICK, &narrow].concat());
-    let records = sweep(0, "60ms");
-    let found =
-        pick(&records, |record| if let Record::Found(found) = record { Some(found.clone()) } else { None });
+        ["--connections", "4", "--depth", "1", "--mix", "read", "--from", "100", "--precision", "0.3"];
+    let sweep = |more: &[&str]| loadgen(&[&["sweep", &target], QUICK, &narrow, more].concat());
+    let (records, found) = measured(|| {
+        let output = sweep(&["--p99", "250ms", "--duration", "1s", "--json", "-", "-q"]);
+        let records = parsed(&output);
+        let found =
+            pick(
+                &records,
+                |record| if let Record::Found(found) = record { Some(found.clone()) } else { None },
+            );
+        // A machine that stood still keeps no rate.
+        if output.status.code() == Some(0) { Ok((records, found)) } else { Err(found) }
+    });
     let rate = found[0].rate.unwrap();
-    assert!((50.0..=420.0).contains(&rate), "{found:?}");
+    // In a second, whatever is asked beyond 400 waits in a row: 2.5 ms each, 250 ms for a hundred.
+    assert!((100.0..=520.0).contains(&rate), "{found:?}");
     assert!(found[0].broken_at.unwrap() > rate);
     let tried =
         pick(&records, |record| if let Record::Point(point) = record { Some(point.kept) } else { None });
     assert!(tried.contains(&true) && tried.contains(&false), "{tried:?}");
-    let records = sweep(6, "1ms");
+    let output = sweep(&["--p99", "1ms", "--json", "-", "-q"]);
+    assert_eq!(output.status.code(), Some(6));
+    let records = parsed(&output);
     let end = pick(&records, |record| if let Record::End(end) = record { end.message.clone() } else { None });
     assert!(end[0].contains("no rate tried keeps p99 under"), "{end:?}");
 }
@@ -172,7 +200,10 @@ fn a_named_mix_is_replayed_and_an_unknown_one_refused() {
     });
     assert_eq!(summaries[0].workload.mix, "create=1,delete=1,set=8,get=45,list=45");
     let count = |kind: &str| summaries[0].kinds.get(kind).map_or(0, |latency| latency.count) as f64;
-    assert!((0.8..1.25).contains(&(count("get") / count("list"))), "{:?}", summaries[0].kinds);
+    // As many of one as of the other: within five standard deviations, however many there were.
+    let (gets, lists) = (count("get"), count("list"));
+    assert!(gets > 0.0 && lists > 0.0, "{:?}", summaries[0].kinds);
+    assert!((gets - lists).abs() <= 5.0 * (gets + lists).sqrt(), "{:?}", summaries[0].kinds);
     records_of(2, "get=1");
 }
 
@@ -189,8 +220,11 @@ fn a_failover_reports_the_longest_gap() {
             );
         found.into_iter().next().unwrap()
     };
-    let calm = gap(&records(0, &[&["failover", &target, "--rate", "500"], QUICK].concat()));
-    assert!(calm.gap_ms > 0.5 && calm.gap_ms < 250.0 && calm.killed_at_s.is_none(), "{calm:?}");
+    let calm = measured(|| {
+        let calm = gap(&records(0, &[&["failover", &target, "--rate", "500"], QUICK].concat()));
+        if calm.gap_ms < 250.0 { Ok(calm) } else { Err(calm) }
+    });
+    assert!(calm.gap_ms > 0.5 && calm.killed_at_s.is_none(), "{calm:?}");
     // Each write takes 50 ms, one after the other.
     let slow = Double::start(Fault::Slow(Duration::from_millis(50)));
     let narrow = ["--connections", "1", "--depth", "1", "--bound", "20ms"];
@@ -223,7 +257,8 @@ fn a_storm_waits_for_every_session() {
     let found = scenes(&records(0, &["storm", &double.target(), "--sessions", "200"]));
     assert_eq!((found[0].count, found[0].latencies["session"].count, double.sessions()), (200, 200, 201));
     let longest = found[0].latencies["session"].max_us / 1e6;
-    assert!((found[0].figures["all_up_s"] - longest).abs() < 0.01, "{found:?}");
+    // The same moment, as the histogram has it.
+    assert!((found[0].figures["all_up_s"] - longest).abs() <= longest * 2e-3 + 1e-5, "{found:?}");
 }
 
 #[test]
@@ -244,10 +279,11 @@ fn locks_and_leadership_go_round() {
     let target = double.target();
     for recipe in ["lock", "election"] {
         let more = ["--contenders", "5", "--duration", "300ms"];
-        let found = scenes(&records(0, &[&[recipe, &target], &more[..]].concat()));
-        let handovers = found[0].latencies["handover"].count;
-        assert!(handovers > 10, "{recipe}: {found:?}");
-        assert!(found[0].figures["per_second"] > 30.0, "{recipe}");
+        measured(|| {
+            let found = scenes(&records(0, &[&[recipe, &target], &more[..]].concat()));
+            let (handovers, rate) = (found[0].latencies["handover"].count, found[0].figures["per_second"]);
+            if handovers > 10 && rate > 30.0 { Ok(()) } else { Err((recipe, handovers, rate)) }
+        });
     }
     assert_eq!(double.below("/loadgen/"), 0, "nothing is left");
 }

@@ -56,6 +56,9 @@ pub const OUTPUT_SOFT_BYTES: usize = 1 << 20;
 /// Unsent bytes of events alone past which a connection is closed.
 pub const OUTPUT_EVENTS_HARD_BYTES: usize = 16 << 20;
 
+/// Znodes under /zookeeper/quota that one `mntr` looks at for its gauges: with more there are none. About 10 ms.
+pub const QUOTA_GAUGE_ZNODES_MAX: usize = 10_000;
+
 /// Watches of one session (DESIGN §8).
 pub const SESSION_WATCHES_MAX: usize = 1_000_000;
 

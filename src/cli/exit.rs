@@ -32,11 +32,13 @@ pub enum Exit {
     Storage,
     /// A law of our own was broken; going on could spread the damage.
     Invariant,
+    /// One core stopped while the others ran.
+    Stalled,
 }
 
 impl Exit {
     /// All of them, in order of their numbers.
-    pub const ALL: [Exit; 12] = [
+    pub const ALL: [Exit; 13] = [
         Exit::Finished,
         Exit::Unexpected,
         Exit::Invalid,
@@ -49,6 +51,7 @@ impl Exit {
         Exit::Ring,
         Exit::Storage,
         Exit::Invariant,
+        Exit::Stalled,
     ];
 
     /// The process's exit status.
@@ -75,6 +78,7 @@ impl Exit {
             Exit::Ring => (20, "io_uring is forbidden here, or lockable memory too small"),
             Exit::Storage => (21, "the log could not be written or flushed"),
             Exit::Invariant => (22, "an internal law was broken"),
+            Exit::Stalled => (23, "a core of the server stopped"),
         }
     }
 
@@ -115,7 +119,7 @@ mod tests {
     #[test]
     fn numbers_are_stocks_and_no_two_are_alike() {
         let codes: Vec<u8> = Exit::ALL.iter().map(|exit| exit.code()).collect();
-        assert_eq!(codes, [0, 1, 2, 3, 4, 10, 12, 13, 14, 20, 21, 22]);
+        assert_eq!(codes, [0, 1, 2, 3, 4, 10, 12, 13, 14, 20, 21, 22, 23]);
         assert_eq!(Exit::table().lines().count(), codes.len() + 1);
     }
 }

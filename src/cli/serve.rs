@@ -25,6 +25,7 @@ pub(super) fn serve(config: Config) -> Exit {
         let exit = match reason {
             Fatal::Storage => Exit::Storage,
             Fatal::Invariant => Exit::Invariant,
+            Fatal::Stalled => Exit::Stalled,
         };
         fatal(exit, words)
     });

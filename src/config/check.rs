@@ -402,7 +402,6 @@ fn check_tree(reader: &mut Reader) -> Result<Tree, ConfigError> {
         digest: reader.lax_bool("digest.enabled", true),
         close_session_txn: reader.lax_bool("closeSessionTxn.enabled", true),
         extended_types: reader.lax_bool("extendedTypesEnabled", false),
-        emulate_353_ttl: reader.lax_bool("emulate353TTLNodes", false),
         container_check_interval_ms: reader.unsigned(
             "znode.container.checkIntervalMs",
             60_000,
@@ -681,5 +680,7 @@ fn check_own(reader: &mut Reader) -> Result<Own, ConfigError> {
         path_depth_max: reader.small_limit("ringkeeper.maxPathDepth", None, 0)?,
         words_per_second: reader.small_limit("ringkeeper.maxWordsPerSecond", None, 0)?,
         syncs_max: reader.small_limit("ringkeeper.maxSyncs", None, 0)?,
+        memory_mb_max: reader.small_limit("ringkeeper.maxMemoryMb", None, 0)?,
+        disk_free_mb_min: reader.small_limit("ringkeeper.minFreeDiskMb", None, 0)?,
     })
 }

@@ -196,8 +196,6 @@ pub struct Tree {
     pub close_session_txn: bool,
     /// `extendedTypesEnabled`: false. TTL nodes may be created.
     pub extended_types: bool,
-    /// `emulate353TTLNodes`: false. TTLs in the encoding of 3.5.3.
-    pub emulate_353_ttl: bool,
     /// `znode.container.checkIntervalMs`: 60,000 ms, at least 1. Between two looks for containers and TTL nodes to remove.
     pub container_check_interval_ms: u32,
     /// `znode.container.maxPerMinute`: 10,000, at least 1. Removals a minute at most, so that a crowd of them leaves room.
@@ -443,6 +441,12 @@ pub struct Own {
     /// `ringkeeper.maxSyncs`: none (0). Client `sync` requests that are taken and not answered; others wait in their
     /// connection.
     pub syncs_max: Option<u32>,
+    /// `ringkeeper.maxMemoryMb`: none (0): 60 % of what the process may take. Memory, MiB: at 85 % of it writes that add
+    /// to the tree get ThrottledOp (-127), at 95 % QuotaExceeded (-125).
+    pub memory_mb_max: Option<u32>,
+    /// `ringkeeper.minFreeDiskMb`: none (0): 256, or a twentieth of a disk below 5 GiB. Free disk, MiB, below which
+    /// such writes get ThrottledOp (-127).
+    pub disk_free_mb_min: Option<u32>,
 }
 
 impl Config {

@@ -159,7 +159,7 @@ pub(super) static KEYS: &[Key] = &[
     key("digest.enabled", Property, Text, Honoured),
     key("closeSessionTxn.enabled", Property, Text, Honoured),
     key("extendedTypesEnabled", Property, Text, Honoured),
-    key("emulate353TTLNodes", Property, Text, Honoured),
+    key("emulate353TTLNodes", Property, Text, NoEffect("no database of 3.5.3 can be read here, and nothing else holds such TTLs")),
     key("znode.container.checkIntervalMs", Bare, Int, Honoured),
     key("znode.container.maxPerMinute", Bare, Int, Honoured),
     key("znode.container.maxNeverUsedIntervalMs", Bare, Long, Honoured),
@@ -295,6 +295,8 @@ pub(super) static KEYS: &[Key] = &[
     key("ringkeeper.maxPathDepth", Own, Int, Honoured),
     key("ringkeeper.maxWordsPerSecond", Own, Int, Honoured),
     key("ringkeeper.maxSyncs", Own, Int, Honoured),
+    key("ringkeeper.maxMemoryMb", Own, Int, Honoured),
+    key("ringkeeper.minFreeDiskMb", Own, Int, Honoured),
 ];
 
 /// Headings of stock's documentation that are no keys, and the key each means (operations 1.1.5).

@@ -79,7 +79,7 @@ fn every_honoured_key_takes_effect_from_the_file() {
         ("fsync.warningthresholdms", "20", "20"), ("flushDelay", "3", "3"), ("maxBatchSize", "5", "5"),
         ("datadir.autocreate", "false", "false"), ("db.autocreate", "false", "false"),
         ("digest.enabled", "false", "false"), ("closeSessionTxn.enabled", "false", "false"),
-        ("extendedTypesEnabled", "true", "true"), ("emulate353TTLNodes", "true", "true"),
+        ("extendedTypesEnabled", "true", "true"),
         ("znode.container.checkIntervalMs", "5", "5"), ("znode.container.maxPerMinute", "6", "6"),
         ("znode.container.maxNeverUsedIntervalMs", "7", "7"),
         ("jute.maxbuffer", "0x1000", "4096"), ("jute.maxbuffer.extrasize", "2048", "2048"),
@@ -110,6 +110,7 @@ fn every_honoured_key_takes_effect_from_the_file() {
         ("ringkeeper.maxSessionlessPerAddress", "1", "1"), ("ringkeeper.maxMultiOps", "1", "1"),
         ("ringkeeper.maxPathBytes", "1", "1"), ("ringkeeper.maxPathDepth", "1", "1"),
         ("ringkeeper.maxWordsPerSecond", "1", "1"), ("ringkeeper.maxSyncs", "1", "1"),
+        ("ringkeeper.maxMemoryMb", "1", "1"), ("ringkeeper.minFreeDiskMb", "1", "1"),
     ];
     for (key, value, expected) in written {
         check_value(&format!("{key}={value}"), "", key, &format!("{expected} (zoo.cfg:1)"));

@@ -24,7 +24,7 @@ use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
 
 pub use apply::{Applied, ApplyError, ReplyBody, SessionChange};
-pub use prep::Asker;
+pub use prep::{Asker, grows};
 pub use reaper::ReaperSettings;
 
 use crate::base::{Millis, SessionId, WallMillis, Zxid};

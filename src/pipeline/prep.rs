@@ -46,6 +46,15 @@ const TTL_MS_MAX: i64 = (1 << 40) - 1;
 
 type Result<T> = std::result::Result<T, ErrorCode>;
 
+/// Whether the request would add to the state: what is refused first when memory or disk run short. Deletes always pass.
+pub fn grows(request: &Request<'_>) -> bool {
+    match request {
+        Request::Create(..) | Request::SetData(_) | Request::SetAcl(_) => true,
+        Request::Multi(ops) => ops.iter().any(|op| matches!(op, MultiOp::Create(..) | MultiOp::SetData(_))),
+        _ => false,
+    }
+}
+
 impl Pipeline {
     /// Prepares the txn that `request` amounts to, at `zxid` and wall time `now`; gives its bytes, header and digest
     /// included. Each call takes exactly one zxid, also when the request fails.
@@ -89,14 +98,21 @@ impl Pipeline {
         payload
     }
 
-    /// The error that a multi amounts to whose body does not decode: it takes a zxid like any other (stock 3.9.5).
-    pub fn prepare_undecodable(&mut self, zxid: Zxid, now: WallMillis, asker: Asker<'_>) -> Vec<u8> {
+    /// The error that a request amounts to which is refused before any check: it takes a zxid like any other. A multi
+    /// whose body does not decode is one (stock 3.9.5), and what would make the state grow while there is no room.
+    pub fn prepare_refused(
+        &mut self,
+        zxid: Zxid,
+        now: WallMillis,
+        asker: Asker<'_>,
+        code: ErrorCode,
+    ) -> Vec<u8> {
         self.prepared = zxid;
         let op = OpCode::Error as i32;
         let header =
             TxnHeader { session: asker.session.0, cxid: asker.cxid.0, zxid: zxid.0, time: now.0, op };
         let mut payload = Vec::new();
-        txn::encode(&header, &Txn::Error(ErrorCode::MarshallingError.code()), None, &mut payload);
+        txn::encode(&header, &Txn::Error(code.code()), None, &mut payload);
         payload
     }
 

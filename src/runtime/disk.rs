@@ -13,10 +13,11 @@ use std::sync::mpsc;
 use std::time::{Duration, Instant};
 
 use super::files::{DataDirs, WriteMethod, verify_snapshot};
+use super::pressure::{self, Gauge, Marks};
 use super::ring::{Consumer, Producer};
 use super::sequencer::Shared;
 use super::sys;
-use crate::base::{WallMillis, Zxid};
+use crate::base::{WallMillis, Zxid, limits};
 use crate::sessions::SessionImage;
 use crate::storage::action::FileAction;
 use crate::storage::snapshot::{
@@ -223,6 +224,8 @@ pub struct DiskStart {
     pub seed: u64,
     /// Snapshots on disk; verified is the one that recovery loaded.
     pub snapshots: Vec<SnapshotFile>,
+    /// Where memory and disk count as short.
+    pub marks: Marks,
     /// Called about once a second while a snapshot is written: znodes written, znodes in all.
     pub progress: Box<dyn FnMut(u64, u64) + Send>,
 }
@@ -234,6 +237,8 @@ pub struct DiskStart {
 pub fn spawn(start: DiskStart, shared: Arc<Shared>) -> std::io::Result<DiskLink> {
     let (jobs, inbox) = mpsc::channel();
     let (reports, reports_end) = super::ring::queue();
+    let mut gauge = Gauge::new(start.marks);
+    gauge.look(&start.dirs, &shared.pressure);
     let mut disk = DiskShard {
         start,
         reports,
@@ -242,6 +247,8 @@ pub fn spawn(start: DiskStart, shared: Arc<Shared>) -> std::io::Result<DiskLink>
         generation: 0,
         faulty: BTreeSet::new(),
         purged: Zxid::ZERO,
+        looked: Instant::now(),
+        gauge,
     };
     std::thread::Builder::new().name("disk-shard".into()).spawn(move || {
         sys::lower_priority();
@@ -261,21 +268,33 @@ struct DiskShard {
     faulty: BTreeSet<Zxid>,
     /// How far the sequencer was told that the log may go, between snapshots.
     purged: Zxid,
+    /// When memory and disk were looked at last.
+    looked: Instant,
+    gauge: Gauge,
 }
 
 impl DiskShard {
-    /// Jobs as they come, and a purge when nothing is to be done and its time has come.
+    /// Jobs as they come, a look at memory and disk between them, and a purge when nothing is to be done and its time
+    /// has come.
     fn run(&mut self, inbox: &mpsc::Receiver<Job>) {
         let interval = self.start.purge_interval;
-        let mut due = interval.map(|_| Instant::now());
+        let mut due = (interval.is_some() || self.is_crowded()).then(Instant::now);
         loop {
-            let job = match due {
-                Some(due) => inbox.recv_timeout(due.saturating_duration_since(Instant::now())),
-                None => inbox.recv().map_err(|_| mpsc::RecvTimeoutError::Disconnected),
-            };
-            match job {
-                Ok(job) => self.perform(job),
+            self.look();
+            let look_due = self.looked + pressure::LOOK_EVERY;
+            let next = due.map_or(look_due, |due| due.min(look_due));
+            match inbox.recv_timeout(next.saturating_duration_since(Instant::now())) {
+                Ok(job) => {
+                    let is_snapshot = matches!(job, Job::Snapshot(_));
+                    self.perform(job);
+                    if is_snapshot && self.is_crowded() {
+                        due = Some(Instant::now());
+                    }
+                }
                 Err(mpsc::RecvTimeoutError::Timeout) => {
+                    if due.is_none_or(|due| due > Instant::now()) {
+                        continue;
+                    }
                     // Until it is over each step is due at once, but behind the jobs that came meanwhile.
                     if self.purge_step() {
                         due = interval.and_then(|interval| Instant::now().checked_add(interval));
@@ -283,6 +302,20 @@ impl DiskShard {
                 }
                 Err(mpsc::RecvTimeoutError::Disconnected) => return,
             }
+        }
+    }
+
+    /// Whether more snapshots are there than are to be kept. Those of earlier starts go once enough were read back, so
+    /// a server that starts often and writes little has to read some: without that they would pile up.
+    fn is_crowded(&self) -> bool {
+        self.start.snapshots.len() > self.start.retain.max(limits::SNAPSHOTS_KEPT_MIN)
+    }
+
+    /// Looks at memory and disk, if the last look is old enough.
+    fn look(&mut self) {
+        if self.looked.elapsed() >= pressure::LOOK_EVERY {
+            self.looked = Instant::now();
+            self.gauge.look(&self.start.dirs, &self.shared.pressure);
         }
     }
 
@@ -431,6 +464,10 @@ impl DiskShard {
             });
             while let Some(chunk) = encoder.take_chunk() {
                 performer.perform(&publication.write(chunk))?;
+            }
+            if self.looked.elapsed() >= pressure::LOOK_EVERY {
+                self.looked = Instant::now();
+                self.gauge.look(&self.start.dirs, &self.shared.pressure);
             }
             if told.elapsed().as_secs() >= 1 {
                 told = std::time::Instant::now();

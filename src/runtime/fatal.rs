@@ -11,6 +11,8 @@ pub enum Fatal {
     Storage,
     /// A law of our own was broken (P11).
     Invariant,
+    /// A core stopped (F23).
+    Stalled,
 }
 
 static LAST_WORDS: OnceLock<fn(Fatal, &str) -> !> = OnceLock::new();

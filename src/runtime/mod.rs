@@ -3,20 +3,25 @@
 //!
 //! - `sequencer.rs`: the core that orders; `shard.rs`: the driver of a core that serves clients; `disk.rs`: the thread
 //!   of low priority that writes snapshots and prepares the log; `files.rs`: what they and recovery do to files.
-//! - `ring.rs`: the queue between two cores; `messages.rs`: what travels through it; `sys.rs`: raw system interfaces.
+//! - `ring.rs`: the queue between two cores; `messages.rs`: what travels through it; `sys.rs`: raw system interfaces;
+//!   `host.rs`: what the machine is.
 //! - `linger.rs`: how long a write of the log waits for company.
-//! - `placement.rs`: which thread runs where; `metrics/`: what each core counts; `fatal.rs`: how the process ends itself.
+//! - `placement.rs`: which thread runs where; `metrics/`: what each core counts; `fatal.rs`: how the process ends itself;
+//!   `watchdog.rs`: when it must, because one core stopped; `pressure.rs`: when memory or disk run short.
 
 pub mod disk;
 pub mod fatal;
 pub mod files;
+pub mod host;
 pub mod messages;
 pub mod metrics;
 pub mod placement;
+pub mod pressure;
 pub mod ring;
 pub mod sequencer;
 pub mod shard;
 pub mod sys;
+pub mod watchdog;
 
 mod clock;
 mod linger;

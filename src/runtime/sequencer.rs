@@ -30,16 +30,18 @@ use super::fatal::{Fatal, fatal};
 use super::linger::Linger;
 use super::messages::{AttachRequest, Gather, Outcome, SequencerPart, Submission, Ticket, WriteRequest};
 use super::metrics::SequencerMetrics;
+use super::pressure::Pressure;
 use super::ring::{Consumer, Parked, Producer};
 use super::sys::{Bell, Buffer, Durability, Ring};
+use super::watchdog::Pulse;
 use crate::base::{Generation, Millis, SessionId, ShardId, Xid, Zxid};
 use crate::pipeline::acl::Identities;
-use crate::pipeline::{Asker, Pipeline, ReplyBody, SessionChange};
+use crate::pipeline::{Asker, Pipeline, ReplyBody, SessionChange, grows};
 use crate::sessions::{Attachment, Refused, SessionIds, password};
 use crate::storage::wal::{WalWrite, WalWriter};
 use crate::watches::{ChangeEvent, InterestTable};
-use crate::wire::OpCode;
 use crate::wire::request::Request;
+use crate::wire::{ErrorCode, OpCode};
 use crate::zab::{Action, Event, Peer};
 
 /// Submissions taken from one shard before the next shard has its turn.
@@ -95,8 +97,10 @@ pub struct Shared {
     pub stopping: AtomicBool,
     /// Shards that have nothing left to do, when stopping.
     pub shards_done: AtomicUsize,
-    /// Turns of the sequencer, for the watchdog.
-    pub turns: AtomicUsize,
+    /// The sequencer's sign of life.
+    pub pulse: Arc<Pulse>,
+    /// Whether the state may grow.
+    pub pressure: Pressure,
 }
 
 impl Shared {
@@ -235,8 +239,7 @@ impl Sequencer {
     pub fn run(mut self) {
         self.order_segment();
         loop {
-            // Relaxed: a heart-beat that the watchdog compares with its last look.
-            self.shared.turns.fetch_add(1, Ordering::Relaxed);
+            self.shared.pulse.beat();
             let now = self.clock.now();
             let mut busy = self.take_submissions(now);
             busy |= self.take_disk_reports();
@@ -341,9 +344,12 @@ impl Sequencer {
             return self.behind_all(shard, Outcome::Moved { zxid, ticket: write.ticket });
         }
         let request = match Request::decode(write.op, &write.body) {
-            Ok(request) => Some(request),
+            Ok(request) => match self.shared.pressure.check() {
+                Err(code) if grows(&request) => Err(code),
+                _ => Ok(request),
+            },
             // It takes its place all the same.
-            Err(_) if write.op == OpCode::Multi => None,
+            Err(_) if write.op == OpCode::Multi => Err(ErrorCode::MarshallingError),
             // The shard decoded it already.
             Err(_) => {
                 fatal(Fatal::Invariant, "a write that decoded on the shard does not decode on the sequencer")
@@ -353,10 +359,10 @@ impl Sequencer {
         self.metrics.request_queued(self.entries.len());
         let origin = Some(Origin::Request(shard, write.ticket));
         match request {
-            Some(request) => self.propose(asker, write.op, &request, origin, now),
-            None => {
+            Ok(request) => self.propose(asker, write.op, &request, origin, now),
+            Err(code) => {
                 let zxid = self.next_zxid();
-                let payload = self.pipeline.prepare_undecodable(zxid, self.clock.wall(), asker);
+                let payload = self.pipeline.prepare_refused(zxid, self.clock.wall(), asker, code);
                 self.proposed(write.op, zxid, payload, origin, now);
             }
         }
@@ -570,7 +576,10 @@ impl Sequencer {
 
     fn flush_apart(&self, segment: String) {
         let file = self.log_file.as_ref().expect("a write was in flight");
-        if let Err(error) = rustix::fs::fdatasync(file.as_fd()) {
+        self.shared.pulse.waits(true);
+        let flushed = rustix::fs::fdatasync(file.as_fd());
+        self.shared.pulse.waits(false);
+        if let Err(error) = flushed {
             fatal(
                 Fatal::Storage,
                 &format!("flushing log segment {segment} failed: {error}; it is not tried again"),

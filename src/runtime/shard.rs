@@ -31,6 +31,7 @@ use super::Clock;
 use super::ring::{Consumer, Parked, Producer};
 use super::sequencer::{Doorbell, Shared};
 use super::sys;
+use super::watchdog::Pulse;
 use crate::base::{ConnectionId, Millis};
 
 /// One read takes at most so much; what a pipeline of small requests needs, and far below the limit of a frame.
@@ -157,6 +158,8 @@ pub struct ShardStart {
     pub shared: Arc<Shared>,
     /// Time.
     pub clock: Clock,
+    /// This shard's sign of life.
+    pub pulse: Arc<Pulse>,
 }
 
 /// What the accepting shard has beside.
@@ -253,6 +256,7 @@ async fn run<L: Logic>(start: ShardStart, accept: Option<AcceptStart>, logic: L)
     let shared = start.shared.clone();
     let clock = start.clock.clone();
     let index = start.index;
+    let pulse = start.pulse.clone();
     if let Some(accept) = accept {
         glommio::spawn_local(accept_loop(accept, shared.clone())).detach();
     }
@@ -268,6 +272,7 @@ async fn run<L: Logic>(start: ShardStart, accept: Option<AcceptStart>, logic: L)
     let mut alarms = Alarms::new();
     loop {
         alarms.set();
+        pulse.beat();
         glommio::timer::sleep(TICK).await;
         let now = clock.now();
         {

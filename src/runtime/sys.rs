@@ -6,6 +6,7 @@
 //! Invariants of [`Ring`]: a buffer handed to the kernel stays in the ring's own slot until its completion was
 //! reaped (reliability L12); one WAL write at most is in flight.
 
+use std::collections::BTreeMap;
 use std::io;
 use std::net::SocketAddr;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, IntoRawFd, OwnedFd, RawFd};
@@ -44,17 +45,48 @@ impl Bell {
 }
 
 /// What a sleep in the ring ended with.
-#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+#[derive(Debug, Default)]
 pub struct Woken {
     /// The bell was rung.
     pub bell: bool,
     /// The WAL write finished: bytes written, or the error number.
     pub write: Option<Result<usize, i32>>,
+    /// What happened on sockets, in the order of completion.
+    pub sockets: Vec<SocketEvent>,
+}
+
+/// A socket in the ring's care. Never reused while the ring lives.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
+pub struct SocketId(u64);
+
+/// What happened on a socket that was not closed by us.
+#[derive(Debug)]
+pub enum SocketEvent {
+    /// Somebody connected to this listener, or taking the connection failed; the next one is taken after
+    /// [`Ring::accept`].
+    Accepted(SocketId, Result<OwnedFd, i32>),
+    /// [`Ring::connect`] succeeded or not; after a failure the socket is closed.
+    Connected(SocketId, Result<(), i32>),
+    /// Bytes arrived, [`Ring::received`] has them; none or an error: the peer is gone. More arrive after
+    /// [`Ring::receive`].
+    Received(SocketId, Result<usize, i32>),
+    /// All of a [`Ring::send`] left, or none of the rest will. The buffer comes back empty, for the next one.
+    Sent(SocketId, Result<Vec<u8>, i32>),
 }
 
 const TOKEN_BELL: u64 = 1;
 const TOKEN_WRITE: u64 = 2;
-const RING_ENTRIES: u32 = 16;
+/// Low bits of a token that say which operation of a socket it is; the socket's number is above them.
+const TOKEN_KIND_BITS: u32 = 4;
+const TOKEN_ACCEPT: u64 = 3;
+const TOKEN_CONNECT: u64 = 4;
+const TOKEN_RECEIVE: u64 = 5;
+const TOKEN_SEND: u64 = 6;
+/// Nobody waits for it.
+const TOKEN_CANCEL: u64 = 7;
+const RING_ENTRIES: u32 = 64;
+/// What one receive takes at most, bytes: many packets of a busy link at once.
+const RECEIVE_BYTES: usize = 256 << 10;
 
 /// How a WAL write is to become durable.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -65,7 +97,24 @@ pub enum Durability {
     None,
 }
 
-/// The sequencer's ring: its bell and one WAL write.
+/// A socket, and everything of it that the kernel may be looking at.
+struct Socket {
+    fd: OwnedFd,
+    /// Filled by a receive that is under way; empty until the first one.
+    inbox: Box<[u8]>,
+    received: usize,
+    outbox: Vec<u8>,
+    sent: usize,
+    address: Option<Box<socket2::SockAddr>>,
+    /// Tokens of operations that the kernel has not completed.
+    pending: smallvec::SmallVec<[u64; 3]>,
+    closing: bool,
+}
+
+/// The sequencer's ring: its bell, one WAL write, and the sockets of other servers.
+///
+/// A socket has at most one receive and one send under way. A closed one keeps its buffers until the kernel has
+/// completed or cancelled both; nothing of it is reported any more.
 pub struct Ring<B: Buffer> {
     ring: IoUring,
     bell: Bell,
@@ -75,6 +124,8 @@ pub struct Ring<B: Buffer> {
     /// The batch last written; the kernel's while `writing`.
     in_flight: Option<B>,
     writing: bool,
+    sockets: BTreeMap<u64, Socket>,
+    next_socket: u64,
 }
 
 impl<B: Buffer> Ring<B> {
@@ -91,6 +142,8 @@ impl<B: Buffer> Ring<B> {
             bell_armed: false,
             in_flight: None,
             writing: false,
+            sockets: BTreeMap::new(),
+            next_socket: 0,
         })
     }
 
@@ -126,11 +179,131 @@ impl<B: Buffer> Ring<B> {
         if self.writing { None } else { self.in_flight.take() }
     }
 
+    /// Takes a socket into the ring's care. Nothing happens on it until asked for.
+    pub fn add_socket(&mut self, fd: OwnedFd) -> SocketId {
+        let id = self.next_socket;
+        self.next_socket += 1;
+        let socket = Socket {
+            fd,
+            inbox: Box::default(),
+            received: 0,
+            outbox: Vec::new(),
+            sent: 0,
+            address: None,
+            pending: smallvec::SmallVec::new(),
+            closing: false,
+        };
+        self.sockets.insert(id, socket);
+        SocketId(id)
+    }
+
+    /// Takes the next connection of a listener.
+    pub fn accept(&mut self, id: SocketId) {
+        self.operate(id, TOKEN_ACCEPT, |fd, _| {
+            opcode::Accept::new(fd, std::ptr::null_mut(), std::ptr::null_mut())
+                .flags(rustix::net::SocketFlags::CLOEXEC.bits().cast_signed())
+                .build()
+        });
+    }
+
+    /// Connects a fresh socket.
+    pub fn connect(&mut self, id: SocketId, address: SocketAddr) {
+        self.operate(id, TOKEN_CONNECT, |fd, socket| {
+            let address = socket.address.insert(Box::new(address.into()));
+            opcode::Connect::new(fd, address.as_ptr().cast(), address.len()).build()
+        });
+    }
+
+    /// Takes what arrives next, over what [`Ring::received`] gave last.
+    pub fn receive(&mut self, id: SocketId) {
+        self.operate(id, TOKEN_RECEIVE, |fd, socket| {
+            if socket.inbox.is_empty() {
+                socket.inbox = vec![0; RECEIVE_BYTES].into();
+            }
+            let length = u32::try_from(socket.inbox.len()).expect("a constant far below 4 GiB");
+            opcode::Recv::new(fd, socket.inbox.as_mut_ptr(), length).build()
+        });
+    }
+
+    /// What the last receive brought.
+    pub fn received(&self, id: SocketId) -> &[u8] {
+        self.sockets.get(&id.0).map_or(&[], |socket| &socket.inbox[..socket.received])
+    }
+
+    /// Sends all of `bytes`.
+    ///
+    /// # Panics
+    /// When a send of this socket is under way.
+    pub fn send(&mut self, id: SocketId, bytes: Vec<u8>) {
+        if let Some(socket) = self.sockets.get_mut(&id.0) {
+            assert!(!socket.pending.contains(&token(id, TOKEN_SEND)), "one send at a time");
+            (socket.outbox, socket.sent) = (bytes, 0);
+        }
+        self.send_rest(id);
+    }
+
+    fn send_rest(&mut self, id: SocketId) {
+        self.operate(id, TOKEN_SEND, |fd, socket| {
+            let rest = &socket.outbox[socket.sent..];
+            let length = u32::try_from(rest.len()).unwrap_or(u32::MAX);
+            opcode::Send::new(fd, rest.as_ptr(), length)
+                .flags(rustix::net::SendFlags::NOSIGNAL.bits().cast_signed())
+                .build()
+        });
+    }
+
+    /// The descriptor of a socket, for what is not the ring's: its addresses, a stream that another thread sends.
+    pub fn socket_fd(&self, id: SocketId) -> Option<BorrowedFd<'_>> {
+        self.sockets.get(&id.0).filter(|socket| !socket.closing).map(|socket| socket.fd.as_fd())
+    }
+
+    /// Closes a socket, whatever is under way on it.
+    pub fn close(&mut self, id: SocketId) {
+        let Some(socket) = self.sockets.get_mut(&id.0) else { return };
+        if socket.pending.is_empty() {
+            shutdown(&socket.fd);
+            self.sockets.remove(&id.0);
+            return;
+        }
+        if !socket.closing {
+            socket.closing = true;
+            shutdown(&socket.fd);
+            for pending in socket.pending.clone() {
+                let entry = opcode::AsyncCancel::new(pending).build().user_data(TOKEN_CANCEL);
+                self.push(&entry);
+            }
+        }
+    }
+
+    /// Starts an operation of a socket, unless it is under way or the socket is being closed.
+    fn operate(
+        &mut self,
+        id: SocketId,
+        kind: u64,
+        make: impl FnOnce(types::Fd, &mut Socket) -> io_uring::squeue::Entry,
+    ) {
+        let token = token(id, kind);
+        let Some(socket) = self.sockets.get_mut(&id.0) else { return };
+        if socket.closing || socket.pending.contains(&token) {
+            return;
+        }
+        let entry = make(types::Fd(socket.fd.as_raw_fd()), socket).user_data(token);
+        socket.pending.push(token);
+        self.push(&entry);
+    }
+
     fn push(&mut self, entry: &io_uring::squeue::Entry) {
-        // SAFETY: what the entry points to lives in `self` (`bell_count`, `in_flight`) until its completion is reaped
-        // in `turn`, or until `drop`, which waits for it; the descriptor is checked by the kernel.
+        // SAFETY: what the entry points to lives in `self` (`bell_count`, `in_flight`, a socket's boxes and its outbox,
+        // which is not touched while a send is pending) until its completion is reaped in `turn`, or until `drop`,
+        // which waits for it or leaks it; the descriptor is checked by the kernel.
         let pushed = unsafe { self.ring.submission().push(entry) };
-        pushed.expect("two entries at most are ever queued between two turns, of sixteen");
+        if pushed.is_err() {
+            // Full: what is queued goes to the kernel, which takes all of it.
+            let _ = self.ring.submit();
+            // SAFETY: as above.
+            let pushed = unsafe { self.ring.submission().push(entry) };
+            pushed.expect("a submitted queue has room");
+        }
     }
 
     /// Submits what is queued and, unless `wait` is zero, sleeps until something completes or `wait` has passed;
@@ -161,7 +334,9 @@ impl<B: Buffer> Ring<B> {
             Err(error) => return Err(error),
         }
         let mut woken = Woken::default();
+        let mut unfinished = smallvec::SmallVec::<[SocketId; 4]>::new();
         for completion in self.ring.completion() {
+            let result = usize::try_from(completion.result()).map_err(|_| -completion.result());
             match completion.user_data() {
                 TOKEN_BELL => {
                     self.bell_armed = false;
@@ -169,29 +344,85 @@ impl<B: Buffer> Ring<B> {
                 }
                 TOKEN_WRITE => {
                     self.writing = false;
-                    let result = completion.result();
-                    woken.write = Some(usize::try_from(result).map_err(|_| -result));
+                    woken.write = Some(result);
                 }
-                token => unreachable!("no entry carries token {token}"),
+                TOKEN_CANCEL => {}
+                token => {
+                    let id = SocketId(token >> TOKEN_KIND_BITS);
+                    let kind = token & ((1 << TOKEN_KIND_BITS) - 1);
+                    let socket = self.sockets.get_mut(&id.0).expect("a socket outlives its operations");
+                    socket.pending.retain(|pending| *pending != token);
+                    // A descriptor that was accepted for a listener that is gone is ours to close.
+                    let accepted = (kind == TOKEN_ACCEPT).then(|| result.map(owned_fd));
+                    if socket.closing {
+                        if socket.pending.is_empty() {
+                            self.sockets.remove(&id.0);
+                        }
+                        continue;
+                    }
+                    match (kind, accepted) {
+                        (_, Some(accepted)) => woken.sockets.push(SocketEvent::Accepted(id, accepted)),
+                        (TOKEN_CONNECT, _) => {
+                            woken.sockets.push(SocketEvent::Connected(id, result.map(|_| ())));
+                            if result.is_err() {
+                                self.sockets.remove(&id.0);
+                            }
+                        }
+                        (TOKEN_RECEIVE, _) => {
+                            socket.received = result.unwrap_or(0);
+                            woken.sockets.push(SocketEvent::Received(id, result));
+                        }
+                        (TOKEN_SEND, _) => {
+                            socket.sent += result.unwrap_or(0);
+                            if result.is_ok_and(|sent| sent > 0) && socket.sent < socket.outbox.len() {
+                                unfinished.push(id);
+                                continue;
+                            }
+                            let mut buffer = std::mem::take(&mut socket.outbox);
+                            buffer.clear();
+                            woken.sockets.push(SocketEvent::Sent(id, result.map(|_| buffer)));
+                        }
+                        _ => unreachable!("no entry carries token {token}"),
+                    }
+                }
             }
+        }
+        for id in unfinished {
+            self.send_rest(id);
         }
         Ok(woken)
     }
 }
 
+/// The descriptor that an accept gave.
+fn owned_fd(result: usize) -> OwnedFd {
+    let raw = RawFd::try_from(result).expect("the kernel's descriptors are ints");
+    // SAFETY: a successful accept hands the descriptor to us alone.
+    unsafe { OwnedFd::from_raw_fd(raw) }
+}
+
+fn token(id: SocketId, kind: u64) -> u64 {
+    id.0 << TOKEN_KIND_BITS | kind
+}
+
 impl<B: Buffer> Drop for Ring<B> {
     fn drop(&mut self) {
-        // The kernel may still read the batch: wait for it before the buffer is freed. The bell's eight bytes are
-        // waited for as well, by ringing it.
+        // The kernel may still read the batch or fill a socket's inbox: wait for it before the buffers are freed. The
+        // bell's eight bytes are waited for as well, by ringing it.
+        let sockets: Vec<SocketId> = self.sockets.keys().copied().map(SocketId).collect();
+        for id in sockets {
+            self.close(id);
+        }
         self.bell.ring();
         let mut bell_rang = !self.bell_armed;
-        while self.writing || !bell_rang {
+        while self.writing || !bell_rang || !self.sockets.is_empty() {
             match self.turn(None) {
                 Ok(woken) => bell_rang |= woken.bell,
                 // Without the ring nothing can be waited for; leaking the buffers is the safe way out.
                 Err(_) => {
                     std::mem::forget(self.in_flight.take());
                     std::mem::forget(std::mem::take(&mut self.bell_count));
+                    std::mem::forget(std::mem::take(&mut self.sockets));
                     return;
                 }
             }
@@ -297,6 +528,16 @@ pub fn listen(address: SocketAddr, backlog: i32) -> io::Result<OwnedFd> {
     Ok(socket.into())
 }
 
+/// A TCP socket that is to connect to `address`: no delay, keep-alive left to the caller, close-on-exec.
+///
+/// # Errors
+/// When the process may open no more descriptors.
+pub fn stream_socket(address: SocketAddr) -> io::Result<OwnedFd> {
+    let socket = socket2::Socket::new(socket2::Domain::for_address(address), socket2::Type::STREAM, None)?;
+    socket.set_tcp_nodelay(true)?;
+    Ok(socket.into())
+}
+
 /// The address a listener got, when it asked for port 0.
 ///
 /// # Errors
@@ -370,101 +611,6 @@ pub fn lower_priority() {
     let _ = rustix::process::nice(10);
 }
 
-/// Four random numbers from the kernel.
-///
-/// # Errors
-/// When the kernel's source cannot be read.
-pub fn random() -> io::Result<[u64; 4]> {
-    use std::io::Read;
-    let mut bytes = [0u8; 32];
-    std::fs::File::open("/dev/urandom")?.read_exact(&mut bytes)?;
-    let mut numbers = [0; 4];
-    for (number, chunk) in numbers.iter_mut().zip(bytes.chunks_exact(8)) {
-        *number = chunk.iter().fold(0, |number, &byte| number << 8 | u64::from(byte));
-    }
-    Ok(numbers)
-}
-
-/// Descriptors open, and how many may be.
-pub fn descriptors() -> (u64, u64) {
-    let open = std::fs::read_dir("/proc/self/fd").map_or(0, |entries| entries.count() as u64);
-    let most = rustix::process::getrlimit(rustix::process::Resource::Nofile).current.unwrap_or(u64::MAX);
-    (open, most)
-}
-
-/// Raises the soft limit of descriptors to the hard one: each connection takes one.
-pub fn raise_descriptor_limit() {
-    use rustix::process::{Resource, getrlimit, setrlimit};
-    let mut limit = getrlimit(Resource::Nofile);
-    if limit.current != limit.maximum {
-        limit.current = limit.maximum;
-        // Staying at the soft limit is no failure; the banner's numbers come from what is.
-        let _ = setrlimit(Resource::Nofile, limit);
-    }
-}
-
-/// MiB resident, and MiB this process may take: the control group's limit, or the machine's memory.
-pub fn memory_mb() -> (u64, u64) {
-    let read = |path: &str| std::fs::read_to_string(path).unwrap_or_default();
-    let pages: u64 =
-        read("/proc/self/statm").split_whitespace().nth(1).and_then(|n| n.parse().ok()).unwrap_or(0);
-    let resident = pages * rustix::param::page_size() as u64;
-    let limit = read("/sys/fs/cgroup/memory.max").trim().parse::<u64>().ok();
-    let info = rustix::system::sysinfo();
-    let machine = info.totalram as u64 * u64::from(info.mem_unit);
-    (resident >> 20, limit.unwrap_or(machine).min(machine) >> 20)
-}
-
-/// Bytes of the files in a folder; 0 where it cannot be read.
-pub fn folder_bytes(folder: &std::path::Path) -> u64 {
-    let Ok(entries) = std::fs::read_dir(folder) else { return 0 };
-    entries.flatten().filter_map(|entry| entry.metadata().ok()).filter(|m| m.is_file()).map(|m| m.len()).sum()
-}
-
-/// The file system a path is on, by the mount table.
-pub fn file_system(path: &std::path::Path) -> String {
-    let path = std::fs::canonicalize(path).unwrap_or_else(|_| path.to_owned());
-    let mounts = std::fs::read_to_string("/proc/self/mounts").unwrap_or_default();
-    let longest = mounts.lines().filter_map(|line| {
-        let mut fields = line.split(' ');
-        let (_, folder, kind) = (fields.next()?, fields.next()?, fields.next()?);
-        path.starts_with(folder).then_some((folder.len(), kind))
-    });
-    longest
-        .max_by_key(|(length, _)| *length)
-        .map_or_else(|| "an unknown file system".into(), |(_, kind)| kind.into())
-}
-
-/// Name and home of the user that runs the process.
-pub fn user() -> (String, String) {
-    let id = rustix::process::getuid().as_raw();
-    let users = std::fs::read_to_string("/etc/passwd").unwrap_or_default();
-    let entry = users
-        .lines()
-        .map(|line| line.split(':').collect::<Vec<_>>())
-        .find(|fields| fields.get(2).and_then(|text| text.parse::<u32>().ok()) == Some(id));
-    match entry.as_deref() {
-        Some([name, _, _, _, _, home, ..]) => ((*name).into(), (*home).into()),
-        _ => (id.to_string(), "?".into()),
-    }
-}
-
-/// Operating system, its release, and the architecture as Java names it.
-pub fn host() -> (String, String, String) {
-    let name = rustix::system::uname();
-    let text = |part: &std::ffi::CStr| part.to_string_lossy().into_owned();
-    let arch = match text(name.machine()).as_str() {
-        "x86_64" => "amd64".into(),
-        other => other.to_owned(),
-    };
-    (text(name.sysname()), text(name.release()), arch)
-}
-
-/// Name of the host.
-pub fn host_name() -> String {
-    rustix::system::uname().nodename().to_string_lossy().into_owned()
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -495,7 +641,114 @@ mod tests {
 
         bell.ring();
         assert!(ring.turn(None).expect("the ring works").bell);
-        assert_eq!(ring.turn(Some(Duration::from_millis(1))).expect("the ring works"), Woken::default());
+        let woken = ring.turn(Some(Duration::from_millis(1))).expect("the ring works");
+        assert!(!woken.bell && woken.write.is_none() && woken.sockets.is_empty());
+    }
+
+    type TestRing = Ring<Block>;
+
+    fn ring() -> TestRing {
+        Ring::new(Bell::new().expect("an eventfd")).expect("a ring")
+    }
+
+    /// Turns until something happened on a socket.
+    fn next(ring: &mut TestRing, waiting: &mut std::collections::VecDeque<SocketEvent>) -> SocketEvent {
+        loop {
+            if let Some(event) = waiting.pop_front() {
+                return event;
+            }
+            waiting.extend(ring.turn(None).expect("the ring works").sockets);
+        }
+    }
+
+    fn loopback() -> (OwnedFd, SocketAddr) {
+        let listener = listen("127.0.0.1:0".parse().expect("an address"), 1024).expect("a port");
+        let address = local_address(listener.as_fd()).expect("bound");
+        (listener, address)
+    }
+
+    #[test]
+    fn sockets_connect_accept_and_carry_more_than_a_socket_buffer_holds() {
+        let (mut ring, mut waiting) = (ring(), std::collections::VecDeque::new());
+        let (listener, address) = loopback();
+        let listener = ring.add_socket(listener);
+        ring.accept(listener);
+        let ours = ring.add_socket(stream_socket(address).expect("a socket"));
+        ring.connect(ours, address);
+        let (mut connected, mut theirs) = (false, None);
+        while !connected || theirs.is_none() {
+            match next(&mut ring, &mut waiting) {
+                SocketEvent::Connected(id, Ok(())) if id == ours => connected = true,
+                SocketEvent::Accepted(id, Ok(fd)) if id == listener => theirs = Some(ring.add_socket(fd)),
+                event => panic!("{event:?}"),
+            }
+        }
+        let theirs = theirs.expect("accepted");
+        let sent: Vec<u8> = (0..8 << 20).map(|n: u32| (n % 251) as u8).collect();
+        ring.send(ours, sent.clone());
+        ring.receive(theirs);
+        let (mut got, mut done) = (Vec::new(), false);
+        while got.len() < sent.len() || !done {
+            match next(&mut ring, &mut waiting) {
+                SocketEvent::Received(id, Ok(bytes)) => {
+                    assert!(bytes > 0 && id == theirs);
+                    got.extend_from_slice(ring.received(id));
+                    ring.receive(id);
+                }
+                SocketEvent::Sent(id, Ok(buffer)) => {
+                    assert!(id == ours && buffer.is_empty() && buffer.capacity() >= sent.len());
+                    done = true;
+                }
+                event => panic!("{event:?}"),
+            }
+        }
+        assert_eq!(got, sent);
+        // The end of a stream is a receive of nothing; what was closed by us says nothing.
+        ring.close(ours);
+        match next(&mut ring, &mut waiting) {
+            SocketEvent::Received(id, Ok(0)) => assert_eq!(id, theirs),
+            event => panic!("{event:?}"),
+        }
+    }
+
+    #[test]
+    fn a_refused_connection_is_an_error_number() {
+        let (mut ring, mut waiting) = (ring(), std::collections::VecDeque::new());
+        let (listener, address) = loopback();
+        drop(listener);
+        let id = ring.add_socket(stream_socket(address).expect("a socket"));
+        ring.connect(id, address);
+        match next(&mut ring, &mut waiting) {
+            SocketEvent::Connected(of, Err(error)) => assert_eq!((of, error), (id, 111)),
+            event => panic!("{event:?}"),
+        }
+        assert!(ring.socket_fd(id).is_none());
+    }
+
+    #[test]
+    fn a_closed_socket_says_nothing_more_and_gives_its_buffers_back_once_the_kernel_let_go() {
+        let mut ring = ring();
+        let (listener, address) = loopback();
+        let listener = ring.add_socket(listener);
+        ring.accept(listener);
+        let mut peers = Vec::new();
+        for _ in 0..3 * RING_ENTRIES {
+            let peer = std::net::TcpStream::connect(address).expect("listening");
+            let id = ring.add_socket(peer.try_clone().expect("a descriptor").into());
+            ring.receive(id);
+            ring.close(id);
+            peers.push(peer);
+        }
+        while ring.sockets.len() > 1 {
+            let woken = ring.turn(None).expect("the ring works");
+            assert!(
+                woken.sockets.iter().all(|event| matches!(event, SocketEvent::Accepted(..))),
+                "{woken:?}"
+            );
+        }
+        // Dropping the ring with an accept and a receive under way waits for both.
+        let id = ring.add_socket(peers.pop().expect("many").into());
+        ring.receive(id);
     }
 
     #[test]

@@ -507,7 +507,15 @@ mod tests {
         let held = || {
             let pass = Pass::default();
             let passing = crate::server::passing::Passing::Unknown;
-            Pending::Held(Held { xid: 1, op: 4, body: Box::default(), received: Millis(0), pass, passing })
+            Pending::Held(Held {
+                xid: 1,
+                op: 4,
+                body: Box::default(),
+                received: Millis(0),
+                pass,
+                passing,
+                identities: None,
+            })
         };
         let intake = Intake::new(&OFF, None, 1);
         let (mut one, mut other) = (intake.queue(), intake.queue());

@@ -93,6 +93,8 @@ pub(super) struct Held {
     pub received: Millis,
     pub pass: Pass,
     pub passing: Passing,
+    /// Who the client was when the request came, if it proved to be somebody else since (stock `Request.authInfo`).
+    pub identities: Option<Identities>,
 }
 
 /// One connection.
@@ -124,6 +126,8 @@ pub(super) struct Connection {
     pub held_bytes: usize,
     pub next_sequence: u64,
     pub identities: Identities,
+    /// Whom the request that is being answered came from, where that is not `identities`.
+    pub asked_as: Option<Identities>,
     pub stats: ConnectionStats,
     /// Steps of a SASL exchange that the client began; nobody here finishes one.
     pub sasl_tokens: u32,
@@ -159,6 +163,21 @@ pub(super) struct Connection {
 }
 
 impl Connection {
+    /// Who asks for what is being answered.
+    pub(super) fn asker(&self) -> &Identities {
+        self.asked_as.as_ref().unwrap_or(&self.identities)
+    }
+
+    /// The client proved who it is: requests that came before are still those of whom it was.
+    pub(super) fn identify(&mut self, identities: Identities) {
+        let before = std::mem::replace(&mut self.identities, identities);
+        for pending in self.pending.iter_mut() {
+            if let Pending::Held(held) = pending {
+                held.identities.get_or_insert_with(|| before.clone());
+            }
+        }
+    }
+
     pub(super) fn new(
         id: ConnectionId,
         peer: SocketAddr,
@@ -186,6 +205,7 @@ impl Connection {
             held_bytes: 0,
             next_sequence: 0,
             identities,
+            asked_as: None,
             stats: ConnectionStats::default(),
             sasl_tokens: 0,
             answer: None,

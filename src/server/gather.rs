@@ -15,9 +15,9 @@ use super::words::{
     MonitorView, Opening, ServerView, SessionView, WatchView, Word,
 };
 use crate::base::{ConnectionId, Millis, WallMillis, limits};
+use crate::runtime::host;
 use crate::runtime::messages::{Gather, SequencerPart, Submission};
 use crate::runtime::metrics::{Metrics, ShardMetrics};
-use crate::runtime::sys;
 
 /// What one shard adds.
 #[derive(Debug, Default)]
@@ -202,7 +202,7 @@ impl Shard {
             Word::Stat => words::stat(&server, total.connections),
             Word::Mntr => {
                 let metrics = Metrics { shards, sequencer: sequencer.metrics.clone(), ..Metrics::default() };
-                let (open, most) = sys::descriptors();
+                let (open, most) = host::descriptors();
                 words::mntr(MonitorView {
                     server,
                     watch_count: total.watches,
@@ -217,7 +217,7 @@ impl Shard {
                         .connects()
                         .map_or(0.0, |gate| gate.drop_probability()),
                     uptime_ms: self.clock.now().0,
-                    quotas: Vec::new(),
+                    quotas: super::quotas::gauges(&self.tree.pin()),
                     metrics,
                 })
             }
@@ -306,12 +306,12 @@ impl Shard {
 
     fn folder_bytes(&self) -> (u64, u64) {
         let (data, log) = &self.settings.folders;
-        let data_bytes = sys::folder_bytes(data);
-        (data_bytes, if log == data { data_bytes } else { sys::folder_bytes(log) })
+        let data_bytes = host::folder_bytes(data);
+        (data_bytes, if log == data { data_bytes } else { host::folder_bytes(log) })
     }
 
     fn environment(&self) -> EnvView {
-        let (used, limit) = sys::memory_mb();
+        let (used, limit) = host::memory_mb();
         EnvView {
             memory_free_mb: limit.saturating_sub(used),
             memory_max_mb: limit,

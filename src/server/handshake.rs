@@ -121,8 +121,10 @@ impl Shard {
         if !guesses.admits(peer, now) {
             return self.abort(id);
         }
-        let result = acl::add_auth(auth.scheme, auth.auth, &mut connection.identities, &self.settings.policy);
+        let mut identities = connection.identities.clone();
+        let result = acl::add_auth(auth.scheme, auth.auth, &mut identities, &self.settings.policy);
         let failed = result.is_err();
+        connection.identify(identities);
         let guessed = acl::names_super(auth.scheme, auth.auth, &self.settings.policy)
             && !connection.identities.is_super();
         if guessed && guesses.failed(peer, now) {

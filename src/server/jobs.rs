@@ -114,6 +114,7 @@ impl Shard {
         let held = match connection.pending.pop_front() {
             Some(Pending::Held(held)) if connection.phase != Phase::Closing && !connection.abort => {
                 connection.held_bytes -= held.body.len();
+                connection.asked_as.clone_from(&held.identities);
                 held
             }
             _ => return self.end_job(*job),
@@ -253,7 +254,7 @@ impl Shard {
     ) -> Result<(), Refused> {
         let znode = view.find(path.ok_or(ErrorCode::MarshallingError)?).ok_or(ErrorCode::NoNode)?;
         let Some(connection) = self.connections.get(&id) else { return Ok(()) };
-        if !acl::check(znode.acl(), perms::READ, &connection.identities, &self.settings.policy) {
+        if !acl::check(znode.acl(), perms::READ, connection.asker(), &self.settings.policy) {
             return Err(ErrorCode::NoAuth.into());
         }
         let mut descendants = Descendants::of(&znode);

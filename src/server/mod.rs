@@ -12,6 +12,7 @@
 //! Not here: threads and sockets (runtime), what a write does (pipeline).
 
 pub mod admission;
+mod answers;
 mod connection;
 mod deadlines;
 mod gather;
@@ -20,6 +21,7 @@ mod jobs;
 pub mod limits;
 mod outcomes;
 mod passing;
+mod quotas;
 mod reads;
 pub mod registry;
 mod replies;

@@ -206,6 +206,7 @@ impl Shard {
         let Some(Pending::Held(held)) = connection.pending.pop_front() else { return };
         connection.awaiting -= 1;
         connection.held_bytes -= held.body.len();
+        connection.asked_as.clone_from(&held.identities);
         if let Passing::Bytes(bytes) = held.passing {
             connection.passed_bytes -= bytes;
         }

@@ -3,7 +3,6 @@
 //!
 //! Lives on: each shard. Not here: when a reply may leave (`shard.rs`), what is in it (`reads.rs`, pipeline).
 
-use super::admission::Pass;
 use super::connection::{Connection, Done, Held, Pending, Submitted};
 use super::reads::{self, Refused};
 use super::shard::Shard;
@@ -67,8 +66,7 @@ impl Shard {
                 self.reply(id, Answer { xid, zxid: at, op, received: held.received, err }, out, now);
             }
             Err(Refused::Code(code)) => {
-                let held = Held { xid, body: Box::default(), pass: Pass::default(), ..*held };
-                self.reply_error(id, &held, at.0, code);
+                self.reply_error_as(id, xid, held.op, at.0, code);
             }
             Err(Refused::TooManyWatches) => {
                 tracing::warn!("closing a connection with more than {} watches", limits::SESSION_WATCHES_MAX);
@@ -104,11 +102,15 @@ impl Shard {
     }
 
     pub(super) fn reply_error(&mut self, id: ConnectionId, held: &Held, zxid: i64, code: ErrorCode) {
+        self.reply_error_as(id, held.xid, held.op, zxid, code);
+    }
+
+    fn reply_error_as(&mut self, id: ConnectionId, xid: i32, op: i32, zxid: i64, code: ErrorCode) {
         let Some(connection) = self.connections.get_mut(&id) else { return };
-        reply::header_only(connection.output.buffer(), held.xid, zxid, Some(code));
+        reply::header_only(connection.output.buffer(), xid, zxid, Some(code));
         connection.stats.packet_sent();
         self.metrics.reply_sent(20);
-        if let Some(op) = OpCode::from_i32(held.op) {
+        if let Some(op) = OpCode::from_i32(op) {
             self.metrics.request_done(op, 0);
         }
         Self::touch_output(&mut self.dirty, connection);

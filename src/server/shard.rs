@@ -13,11 +13,10 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use super::admission::{Gate, Intake, Pass};
+use super::answers::Answered;
 use super::connection::{Attachment, Connection, Framed, Held, Pending, Phase, Submitted, frame};
 use super::deadlines::DEADLINE_TICK_MS;
-use super::jobs;
 use super::passing::{Anchors, Passing, Turn};
-use super::reads::{self, Reader, Refused};
 use super::registry::Registry;
 use super::settings::Settings;
 use super::words::{self, Word};
@@ -32,8 +31,7 @@ use crate::runtime::sequencer::Shared;
 use crate::runtime::shard::{Logic, Output, Wants};
 use crate::sessions::ExpiryQueue;
 use crate::tree::{TreeReader, View};
-use crate::watches::{Hold, Watch, WatchTable, WatchType};
-use crate::wire::jute::Writer;
+use crate::watches::{Hold, WatchTable};
 use crate::wire::reply;
 use crate::wire::request::{Request, RequestHeader};
 use crate::wire::{DecodeError, ErrorCode, OpCode};
@@ -66,7 +64,7 @@ pub struct ShardParts {
 pub struct Shard {
     pub(super) id: ShardId,
     pub(super) settings: Arc<Settings>,
-    tree: std::rc::Rc<TreeReader>,
+    pub(super) tree: std::rc::Rc<TreeReader>,
     pub(super) watches: WatchTable,
     pub(super) outcomes: Consumer<Outcome>,
     submissions: Producer<Submission>,
@@ -102,7 +100,7 @@ pub struct Shard {
     /// Connections whose next write waits for a credit.
     starved: VecDeque<ConnectionId>,
     /// Connections whose head read waits until `applied` has come further; their watch's interest is armed.
-    waiting: Vec<(ConnectionId, Vec<Hold>)>,
+    pub(super) waiting: Vec<(ConnectionId, Vec<Hold>)>,
     /// Connections whose queue of reads may move on.
     pub(super) movable: Vec<ConnectionId>,
     /// Connections with a job, in the order of their turns.
@@ -114,14 +112,12 @@ pub struct Shard {
     pub(super) scratch: Vec<u8>,
 }
 
-/// What came of a request that is answered here.
-enum Answered {
-    /// The reply is in the output.
-    Yes,
-    /// Not before `applied` has come so far.
-    NotBefore(Zxid, Vec<Hold>),
-    /// A job of the connection makes it.
-    Later,
+/// How a request came.
+struct Came {
+    received: Millis,
+    pass: Pass,
+    /// From whom, where that is not who the client is now.
+    identities: Option<Identities>,
 }
 
 impl Shard {
@@ -444,7 +440,8 @@ impl Shard {
             return true;
         }
         if let (true, Some(op)) = (submits, op) {
-            if let Some(submitted) = self.submit_request(id, header, op, body, now, pass)
+            if let Some(submitted) =
+                self.submit_request(id, header, op, body, Came { received: now, pass, identities: None })
                 && let Some(connection) = self.connections.get_mut(&id)
             {
                 connection.pending.push_back(Pending::Submitted(submitted));
@@ -453,8 +450,15 @@ impl Shard {
             return true;
         }
         let passing = Passing::Unknown;
-        let held =
-            Held { xid: header.xid, op: header.op, body: Box::default(), received: now, pass, passing };
+        let held = Held {
+            xid: header.xid,
+            op: header.op,
+            body: Box::default(),
+            received: now,
+            pass,
+            passing,
+            identities: None,
+        };
         if connection.pending.is_empty() {
             match self.answer(id, &held, body, view, now) {
                 Answered::Yes => return true,
@@ -477,9 +481,9 @@ impl Shard {
         header: RequestHeader,
         op: OpCode,
         body: &[u8],
-        received: Millis,
-        pass: Pass,
+        came: Came,
     ) -> Option<Submitted> {
+        let Came { received, pass, identities } = came;
         let connection = self.connections.get_mut(&id)?;
         let attachment = connection.attachment()?;
         let bytes = body.len() as u32;
@@ -502,7 +506,7 @@ impl Shard {
                 cxid: Xid(header.xid),
                 op,
                 body: body.into(),
-                identities: connection.identities.clone(),
+                identities: identities.unwrap_or_else(|| connection.identities.clone()),
                 received,
             }),
         };
@@ -538,10 +542,9 @@ impl Shard {
                 }
                 let header = RequestHeader { xid: held.xid, op: held.op };
                 let (body, pass) = (std::mem::take(&mut held.body), std::mem::take(&mut held.pass));
-                let received = held.received;
-                let Some(submitted) = self.submit_request(id, header, op, &body, received, pass) else {
-                    return;
-                };
+                let came = Came { received: held.received, pass, identities: held.identities.take() };
+                let submitted = self.submit_request(id, header, op, &body, came);
+                let Some(submitted) = submitted else { return };
                 if let Some(connection) = self.connections.get_mut(&id) {
                     connection.held_bytes -= body.len();
                     connection.pending[at] = Pending::Submitted(submitted);
@@ -570,186 +573,6 @@ impl Shard {
             }
             return;
         }
-    }
-
-    /// The connection's head read is not answered any more.
-    fn forget_waiting(&mut self, id: ConnectionId) {
-        while let Some(at) = self.waiting.iter().position(|(waiting, _)| *waiting == id) {
-            for hold in self.waiting.swap_remove(at).1 {
-                self.watches.disarm(hold);
-            }
-        }
-        if let Some(connection) = self.connections.get_mut(&id) {
-            connection.waits_for = None;
-        }
-    }
-
-    fn wait_for(&mut self, id: ConnectionId, zxid: Zxid, holds: Vec<Hold>) {
-        if let Some(connection) = self.connections.get_mut(&id) {
-            connection.waits_for = Some(zxid);
-        }
-        self.waiting.push((id, holds));
-    }
-
-    /// Answers a request that needs no sequencer, if this turn's zxid is late enough for the watches it sets.
-    fn answer(
-        &mut self,
-        id: ConnectionId,
-        held: &Held,
-        body: &[u8],
-        view: &View<'_>,
-        now: Millis,
-    ) -> Answered {
-        let at = view.at();
-        let Some(op) = OpCode::from_i32(held.op).filter(|op| is_request(*op)) else {
-            self.reply_error(id, held, -1, ErrorCode::Unimplemented);
-            self.finish(id);
-            return Answered::Yes;
-        };
-        if let Some(refusal) = held.pass.refusal {
-            if refusal == ErrorCode::ThrottledOp {
-                self.metrics.throttled();
-            }
-            self.reply_error(id, held, at.0, refusal);
-            return Answered::Yes;
-        }
-        let request = match Request::decode(op, body) {
-            Ok(request) => request,
-            Err(error) => {
-                self.note_undecodable(id, op, error);
-                self.reply_error(id, held, at.0, ErrorCode::MarshallingError);
-                return Answered::Yes;
-            }
-        };
-        let holds = match self.arm(id, &request, view) {
-            Ok(holds) => holds,
-            Err((zxid, holds)) => return Answered::NotBefore(zxid, holds),
-        };
-        let mut out = std::mem::take(&mut self.scratch);
-        let result = self.answer_into(id, held.xid, &request, view, &mut out);
-        if result == Err(Refused::Later)
-            && let Some(job) = self.connections.get_mut(&id).and_then(|connection| connection.job.as_mut())
-        {
-            job.holds = holds;
-            self.scratch = out;
-            return Answered::Later;
-        }
-        for hold in holds {
-            self.watches.disarm(hold);
-        }
-        self.replied(id, held, at, result, &out, now);
-        self.keep_scratch(out);
-        Answered::Yes
-    }
-
-    /// Takes the buffer of an answer back.
-    pub(super) fn keep_scratch(&mut self, mut out: Vec<u8>) {
-        out.clear();
-        // A long listing's is not kept.
-        self.scratch = if out.capacity() > 1 << 20 { Vec::new() } else { out };
-    }
-
-    /// Arms the interest that the request's watches need, or takes what an earlier try armed.
-    fn arm(
-        &mut self,
-        id: ConnectionId,
-        request: &Request<'_>,
-        view: &View<'_>,
-    ) -> Result<Vec<Hold>, (Zxid, Vec<Hold>)> {
-        if let Some(at) = self.waiting.iter().position(|(waiting, _)| *waiting == id) {
-            let (_, holds) = self.waiting.swap_remove(at);
-            if let Some(connection) = self.connections.get_mut(&id) {
-                connection.waits_for = None;
-            }
-            return Ok(holds);
-        }
-        let mut holds = Vec::new();
-        let tree = &self.tree;
-        let watches = &mut self.watches;
-        match request {
-            // A long one arms slice by slice.
-            Request::SetWatches(set) if jobs::is_long(set) => {}
-            Request::SetWatches(set) => {
-                let lists = set.lists.iter().zip(crate::watches::SetWatchesList::ALL);
-                for (paths, list) in lists {
-                    for path in paths.iter().flatten().flatten() {
-                        holds.push(watches.arm(path, list.watch(), || tree.begun()));
-                    }
-                }
-            }
-            Request::AddWatch(add) => {
-                if let (Some(path), Some(watch)) = (add.path, Watch::of_mode(add.kind)) {
-                    holds.push(watches.arm(path, watch, || tree.begun()));
-                }
-            }
-            request => {
-                if let Some((path, watch)) = reads::watch_of(request) {
-                    holds.push(watches.arm(path, watch, || tree.begun()));
-                }
-            }
-        }
-        match holds.iter().map(|hold| hold.ready_at).max() {
-            Some(ready_at) if ready_at > view.at() => Err((ready_at, holds)),
-            _ => Ok(holds),
-        }
-    }
-
-    fn answer_into(
-        &mut self,
-        id: ConnectionId,
-        xid: i32,
-        request: &Request<'_>,
-        view: &View<'_>,
-        out: &mut Vec<u8>,
-    ) -> Result<(), Refused> {
-        match request {
-            Request::Ping => Ok(()),
-            Request::SetWatches(set) => self.rearm(id, set, view),
-            Request::AddWatch(add) => {
-                let watch = Watch::of_mode(add.kind).ok_or(ErrorCode::MarshallingError)?;
-                let path = add.path.ok_or(ErrorCode::MarshallingError)?;
-                self.watches.add(path, id, watch, view.at()).map_err(|_| Refused::TooManyWatches)?;
-                out.int(0);
-                Ok(())
-            }
-            Request::CheckWatches(check) => {
-                let kind = WatchType::from_i32(check.kind).ok_or(ErrorCode::MarshallingError)?;
-                let found = check.path.is_some_and(|path| self.watches.check(path, id, kind));
-                if found { Ok(()) } else { Err(ErrorCode::NoWatcher.into()) }
-            }
-            Request::RemoveWatches(remove) => {
-                let kind = WatchType::from_i32(remove.kind).ok_or(ErrorCode::MarshallingError)?;
-                let found = remove.path.is_some_and(|path| self.watches.remove(path, id, kind));
-                if found { Ok(()) } else { Err(ErrorCode::NoWatcher.into()) }
-            }
-            Request::GetAllChildrenNumber(path) => self.count_descendants(id, *path, view, out),
-            request => {
-                let Some(mut reader) = self.reader(id, view, limits::LISTING_WHOLE_MAX) else {
-                    return Ok(());
-                };
-                match reader.answer(request, out) {
-                    Err(Refused::Later) => Err(self.begin_names(id, xid, request, view)),
-                    result => result,
-                }
-            }
-        }
-    }
-
-    /// Reads `view` for a connection; lists of up to `listing_max` children are answered whole.
-    pub(super) fn reader<'a>(
-        &'a mut self,
-        id: ConnectionId,
-        view: &'a View<'a>,
-        listing_max: u32,
-    ) -> Option<Reader<'a>> {
-        Some(Reader {
-            view,
-            identities: &self.connections.get(&id)?.identities,
-            policy: &self.settings.policy,
-            watches: &mut self.watches,
-            connection: id,
-            listing_max,
-        })
     }
 
     /// The newest txn readers see.
@@ -803,7 +626,7 @@ fn scope(peer: SocketAddr) -> u32 {
 
 /// Whether clients may send it at all (client-protocol §4.1); check is part of a multi only, and createSession, which
 /// stock takes from anybody, is the server's own (reliability M14).
-fn is_request(op: OpCode) -> bool {
+pub(super) fn is_request(op: OpCode) -> bool {
     !matches!(op, OpCode::Check | OpCode::Error | OpCode::CreateSession)
 }
 

@@ -23,13 +23,16 @@ use crate::pipeline::acl::{DigestPolicy, Policy};
 use crate::pipeline::digest::DigestAlgorithm;
 use crate::pipeline::{Loaded, Pipeline, ReaperSettings};
 use crate::runtime::disk::{DiskStart, LogFile, SnapshotPolicy};
+use crate::runtime::fatal::{Fatal, fatal};
 use crate::runtime::files::{self, DataDirs, OpenError, RecoverSettings, SelfTest, WriteMethod};
 use crate::runtime::placement::{self, Pinning, Placement};
+use crate::runtime::pressure::{Marks, Pressure};
 use crate::runtime::ring::{self, Parked};
 use crate::runtime::sequencer::{Doorbell, Sequencer, ShardLink, Shared, Start};
 use crate::runtime::shard::{AcceptStart, ShardStart};
 use crate::runtime::sys::{self, Bell, Durability, ProbeError};
-use crate::runtime::{Clock, disk, shard};
+use crate::runtime::watchdog::{self, Pulse};
+use crate::runtime::{Clock, disk, host, shard};
 use crate::sessions::{SessionIds, SessionImage, SessionTable};
 use crate::storage::names::{self, FileKind};
 use crate::storage::recovery::{Progress, Recovered, Source, Stage};
@@ -130,11 +133,6 @@ impl Running {
         }
         self.sequencer.join().is_ok()
     }
-
-    /// A number that grows while the sequencer lives (for a watchdog).
-    pub fn turns(&self) -> usize {
-        self.shared.turns.load(Ordering::Relaxed)
-    }
 }
 
 /// Starts a server that listens on the first of `addresses` it can have (on none, if there are none), and returns once
@@ -157,11 +155,11 @@ pub fn start(
         },
     );
     sys::probe(placement.shards.len() as u64 + 1)?;
-    sys::raise_descriptor_limit();
+    host::raise_descriptor_limit();
     let began = Instant::now();
     let dirs = Arc::new(DataDirs::open(&config.folders.data, &config.folders.log)?);
     let clock = Clock::start();
-    let random = |what| sys::random().map_err(|source| StartError::System { what, source });
+    let random = |what| host::random().map_err(|source| StartError::System { what, source });
     let self_test = files::self_test(dirs.log())
         .map_err(|source| StartError::System { what: "testing the log folder", source })?;
     let state = recover(config, &dirs, &clock, random("drawing random numbers")?, on_progress)?;
@@ -171,7 +169,8 @@ pub fn start(
         bell: Bell::new().map_err(|source| StartError::System { what: "making an eventfd", source })?,
         stopping: AtomicBool::new(false),
         shards_done: AtomicUsize::new(0),
-        turns: AtomicUsize::new(0),
+        pulse: Arc::default(),
+        pressure: Pressure::default(),
     });
     let mut facts = Facts {
         address: None,
@@ -184,7 +183,7 @@ pub fn start(
         repaired: state.repaired.clone(),
         placement: placement.clone(),
         method: method_name(self_test.method),
-        file_system: sys::file_system(dirs.log().path()),
+        file_system: host::file_system(dirs.log().path()),
         flush: self_test.latency,
     };
     let disk = disk::spawn(
@@ -194,6 +193,10 @@ pub fn start(
             method: self_test.method,
             segment_bytes: state.wal.segment_bytes(),
             retain: config.folders.snapshots_retained as usize,
+            marks: Marks {
+                memory_bytes: config.own.memory_mb_max.map(|mb| u64::from(mb) << 20),
+                disk_free_bytes: config.own.disk_free_mb_min.map(|mb| u64::from(mb) << 20),
+            },
             purge_interval: purge_interval(config),
             seed: random("drawing random numbers")?[0],
             snapshots: snapshots_on_disk(&dirs, state.snapshot)?,
@@ -428,7 +431,7 @@ fn launch(
     let count = placement.shards.len();
     let loads: Arc<Vec<AtomicUsize>> = Arc::new((0..count).map(|_| AtomicUsize::new(0)).collect());
     let random =
-        sys::random().map_err(|source| StartError::System { what: "drawing random numbers", source })?;
+        host::random().map_err(|source| StartError::System { what: "drawing random numbers", source })?;
     let throttle = ConnectThrottle::new(&config.connect_throttle, clock.now());
     let connects = throttle.map(|throttle| ConnectGate::new(throttle, random[1]));
     let registry = Arc::new(Registry::new(connects, Rates::new(&config.own)));
@@ -436,7 +439,8 @@ fn launch(
     let mut links = Vec::new();
     let mut handover_ends = Vec::new();
     let mut shard_starts = Vec::new();
-    for index in 0..count {
+    let pulses: Vec<Arc<Pulse>> = (0..count).map(|_| Arc::default()).collect();
+    for (index, pulse) in pulses.iter().enumerate() {
         let (submissions_in, submissions) = ring::queue();
         let (outcomes_in, outcomes) = ring::queue();
         let (handovers_in, handovers) = ring::queue();
@@ -470,6 +474,7 @@ fn launch(
             doorbell,
             shared: shared.clone(),
             clock: clock.clone(),
+            pulse: pulse.clone(),
         };
         shard_starts.push((start, parts));
     }
@@ -495,6 +500,17 @@ fn launch(
         let accept = if start.index == 0 { accept.take() } else { None };
         shard::spawn(start, accept, move || Shard::new(parts)).map_err(StartError::Thread)?;
     }
+    let mut watched = vec![("the sequencer".to_owned(), shared.pulse.clone())];
+    watched.extend(pulses.into_iter().enumerate().map(|(index, pulse)| (format!("shard {index}"), pulse)));
+    let dog = watchdog::spawn(watched, shared.clone(), |core| {
+        fatal(
+            Fatal::Stalled,
+            &format!(
+                "{core} made no progress for 5 s while the process ran; everything acknowledged is on disk. Start it again, and report it with the log"
+            ),
+        );
+    });
+    dog.map_err(|error| StartError::Thread(error.to_string()))?;
     Ok(sequencer)
 }
 
@@ -512,7 +528,7 @@ fn spawn_sequencer(
     shared: &Arc<Shared>,
 ) -> Result<std::thread::JoinHandle<()>, StartError> {
     let random =
-        sys::random().map_err(|source| StartError::System { what: "drawing random numbers", source })?;
+        host::random().map_err(|source| StartError::System { what: "drawing random numbers", source })?;
     let log_file = match state.wal.active() {
         Some(active) => {
             let fd = dirs.log().open_segment(active.segment, self_test.method);
@@ -584,7 +600,7 @@ fn bind(
     };
     let mut refused = None;
     for &address in addresses {
-        match sys::listen(address, backlog) {
+        match listen(address, backlog) {
             Ok(fd) => {
                 let bound = sys::local_address(std::os::fd::AsFd::as_fd(&fd));
                 let bound = bound.map_err(|source| StartError::Bind { address, source })?;
@@ -595,6 +611,30 @@ fn bind(
         }
     }
     refused.map_or(Ok(None), Err)
+}
+
+/// How long a port may be taken when we want it. The kernel takes the rings of a killed process apart in the background:
+/// its listening socket lives on for a moment after the process is gone, longer on a busy machine, and whoever starts
+/// us again at once must not fail for that.
+const PORT_PATIENCE: Duration = Duration::from_secs(10);
+
+fn listen(address: SocketAddr, backlog: i32) -> std::io::Result<std::os::fd::OwnedFd> {
+    let began = Instant::now();
+    let mut is_told = false;
+    loop {
+        match sys::listen(address, backlog) {
+            Err(error)
+                if error.kind() == std::io::ErrorKind::AddrInUse && began.elapsed() < PORT_PATIENCE =>
+            {
+                if !std::mem::replace(&mut is_told, true) {
+                    tracing::warn!(%address, "the port is taken; waiting for it");
+                }
+                // Nobody tells when a port becomes free.
+                std::thread::sleep(Duration::from_millis(5));
+            }
+            result => return result,
+        }
+    }
 }
 
 fn policy(config: &Config) -> Policy {
@@ -636,8 +676,8 @@ fn pipeline_settings(config: &Config) -> crate::pipeline::Settings {
 fn settings(config: &Config, version: Version, facts: &Facts, placement: &Placement) -> Settings {
     let words: Vec<&str> = config.words.listed.iter().map(|word| &**word).collect();
     let listed = if config.words.all { "*".to_owned() } else { words.join(",") };
-    let (user_name, user_home) = sys::user();
-    let (os_name, os_version, os_arch) = sys::host();
+    let (user_name, user_home) = host::user();
+    let (os_name, os_version, os_arch) = host::host();
     Settings {
         tick_ms: config.tick_ms,
         timeout_ms_min: config.sessions.timeout_ms_min,
@@ -666,7 +706,7 @@ fn settings(config: &Config, version: Version, facts: &Facts, placement: &Placem
         env: EnvView {
             version: version.clone(),
             ringkeeper: env!("CARGO_PKG_VERSION"),
-            host_name: sys::host_name(),
+            host_name: host::host_name(),
             tmpdir: std::env::temp_dir().display().to_string(),
             os_name,
             os_arch,

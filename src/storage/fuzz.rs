@@ -15,7 +15,7 @@ pub fn fuzz_wal(bytes: &[u8]) {
         .map_or((ClusterId::default(), SegmentId(1)), |header| (header.identity.cluster, header.segment));
     let scanned = wal::scan(cluster, segment, bytes);
     if let wal::Scanned::Active(scan) = &scanned {
-        let payloads: usize = scan.records(bytes, Zxid::ZERO).map(|(_, payload)| payload.len()).sum();
+        let payloads: usize = scan.records(bytes, Zxid::ZERO, &[]).map(|(_, payload)| payload.len()).sum();
         assert!(payloads <= bytes.len());
     }
     // Either verdict will do, as long as there is one.

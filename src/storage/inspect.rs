@@ -44,7 +44,11 @@ fn wal_batches(scan: &SegmentScan, bytes: &[u8], out: &mut dyn Write) -> Result 
             writeln!(out, "{:>10}  DAMAGED up to {}", fault.offset, fault.until)?;
         }
         let BatchSpan { offset, header } = span;
-        let kind = if header.kind == BatchKind::Seal { "seal " } else { "batch" };
+        let kind = match header.kind {
+            BatchKind::Batch => "batch",
+            BatchKind::Seal => "seal ",
+            BatchKind::Cut => "cut  ",
+        };
         writeln!(
             out,
             "{offset:>10}  {kind}  zxids {} to {}  records {}  bytes {}  committed {}  hash {:?}",

@@ -301,7 +301,7 @@ pub fn recover(
     if needs_segment {
         prepare_segment(&mut wal, epoch.identity, settings, &joined.free, &heads, &mut steps);
     }
-    let replay = Replay { segments: scanned.replay(&joined.replay), after: base };
+    let replay = Replay { segments: scanned.replay(&joined.replay), cuts: joined.cuts, after: base };
     Ok(Recovered { epoch, snapshot, replay, wal, steps, report })
 }
 
@@ -335,6 +335,7 @@ pub fn verify_snapshot(
 /// The records after the snapshot. Segments beyond [`limits::RECOVERY_KEEP_BYTES`] are read again.
 pub struct Replay {
     segments: Vec<ScannedSegment>,
+    cuts: Vec<wal::Cut>,
     after: Zxid,
 }
 
@@ -360,7 +361,7 @@ impl Replay {
                     }
                 }
             };
-            for (zxid, payload) in scan.records(&bytes, self.after) {
+            for (zxid, payload) in scan.records(&bytes, self.after, &self.cuts) {
                 assert!(last == Zxid::ZERO || zxid > last, "replay of {zxid} after {last}");
                 apply(zxid, payload);
                 last = zxid;
@@ -647,7 +648,9 @@ fn scan_log(
     Ok(scanned)
 }
 
-/// Makes the next segment out of a file that holds nothing, or anew; other such files go.
+/// Makes the next segment out of a file that holds nothing, or anew; other such files go. A file that is recycled has
+/// no name for a moment: the only segment there is stays until the new one is there, or a crash in between would leave
+/// a directory that looks as if its log had been taken away.
 fn prepare_segment(
     wal: &mut WalWriter,
     identity: Identity,
@@ -661,14 +664,15 @@ fn prepare_segment(
     let prepared = PreparedSegment { segment, generation: settings.new_generation, bytes };
     let fits =
         |candidate: &SegmentId| heads.iter().any(|head| head.segment == *candidate && head.bytes == bytes);
-    let reused = free.iter().copied().find(fits);
-    let others: Vec<String> =
-        free.iter().filter(|file| Some(**file) != reused).map(|file| names::segment(*file)).collect();
-    steps.log.extend(unlink_all(&others));
+    let reused = free.iter().copied().find(fits).filter(|_| wal.log_bytes() > 0);
+    // Where it is made anew under the name of one of them, it takes that one's place.
+    let others = free.iter().filter(|file| Some(**file) != reused && **file != segment);
+    let others: Vec<String> = others.map(|file| names::segment(*file)).collect();
     steps.log.extend(match reused {
         Some(old) => prepared.recycle(identity, &names::segment(old)),
         None => prepared.create(identity),
     });
+    steps.log.extend(unlink_all(&others));
     wal.add_segment(prepared);
 }
 

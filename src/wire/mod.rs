@@ -12,6 +12,7 @@ pub mod connect;
 mod error_code;
 pub mod jute;
 mod op_code;
+pub mod peer;
 mod records;
 pub mod reply;
 pub mod request;

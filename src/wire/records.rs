@@ -142,10 +142,14 @@ pub fn decode_acls(r: &mut Reader<'_>) -> Result<Vec<Acl>, DecodeError> {
     let count = r.count()?.unwrap_or(0);
     let mut acls = Vec::with_capacity((count as usize).min(r.rest().len() / 12));
     for _ in 0..count {
-        let perms = r.int()?;
-        let scheme = r.string()?.ok_or(DecodeError::Null)?.into();
-        let id = r.string()?.ok_or(DecodeError::Null)?.into();
-        acls.push(Acl { perms, id: Id { scheme, id } });
+        acls.push(Acl { perms: r.int()?, id: decode_id(r)? });
     }
     Ok(acls)
+}
+
+/// Reads an identity of which neither part may be null.
+pub(super) fn decode_id(r: &mut Reader<'_>) -> Result<Id, DecodeError> {
+    let scheme = r.string()?.ok_or(DecodeError::Null)?.into();
+    let id = r.string()?.ok_or(DecodeError::Null)?.into();
+    Ok(Id { scheme, id })
 }

@@ -2,7 +2,7 @@
 //! Client-protocol §11.10: who a connection is, and what that allows.
 
 use super::{DEFAULT, Group, RICH, SUPER, Setup, line};
-use crate::support::client::{Client, Reply, err, flags, op};
+use crate::support::client::{Client, Reply, body, err, flags, op, request};
 use crate::support::jute::{ADMIN, ALL, Acl, READ, WRITE, acl, open, out, world};
 
 /// `base64(sha1("u:p"))` and `base64(sha1("v:q"))`, as identities.
@@ -23,6 +23,34 @@ line!(c183_digest_makes_an_identity, DEFAULT, |s| {
     assert_eq!(client.who_am_i(), identities(&[("digest", "u"), ("ip", "127.0.0.1")]));
     client.create_with(s.path("a"), b"", &auth(ALL), flags::PERSISTENT).unwrap();
     assert_eq!(client.acl(s.path("a")).unwrap().0, [acl(ALL, "digest", U)]);
+});
+
+line!(c183b_a_request_is_judged_by_who_the_client_was_when_it_came, DEFAULT, |s| {
+    let mut owner = s.open();
+    owner.log_in("u:p");
+    owner.create_with(s.path("closed"), b"secret", &auth(ALL), flags::PERSISTENT).unwrap();
+    owner.create(s.path("open"), b"").unwrap();
+    let mut client = s.open();
+    // All in one piece: the reads wait behind writes, and the auth behind them is answered first.
+    let pipeline = [
+        (1, op::SET_DATA, body::set(s.path("open"), Some(b"x"), -1)),
+        (2, op::GET_DATA, body::read(s.path("closed"), false)),
+        (3, op::SET_DATA, body::set(s.path("closed"), Some(b"x"), -1)),
+        (4, op::GET_CHILDREN, body::read(s.path("closed"), false)),
+        (-4, op::AUTH, out().int(0).str("digest").str("u:p").done()),
+        (5, op::GET_DATA, body::read(s.path("closed"), false)),
+    ];
+    let frames: Vec<u8> =
+        pipeline.iter().flat_map(|(xid, opcode, body)| request(*xid, *opcode, body)).collect();
+    client.raw.send(&frames);
+    let mut errors = Vec::new();
+    while errors.len() < 5 {
+        let reply = client.reply();
+        if reply.xid != -4 {
+            errors.push(reply.err);
+        }
+    }
+    assert_eq!(errors, [0, err::NO_AUTH, err::NO_AUTH, err::NO_AUTH, 0]);
 });
 
 line!(c184_schemes_without_a_provider_fail, DEFAULT, |s| {

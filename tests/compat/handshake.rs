@@ -8,7 +8,7 @@ use std::time::Instant;
 
 /// Bounds for sessions and connections other than the defaults.
 const LIMITS: Group = Group::InTurn(Setup {
-    keys: &[("minSessionTimeout", "1234"), ("maxSessionTimeout", "5678"), ("maxClientCnxns", "3")],
+    keys: &[("minSessionTimeout", "1234"), ("maxSessionTimeout", "5678")],
     properties: &[],
 });
 
@@ -167,11 +167,11 @@ line!(c035_a_closed_session_is_refused, DEFAULT, |s| {
 
 line!(c036_an_expired_session_is_refused, RICH, |s| {
     let mut witness = s.open();
-    let mut client = s.open_with(1_500);
+    let mut client = s.open();
     let path = s.path("a");
     client.create_with(&path, b"", &crate::support::jute::open(), flags::EPHEMERAL).unwrap();
     witness.exists(&path, true).unwrap();
-    let session = client.abandon();
+    let session = client.shortened(s, 1_500).abandon();
     assert_eq!(witness.event().brief(), (DELETED, &*path));
     // Stock tells the event first and then closes the session's connections, a renewal's included. An answer to the
     // witness means that the whole txn is behind us.
@@ -236,7 +236,10 @@ line!(c044_a_word_behind_the_handshake_closes, DEFAULT, |s| {
     client.expect_close();
 });
 
-line!(c045_one_connection_too_many_is_closed_at_accept, LIMITS, |s| {
+/// Three connections an address, and sessions of any length.
+const THREE: Group = Group::Fresh(Setup { keys: &[("maxClientCnxns", "3")], properties: &[] });
+
+line!(c045_one_connection_too_many_is_closed_at_accept, THREE, |s| {
     let mut open: Vec<Client> = (0..3).map(|_| s.open()).collect();
     Raw::connect(s.address()).expect_close();
     open.pop().unwrap().close();

@@ -7,6 +7,7 @@ use crate::support::PATIENCE;
 use crate::support::client::{Client, request};
 use crate::support::raw::Raw;
 use crate::support::server::Server;
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Mutex, MutexGuard};
 use std::time::{Duration, Instant};
 
@@ -17,6 +18,8 @@ pub(super) const OPEN: Group = Group::Fresh(Setup {
         ("maxSessionTimeout", "120000"),
         ("maxClientCnxns", "0"),
         ("4lw.commands.whitelist", "*"),
+        // Crowds take their time to come on a busy machine.
+        ("nio.sessionlessCnxnTimeout", "300000"),
     ],
     properties: &[],
 });
@@ -37,13 +40,13 @@ pub(super) struct Witness<'a> {
     scene: &'a Scene,
     pid: u32,
     client: Client,
-    checks: u32,
 }
 
 impl<'a> Witness<'a> {
     pub(super) fn of(scene: &'a Scene) -> Witness<'a> {
         let pid = scene.pid().expect("a server that runs");
-        Witness { scene, pid, client: scene.open(), checks: 0 }
+        // As long as a session may be: attacks take their time.
+        Witness { scene, pid, client: scene.open_with(120_000) }
     }
 
     /// The same process serves the old session, and a new one as well: reads and durable writes.
@@ -52,8 +55,10 @@ impl<'a> Witness<'a> {
         assert_eq!(self.scene.pid(), Some(self.pid));
         assert!(std::path::Path::new(&format!("/proc/{}/fd", self.pid)).exists(), "the process is gone");
         self.client.ping();
-        self.checks += 1;
-        let path = self.scene.path(&format!("witness-{}", self.checks));
+        // Tests of one number share a root, and may share a server.
+        static CHECKS: AtomicU32 = AtomicU32::new(0);
+        // A counter that only has to differ: nothing is published through it.
+        let path = self.scene.path(&format!("witness-{}", CHECKS.fetch_add(1, Ordering::Relaxed)));
         let mut second = Client::open(self.scene);
         second.create(&path, b"well").expect("a write of a new session");
         assert_eq!(self.client.get(&path, false).expect("a read of the old one").0, Some(b"well".to_vec()));

@@ -285,6 +285,24 @@ ours!(m65_a_port_that_is_taken_ends_the_start, FRESH, |s| {
     assert!(reason.contains("cannot listen on") && reason.contains("exit status: 1"), "{reason}");
 });
 
+ours!(m65_a_port_that_is_free_in_a_moment_is_waited_for, FRESH, |s| {
+    s.kill();
+    let mut taken = None;
+    until("the port is free", || {
+        taken = TcpListener::bind(s.address()).ok();
+        taken.is_some()
+    });
+    let server: &Server = s;
+    std::thread::scope(|scope| {
+        scope.spawn(move || {
+            until("it has found the port taken", || server.said().contains("the port is taken"));
+            drop(taken);
+        });
+        server.restart().unwrap_or_else(|reason| panic!("{reason}"));
+    });
+    Client::open(s).ping();
+});
+
 ours!(m65_a_broken_configuration_names_its_line_and_makes_nothing, FRESH, |s| {
     s.kill();
     let path = s.folder().join("zoo.cfg");

@@ -2,7 +2,7 @@
 //! Reliability §6, M1–M8 and M14–M26: frames, handshakes and requests that are broken, by a connection that has no
 //! session and by one that has.
 
-use super::hostile::{OPEN, Witness, grew_at_most, ours, resident};
+use super::hostile::{OPEN, Witness, grew_at_most, ours, resident, until};
 use super::{DEFAULT, Group, Setup, line};
 use crate::support::PATIENCE;
 use crate::support::client::{Client, Part, body, err, flags, op, request};
@@ -65,11 +65,13 @@ ours!(m03_requests_that_never_end_share_one_budget, OPEN, |s| {
     witness.is_well();
     // The budget, and what the allocator keeps of buffers that grew.
     grew_at_most(s, before, 400);
-    let closed = clients
-        .iter_mut()
-        .map(|client| client.raw.frame_within(Duration::from_millis(1)))
-        .filter(|got| *got == Got::Closed)
-        .count();
+    // What was sent may still lie in the kernel.
+    let mut closed = 0;
+    until("the budget closes some", || {
+        let got = clients.iter_mut().map(|client| client.raw.frame_within(Duration::from_millis(1)));
+        closed = got.filter(|got| *got == Got::Closed).count();
+        closed > 0
+    });
     println!("{closed} of {} were closed", clients.len());
     assert!((1..600).contains(&closed));
     clients.drain(..).for_each(|client| drop(client.abandon()));
@@ -77,34 +79,46 @@ ours!(m03_requests_that_never_end_share_one_budget, OPEN, |s| {
 });
 
 ours!(m03_a_byte_now_and_then_does_not_keep_a_frame_open, OPEN, |s| {
+    const TIMEOUT: Duration = Duration::from_secs(3);
     let mut witness = Witness::of(s);
-    let mut loris = Client::with_timeout(s, 3_000);
-    let began = Instant::now();
-    let whole = request(1, op::CREATE, &body::create(s.path("loris"), Some(&[7; 4096]), &open(), 0));
-    let mut bytes = whole.iter();
-    let closed_after = loop {
-        loris.raw.send(&[*bytes.next().expect("closed before 4096 waits")]);
-        // The wait is for the close; that it does not come yet is the pause between two bytes.
-        match loris.raw.frame_within(Duration::from_millis(200)) {
-            Got::Nothing => assert!(began.elapsed() < PATIENCE, "the server waits for ever"),
-            Got::Closed => break began.elapsed(),
-            Got::Frame(frame) => panic!("an answer to half a request: {frame:02x?}"),
+    // An attempt in which this thread was kept away for as long as the session lives proves only half, and is made again.
+    let ends_the_connection_alone = || {
+        let began = Instant::now();
+        let mut loris = Client::with_timeout(s, TIMEOUT.as_millis() as i32);
+        let whole = request(1, op::CREATE, &body::create(s.path("loris"), Some(&[7; 4096]), &open(), 0));
+        let mut bytes = whole.iter();
+        let mut sent;
+        let closed_after = loop {
+            sent = Instant::now();
+            loris.raw.send(&[*bytes.next().expect("closed before 4096 waits")]);
+            // The wait is for the close; that it does not come yet is the pause between two bytes.
+            match loris.raw.frame_within(Duration::from_millis(200)) {
+                Got::Nothing => assert!(began.elapsed() < PATIENCE, "the server waits for ever"),
+                Got::Closed => break began.elapsed(),
+                Got::Frame(frame) => panic!("an answer to half a request: {frame:02x?}"),
+            }
+        };
+        println!("closed after {closed_after:?}");
+        assert!(closed_after >= TIMEOUT, "the frame has the session's timeout");
+        let session = loris.abandon();
+        match Client::greet(s, &Hello::renewal(&session)) {
+            Some(mut again) => again.close().err == 0,
+            None => {
+                assert!(sent.elapsed() >= TIMEOUT, "the session ended with its connection");
+                false
+            }
         }
     };
-    println!("closed after {closed_after:?}");
-    assert!(closed_after >= Duration::from_millis(2_900), "the frame has the session's timeout");
-    // Only the connection ended.
-    let session = loris.abandon();
-    Client::resume(s, &session).close();
+    assert!((0..20).any(|_| ends_the_connection_alone()));
     witness.is_well();
 });
 
 line!(m04_a_connection_that_stays_silent_is_closed, IMPATIENT, |s| {
     let mut witness = Witness::of(s);
+    let began = Instant::now();
     let mut silent = Raw::connect(s.address());
     let mut slow = Raw::connect(s.address());
     slow.send(&frame(&Hello::default().body())[..20]);
-    let began = Instant::now();
     silent.expect_close();
     slow.expect_close();
     println!("closed after {:?}", began.elapsed());

@@ -9,7 +9,7 @@ use super::hostile::{
 use super::{Client, Scene};
 use crate::support::client::{Part, body, err, flags, op, request};
 use crate::support::jute::{In, acl, open};
-use crate::support::raw::{Got, Hello, Raw, Welcome};
+use crate::support::raw::{Hello, Raw, Welcome};
 use std::collections::BTreeSet;
 use std::time::{Duration, Instant};
 
@@ -144,9 +144,9 @@ ours!(m34_output_that_nobody_takes_is_given_up_and_the_session_stays, OPEN, |s| 
     let mut witness = Witness::of(s);
     let large = s.path("large");
     witness.client().create(&large, &vec![7; 900_000]).unwrap();
+    let began = Instant::now();
     let (stuck, asking) =
         asks_and_never_reads(s, 120_000, &repeated(op::GET_DATA, &body::read(&large, false), 1_000));
-    let began = Instant::now();
     until("the connection is closed", || {
         witness.client().ping();
         connections(s) <= 2
@@ -177,6 +177,7 @@ ours!(m36_megabytes_of_pipelined_writes_are_taken_as_fast_as_the_disk_does, OPEN
         for xid in 1..=WRITES {
             let reply = client.reply();
             assert_eq!((reply.xid, reply.err), (xid, 0));
+            witness.client().ping();
         }
         asking.join().unwrap();
     }
@@ -236,7 +237,7 @@ ours!(m30_many_watches_are_set_and_given_back, OPEN, |s| {
         witness.is_well();
         watcher.close();
     }
-    assert!(s.word("wchs").contains("Total watches:0"), "{}", s.word("wchs"));
+    until("every watch is given back", || s.word("wchs").contains("Total watches:0"));
     grew_at_most(s, before, 128);
 });
 
@@ -309,7 +310,7 @@ ours!(m27_a_session_ends_whose_paths_the_log_could_not_take, OPEN, |s| {
         let path = s.path(&format!("{n}{}", "x".repeat(1_000_000)));
         owner.create_with(path, b"", &open(), flags::EPHEMERAL).unwrap();
     }
-    let mut expires = s.open_with(2_000);
+    let mut expires = s.open();
     for n in 0..3 {
         let path = s.path(&format!("expires{n}{}", "x".repeat(1_000_000)));
         expires.create_with(path, b"", &open(), flags::EPHEMERAL).unwrap();
@@ -319,6 +320,7 @@ ours!(m27_a_session_ends_whose_paths_the_log_could_not_take, OPEN, |s| {
     witness.is_well();
     s.kill();
     s.restart().unwrap_or_else(|reason| panic!("{reason}"));
+    drop(expires.shortened(s, 2_000).abandon());
     let mut client = Client::open(s);
     until("the other session has ended", || client.count_below(s.root.as_str()) == Ok(0));
     client.create(s.path("after"), b"").unwrap();
@@ -416,10 +418,11 @@ ours!(m42_a_word_whose_answer_nobody_reads_is_closed_after_five_seconds, OPEN, |
 ours!(m05_half_a_word_and_half_a_mask_wait_no_longer_than_silence, SHORT, |s| {
     let mut witness = Witness::of(s);
     for half in [&b"s"[..], b"srv", b"stmk", b"stmk\0\0\0\0"] {
+        let began = Instant::now();
         let mut raw = Raw::connect(s.address());
         raw.send(half);
-        assert!(matches!(raw.frame_within(Duration::from_millis(1)), Got::Nothing), "{half:?}");
         raw.expect_close();
+        assert!(began.elapsed() >= Duration::from_millis(500), "{half:?} is closed at once");
     }
     witness.is_well();
 });

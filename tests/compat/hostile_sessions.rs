@@ -3,6 +3,7 @@
 
 use super::hostile::{OPEN, Witness, ours};
 use super::{DEFAULT, Group, RICH, RICH_SETUP, Setup, line};
+use crate::support::PATIENCE;
 use crate::support::client::{Client, body, err, op, request};
 use crate::support::jute::{ALL, acl, out, world};
 use crate::support::raw::{Hello, Raw, shake, word};
@@ -81,7 +82,7 @@ ours!(m12_two_clients_that_fight_over_a_session_are_both_shut_out_for_a_while, O
     let mut back = loop {
         match Client::greet(s, &Hello::renewal(&session)) {
             Some(client) => break client,
-            None => assert!(quiet.elapsed() < Duration::from_secs(30), "the session does not come back"),
+            None => assert!(quiet.elapsed() < PATIENCE, "the session does not come back"),
         }
     };
     assert_eq!(back.exists(s.path("fought"), false).unwrap().ephemeral_owner, session.id);
@@ -204,18 +205,32 @@ line!(m49_guessing_makes_nobody_super, RICH, |s| {
 ours!(m49_an_address_that_guesses_is_shut_out_for_a_while, GUESSED, |s| {
     let mut inside = Client::open(s);
     inside.log_in(crate::SUPER);
-    // In one go: what the server reads at once is of one second.
-    let mut guesser = Client::open(s);
     let guess = |number: u32| {
         let guess = format!("super:guess {number}");
         request(-4, op::AUTH, &out().int(0).str("digest").str(&guess).done())
     };
-    guesser.raw.send(&(0..10).flat_map(guess).collect::<Vec<u8>>());
-    (0..10).for_each(|_| assert_eq!(guesser.reply().err, 0));
-    // The right one too, and what is inside stays inside.
-    let mut client = Client::open(s);
-    client.send_as(-4, op::AUTH, &out().int(0).str("digest").str(crate::SUPER).done());
-    client.expect_close();
+    let shuts_out = || {
+        let mut guesser = Client::open(s);
+        // In one go: what the server reads at once is of one second.
+        let began = Instant::now();
+        guesser.raw.send(&(0..10).flat_map(guess).collect::<Vec<u8>>());
+        (0..10).for_each(|_| assert_eq!(guesser.reply().err, 0));
+        // The right one too, and what is inside stays inside.
+        let mut client = Client::open(s);
+        client.send_as(-4, op::AUTH, &out().int(0).str("digest").str(crate::SUPER).done());
+        match client.try_reply() {
+            None => {
+                drop(client.abandon());
+                true
+            }
+            Some(_) => {
+                // Ten seconds later it is over; a machine that took so long proves nothing.
+                assert!(began.elapsed() >= Duration::from_secs(10), "the address is let in");
+                false
+            }
+        }
+    };
+    assert!((0..20).any(|_| shuts_out()));
     Client::open(s).ping();
     inside.get("/", false).unwrap();
 });

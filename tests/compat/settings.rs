@@ -3,8 +3,8 @@
 
 use super::hostile::{ours, until};
 use super::{Group, Scene, Setup};
-use crate::support::client::{Client, Part, body, err, op, request};
-use crate::support::jute::out;
+use crate::support::client::{Client, Part, body, err, flags, op, request};
+use crate::support::jute::{open, out};
 use crate::support::raw::{Got, Hello, Raw};
 use std::time::{Duration, Instant};
 
@@ -82,6 +82,27 @@ ours!(
     }
 );
 
+// Found by 200 SIGKILLs in a row: each life wrote a snapshot or two, read back as many, and removed none: 139 of them.
+ours!(
+    s02b_a_server_that_is_killed_often_keeps_no_more_snapshots_than_it_should,
+    Group::Fresh(Setup { keys: &[("snapCount", "100")], properties: &[] }),
+    |s| {
+        Client::open(s).create("/t", b"").unwrap();
+        for life in 1..=6 {
+            let mut client = Client::open(s);
+            let newest = snapshots(s).into_iter().max();
+            until("a snapshot of this life", || {
+                write(&mut client, 50, 10);
+                snapshots(s).into_iter().max() > newest
+            });
+            drop(client);
+            s.kill();
+            s.restart().unwrap_or_else(|error| panic!("life {life}: {error}"));
+        }
+        until("what is too many is gone", || snapshots(s).len() == 3);
+    }
+);
+
 ours!(
     s03_requests_beyond_a_bound_are_refused_in_their_turn_and_syncs_wait,
     Group::Fresh(Setup {
@@ -117,10 +138,11 @@ ours!(
         // One sync at a time: all are answered, and some waited.
         let mut other = Client::open(s);
         let sync = out().str("/t").done();
+        // In one go, so that the second is there before the first can be answered.
+        other.raw.send(&crate::hostile::repeated(op::SYNC, &sync, 200));
         for _ in 0..200 {
             client.send(op::SET_DATA, &body::set("/t", Some(b""), -1));
             client.send(op::SYNC, &sync);
-            other.send(op::SYNC, &sync);
         }
         (0..400).for_each(|_| assert_eq!(client.reply().err, 0));
         (0..200).for_each(|_| assert_eq!(other.reply().err, 0));
@@ -161,6 +183,8 @@ ours!(
         keys: &[
             ("ringkeeper.maxSessionCreationsPerSecondPerAddress", "3"),
             ("ringkeeper.maxSessionlessPerAddress", "2"),
+            // Those two stay while the machine is busy.
+            ("nio.sessionlessCnxnTimeout", "300000"),
         ],
         properties: &[],
     }),
@@ -210,25 +234,63 @@ ours!(
                 .for_each(|read| burst.extend(request(xid + read, op::GET_DATA, &body::read("/t", false))));
         }
         silent.raw.send(&burst);
-        let mut seen = Vec::new();
-        until("its requests stand still", || {
-            seen.push(number(s, "mntr", "zk_outstanding_requests"));
-            seen.last_chunk::<10>().is_some_and(|last| last[0] >= 2 && last.iter().all(|n| *n == last[0]))
-        });
-        let waited = number(s, "mntr", "zk_request_throttle_wait_count");
-        let burst: Vec<u8> = (2000..2004).flat_map(|xid| request(xid, op::SET_DATA, &set)).collect();
-        for _ in 0..10 {
-            other.raw.send(&burst);
-            (0..4).for_each(|_| assert_eq!(other.reply().err, 0));
-        }
-        assert_eq!(
-            number(s, "mntr", "zk_request_throttle_wait_count"),
-            waited,
-            "four of five places were free"
-        );
+        // A disk that pauses lets them stand still for a while too, and then they are what waited.
+        let leaves_four_of_five_places = || {
+            let mut seen = Vec::new();
+            until("its requests stand still", || {
+                seen.push(number(s, "mntr", "zk_outstanding_requests"));
+                seen.last_chunk::<10>().is_some_and(|last| last[0] >= 2 && last.iter().all(|n| *n == last[0]))
+            });
+            let waited = number(s, "mntr", "zk_request_throttle_wait_count");
+            let burst: Vec<u8> = (2000..2004).flat_map(|xid| request(xid, op::SET_DATA, &set)).collect();
+            for _ in 0..10 {
+                other.raw.send(&burst);
+                (0..4).for_each(|_| assert_eq!(other.reply().err, 0));
+            }
+            number(s, "mntr", "zk_request_throttle_wait_count") == waited
+        };
+        assert!(std::iter::repeat_with(leaves_four_of_five_places).take(20).any(|is_so| is_so));
         for xid in 1000..1300 {
             let reply = silent.reply();
             assert_eq!((reply.xid, reply.err), (xid, 0));
         }
+    }
+);
+
+/// What grows the state gets `code`; everything else goes on.
+fn only_growth_is_refused(s: &Scene, code: i32) {
+    let mut client = Client::open(s);
+    assert_eq!(client.create("/more", b"x"), Err(code));
+    assert_eq!(client.create_with("/more", b"", &open(), flags::EPHEMERAL), Err(code));
+    assert_eq!(client.set("/", b"more", -1).unwrap_err(), code);
+    assert_eq!(client.set_acl("/", &open(), -1).unwrap_err(), code);
+    let grows = [Part::check("/", -1), Part::create("/more", b"", flags::PERSISTENT)];
+    assert_eq!(client.multi(&grows).unwrap_err(), code);
+    // Deletes pass, alone and in a multi: there is nothing to delete here.
+    assert_eq!(client.delete("/none", -1), Err(err::NO_NODE));
+    assert!(client.multi(&[Part::check("/", -1), Part::delete("/none", -1)]).is_ok());
+    assert!(client.exists("/", true).is_ok());
+    assert_eq!(client.sync("/").as_deref(), Ok("/"));
+    let zxid = client.zxid;
+    assert_eq!(client.create("/more", b"x"), Err(code));
+    assert_eq!(client.zxid, zxid + 1, "it takes its place in the order");
+    client.close();
+}
+
+ours!(
+    s07_f11_a_disk_with_too_little_room_puts_off_what_grows_the_state,
+    Group::Fresh(Setup { keys: &[("ringkeeper.minFreeDiskMb", "2147483647")], properties: &[] }),
+    |s| {
+        only_growth_is_refused(s, -127);
+        until("the reason is said", || s.said().contains("of disk are left, fewer than 2147483647"));
+    }
+);
+
+ours!(
+    s08_f25_a_memory_budget_that_is_spent_refuses_what_grows_the_state,
+    Group::Fresh(Setup { keys: &[("ringkeeper.maxMemoryMb", "1")], properties: &[] }),
+    |s| {
+        only_growth_is_refused(s, err::QUOTA_EXCEEDED);
+        until("the reason is said", || s.said().contains("raise ringkeeper.maxMemoryMb"));
     }
 );

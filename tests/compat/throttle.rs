@@ -2,6 +2,7 @@
 //! Admission of connections and requests (operations §11.1, §11.2), and that long answers let others pass.
 
 use super::{Group, Scene, Setup, line};
+use crate::support::PATIENCE;
 use crate::support::client::{
     CHILDREN_CHANGED, CREATED, Client, DATA_CHANGED, DELETED, Part, Reply, body, flags, op, request,
 };
@@ -117,21 +118,23 @@ fn reply_that_lets_heartbeats_pass(
     opcode: i32,
     body: &[u8],
 ) -> Reply {
-    for _ in 0..100 {
+    let began = Instant::now();
+    while began.elapsed() < 3 * PATIENCE {
         let (reply, answered) = heartbeats_during(long, short, opcode, body);
         if answered > 1 || s.kind == Kind::Stock {
             return reply;
         }
     }
-    panic!("no heartbeat passed in a hundred tries")
+    panic!("no heartbeat passed in {:?}", 3 * PATIENCE)
 }
 
 line!(t04_heartbeats_pass_while_a_large_tree_is_counted, ONE_CORE, |s| {
-    let (mut long, mut short) = (Client::open(s), Client::open(s));
+    let mut long = Client::open(s);
     long.create("/t", b"").unwrap();
     for part in 0..4 {
         grow(&mut long, &format!("/t/{part}"), 50_000);
     }
+    let mut short = Client::open(s);
     let body = out().str("/t").done();
     let reply = reply_that_lets_heartbeats_pass(s, &mut long, &mut short, op::GET_ALL_CHILDREN_NUMBER, &body);
     assert_eq!(reply.result().map(|body| In(body).int()), Ok(200_004));
@@ -163,8 +166,9 @@ line!(t05_a_large_directory_is_listed_whole_and_in_its_turn, ONE_CORE, |s| {
 });
 
 line!(t06_a_listing_that_changes_while_it_is_made_is_whole, ONE_CORE, |s| {
-    let (mut long, mut other) = (Client::open(s), Client::open(s));
+    let mut long = Client::open(s);
     grow(&mut long, "/t", 50_000);
+    let mut other = Client::open(s);
     for round in 0..20 {
         long.send(op::GET_CHILDREN, &body::read("/t", true));
         let made = other.create_with(format!("/t/new{round}"), b"", &open(), flags::PERSISTENT);
@@ -264,9 +268,9 @@ line!(
         let (mut one, mut other) = (Client::open(s), Client::open(s));
         one.create("/t", b"").unwrap();
         let write = body::set("/t", Some(b""), -1);
-        for _ in 0..300 {
-            one.send(op::SET_DATA, &write);
-            other.send(op::SET_DATA, &write);
+        // In one go each, so that the third is there before the first can be answered.
+        for client in [&mut one, &mut other] {
+            client.raw.send(&crate::hostile::repeated(op::SET_DATA, &write, 300));
         }
         for _ in 0..300 {
             one.reply().result().unwrap();
@@ -334,12 +338,16 @@ line!(
             client.set("/t", b"", -1).unwrap();
         }
         assert!(began.elapsed() >= Duration::from_millis(5 * 90), "{:?}", began.elapsed());
-        // Together they wait once.
-        let began = Instant::now();
-        for _ in 0..100 {
-            client.send(op::SET_DATA, &body::set("/t", Some(b""), -1));
-        }
-        (0..100).for_each(|_| assert_eq!(client.reply().err, 0));
-        assert!(began.elapsed() < Duration::from_secs(8), "{:?}", began.elapsed());
+        // Together they wait once: each for itself they would take ten seconds, on any machine.
+        let mut together = || {
+            let began = Instant::now();
+            for _ in 0..100 {
+                client.send(op::SET_DATA, &body::set("/t", Some(b""), -1));
+            }
+            (0..100).for_each(|_| assert_eq!(client.reply().err, 0));
+            println!("a hundred writes took {:?}", began.elapsed());
+            began.elapsed()
+        };
+        assert!((0..10).any(|_| together() < Duration::from_secs(8)));
     }
 );

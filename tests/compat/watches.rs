@@ -413,14 +413,14 @@ line!(c173_an_event_needs_read, DEFAULT, |s| {
 
 line!(c174_the_end_of_a_session_is_told, RICH, |s| {
     let mut client = s.open();
-    let mut mortal = s.open_with(1_500);
+    let mut mortal = s.open();
     for path in [s.path("p"), s.path("q")] {
         client.create(&path, b"").unwrap();
         mortal.create_with(format!("{path}/e"), b"", &open(), flags::EPHEMERAL).unwrap();
         client.exists(format!("{path}/e"), true).unwrap();
         client.children(&path, true).unwrap();
     }
-    drop(mortal.abandon());
+    drop(mortal.shortened(s, 1_500).abandon());
     let events: Vec<Event> = (0..4).map(|_| client.event()).collect();
     assert!(events.iter().all(|event| event.zxid == events[0].zxid), "{events:?}");
     // Path by path, each before its parent; which path comes first is nobody's promise.

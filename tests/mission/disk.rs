@@ -1,12 +1,13 @@
 //! Statement 38: what is acknowledged is on the disk.
 
+use super::support::PATIENCE;
 use super::support::client::{Client, Incoming, body, flags, op};
 use super::support::jute::open;
 use super::support::raw::Got;
 use super::support::server::Setup;
 use super::{QUICK, start};
 use std::collections::BTreeMap;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 #[test]
 fn m38_every_acknowledged_write_survives_sigkill_and_nothing_refused_appears() {
@@ -45,7 +46,7 @@ fn m38_every_acknowledged_write_survives_sigkill_and_nothing_refused_appears() {
         }
         server.kill();
         // What was on its way to us counts as well.
-        while let Got::Frame(frame) = client.frame_within(Duration::from_secs(10)) {
+        while let Got::Frame(frame) = client.frame_within(PATIENCE) {
             let Incoming::Reply(reply) = Incoming::decode(&frame) else { continue };
             let (_, path) = sent.next().unwrap();
             if reply.err == 0 {

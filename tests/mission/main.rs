@@ -54,8 +54,14 @@ const PLAIN: Setup =
     Setup { keys: &[("4lw.commands.whitelist", "*"), ("maxClientCnxns", "0")], properties: &[] };
 /// Short ticks, so that sessions may be short.
 const QUICK_TICK_MS: u64 = 200;
+/// And long ones may be, which must outlive what a busy machine does to a test.
 const QUICK: Setup = Setup {
-    keys: &[("tickTime", "200"), ("4lw.commands.whitelist", "*"), ("maxClientCnxns", "0")],
+    keys: &[
+        ("tickTime", "200"),
+        ("maxSessionTimeout", "60000"),
+        ("4lw.commands.whitelist", "*"),
+        ("maxClientCnxns", "0"),
+    ],
     properties: &[],
 };
 

@@ -330,9 +330,29 @@ STATEMENTS = [
     m38_programs_go_on_through_a_sigkill_of_the_server,
 ]
 KILLS_THE_SERVER = {m38_programs_go_on_through_a_sigkill_of_the_server}
+# Sessions of a few seconds, held by clients that a busy machine may keep from pinging: such a one that fails gets one more
+# try, alone, and is counted apart.
+TIMED = {
+    m03_master_is_killed_and_a_standby_recovers_from_the_tree,
+    m04_killed_worker_loses_its_task_to_another,
+    m06_group_membership_is_true_within_the_time_out,
+    m18_states_as_kazoo_sees_them,
+    m38_programs_go_on_through_a_sigkill_of_the_server,
+}
 
 
-def run(statement, address, server):
+def run(statement, address, server, again):
+    """Whether it holds; `again` collects those that needed their second try."""
+    if run_once(statement, address, server, "again" if statement in TIMED else "FAIL"):
+        return True
+    if statement not in TIMED:
+        return False
+    print(f"one more try, alone: {statement.__name__}", flush=True)
+    again.append(statement)
+    return run_once(statement, address, server, "FAIL")
+
+
+def run_once(statement, address, server, verdict):
     begun = time.monotonic()
     with contextlib.ExitStack() as stack:
         try:
@@ -340,7 +360,7 @@ def run(statement, address, server):
             stack.callback(stage.close)
             statement(stage)
         except Exception as failure:  # Whatever it was, it is this statement that does not hold.
-            print(f"FAIL {statement.__name__} {failure}", flush=True)
+            print(f"{verdict} {statement.__name__} {failure}", flush=True)
             if not isinstance(failure, AssertionError):
                 traceback.print_exc()
             return False
@@ -360,16 +380,19 @@ def main():
         for statement in STATEMENTS
         if not arguments.patterns or any(pattern in statement.__name__ for pattern in arguments.patterns)
     ]
+    again = []
     with tempfile.TemporaryDirectory(prefix="ringkeeper-mission-") as folder:
         if arguments.connect:
             statements = [statement for statement in statements if statement not in KILLS_THE_SERVER]
-            outcomes = [run(statement, arguments.connect, None) for statement in statements]
+            outcomes = [run(statement, arguments.connect, None, again) for statement in statements]
         else:
             with Server(arguments.server, folder, tick_ms=TICK_MS) as server:
-                outcomes = [run(statement, server.address, server) for statement in statements]
+                outcomes = [run(statement, server.address, server, again) for statement in statements]
                 if not all(outcomes):
                     print(f"--- the server's log ends with:\n{server.log_tail(15)}", file=sys.stderr)
     passed = sum(outcomes)
+    if again:
+        print(f"{len(again)} at the second try: {' '.join(statement.__name__ for statement in again)}")
     print(f"{passed} passed, {len(outcomes) - passed} failed")
     sys.exit(0 if outcomes and all(outcomes) else 1)
 

@@ -3,7 +3,7 @@
 use ringkeeper::base::ServerId;
 use ringkeeper::storage::recovery::{RecoverError, recover};
 use ringkeeper::storage::snapshot::SnapshotFault;
-use ringkeeper::storage::wal::{LogFault, SegmentId};
+use ringkeeper::storage::wal::{FORMAT_VERSION, LogFault, SegmentId};
 use ringkeeper::storage::{ClusterId, epoch, names};
 
 use crate::disk::Disk;
@@ -101,16 +101,37 @@ fn another_servers_and_another_clusters_data_are_refused() {
 
 #[test]
 fn a_newer_format_is_refused_and_left_untouched_p16() {
+    const NEXT: u32 = FORMAT_VERSION + 1;
     let (disk, _) = used();
-    // A whole header of version 2: the checksum's place is the same in every version.
+    // A whole header of the next version: the checksum's place is the same in every version.
     let name = names::segment(SegmentId(1));
     disk.tamper(&name, |file| {
-        file[8] = 2;
+        file[8] = NEXT as u8;
         file[12..16].fill(0);
         let check = crc32c::crc32c(&file[..4096]);
         file[12..16].copy_from_slice(&check.to_le_bytes());
     });
     let before = disk.contents(&name);
-    assert!(matches!(refusal(&disk), RecoverError::Log { fault: LogFault::Newer { version: 2, .. }, .. }));
+    assert!(matches!(refusal(&disk), RecoverError::Log { fault: LogFault::Newer { version: NEXT, .. }, .. }));
     assert_eq!(disk.contents(&name), before);
+}
+
+#[test]
+fn a_log_of_format_version_1_is_read_and_gone_on_with() {
+    let (disk, _) = used();
+    let before = Server::must_start(&disk.copy(), 2).state;
+    // Version 2 only added cuts: without one, a segment of version 1 differs in its header alone.
+    let name = names::segment(SegmentId(1));
+    disk.tamper(&name, |file| {
+        assert_eq!(file[8], 2);
+        file[8] = 1;
+        file[12..16].fill(0);
+        let check = crc32c::crc32c(&file[..4096]);
+        file[12..16].copy_from_slice(&check.to_le_bytes());
+    });
+    let mut server = Server::must_start(&disk, 2);
+    assert_eq!(server.state, before);
+    server.append(b"behind it");
+    server.flush().expect("the power is on");
+    assert_eq!(Server::must_start(&disk, 3).state, server.state);
 }

@@ -5,6 +5,7 @@
 // Helpers of tests say what they expect by unwrapping, as tests do.
 #![allow(clippy::unwrap_used)]
 
+mod cuts;
 mod damage;
 mod disk;
 mod fuzz;

@@ -215,3 +215,23 @@ fn a_write_whose_flush_failed_is_not_acknowledged_though_later_ones_would_succee
     assert!(server.wal.is_poisoned());
     assert_eq!(Server::must_start(&disk, 2).wal.last().0, 1);
 }
+
+/// Found by the truncation script: a server that was started and never written to recycled its only segment at the next
+/// start; with the power gone between the two renames, the start after that saw no log and refused.
+#[test]
+fn a_server_never_written_to_starts_again_wherever_the_power_goes() {
+    for seed in 0..20 {
+        for cut in 0.. {
+            let disk = Disk::new();
+            drop(Server::must_start(&disk, 1));
+            disk.lose_power_after(Some(cut));
+            let started = Server::start(&disk, 2);
+            disk.crash(&mut Rng::new(seed * 1000 + cut));
+            Server::must_start(&disk, 3);
+            if started.is_ok() {
+                assert!(cut > 3, "the second start has only {cut} operations");
+                break;
+            }
+        }
+    }
+}

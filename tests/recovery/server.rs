@@ -10,7 +10,7 @@ use ringkeeper::storage::recovery::{self, RecoverError, Recovered, RecoveryRepor
 use ringkeeper::storage::snapshot::{
     self, NodeView, Publication, SnapshotEncoder, SnapshotFile, SnapshotMeta,
 };
-use ringkeeper::storage::wal::{PreparedSegment, WalLimits, WalWrite, WalWriter};
+use ringkeeper::storage::wal::{Flushed, PreparedSegment, WalLimits, WalWrite, WalWriter};
 use ringkeeper::storage::{ClusterId, names};
 use ringkeeper::wire::Acl;
 
@@ -132,6 +132,15 @@ impl Server {
             let Some(write) = self.wal.next_write(Zxid(self.acked)) else { return Ok(()) };
             self.finish(write)?;
         }
+    }
+
+    /// The next write of what was collected, whatever it is, as a member of an ensemble makes it: told what is
+    /// committed, and answering nobody.
+    pub(crate) fn write_next(&mut self, committed: Zxid) -> Result<Option<Flushed>, DiskError> {
+        self.prepare_ahead()?;
+        let Some(write) = self.wal.next_write(committed) else { return Ok(None) };
+        let written = self.disk.write_wal(&write)?;
+        Ok(Some(self.wal.completed(write, written).expect("the disk writes all or fails")))
     }
 
     pub(crate) fn seal(&mut self) -> Result<(), DiskError> {

@@ -2,6 +2,7 @@
 //! A client of one session on one connection: numbered requests, replies in order, events aside. It never
 //! reconnects by itself and sends nothing it was not told to, pings included.
 
+use super::PATIENCE;
 use super::jute::{Acl, In, Out, Stat, out};
 use super::raw::{Got, Hello, Raw, Session, frame, shake};
 use super::server::Server;
@@ -158,9 +159,10 @@ pub struct Client {
 }
 
 impl Client {
-    /// A new session of 30 s, or what the server makes of it.
+    /// A new session of a minute, or what the server makes of it: it must outlive whatever its test does meanwhile,
+    /// however slow the machine.
     pub fn open(server: &Server) -> Client {
-        Client::greet(server, &Hello::default()).expect("a session")
+        Client::with_timeout(server, 60_000)
     }
 
     pub fn with_timeout(server: &Server, timeout: i32) -> Client {
@@ -171,6 +173,16 @@ impl Client {
     pub fn resume(server: &Server, session: &Session) -> Client {
         let client = Client::greet(server, &Hello::renewal(session)).expect("the session is still there");
         assert_eq!((client.session.id, &client.session.password), (session.id, &session.password));
+        client
+    }
+
+    /// The same session on a new connection, with another time-out. What is to end by silence does all it has to do as
+    /// a long session, and is short at the last: a slow machine then cannot end it too early.
+    pub fn shortened(self, server: &Server, timeout: i32) -> Client {
+        let session = self.abandon();
+        let hello = Hello { timeout, ..Hello::renewal(&session) };
+        let client = Client::greet(server, &hello).expect("the session is still there");
+        assert_eq!((client.session.id, client.session.timeout), (session.id, timeout));
         client
     }
 
@@ -291,7 +303,7 @@ impl Drop for Client {
     fn drop(&mut self) {
         if !self.is_over && !std::thread::panicking() {
             self.send(op::CLOSE_SESSION, &[]);
-            while let Got::Frame(_) = self.raw.frame_within(Duration::from_secs(10)) {}
+            while let Got::Frame(_) = self.raw.frame_within(PATIENCE) {}
         }
     }
 }

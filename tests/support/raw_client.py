@@ -77,7 +77,7 @@ def parse_children(body):
 class RawClient:
     """One connection. With `session` (id, password) it resumes that session, else it opens a new one."""
 
-    def __init__(self, host, port, timeout_ms=10000, session=(0, bytes(16)), seconds=10.0):
+    def __init__(self, host, port, timeout_ms=10000, session=(0, bytes(16)), seconds=60.0):
         self.socket = socket.create_connection((host, port), timeout=seconds)
         self.socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         self._received = bytearray()

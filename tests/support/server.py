@@ -131,7 +131,7 @@ class Server:
             str(self.config_path),
         ]
 
-    def start(self, seconds=60.0):
+    def start(self, seconds=120.0):
         """Starts the process and returns once it answers. Returns the seconds that took."""
         assert self.process is None, "this server runs already"
         begun = time.monotonic()
@@ -139,7 +139,10 @@ class Server:
             self.process = subprocess.Popen(self.arguments(), stdin=subprocess.DEVNULL, stdout=log, stderr=log)
         # There is no event to wait for that both servers give; the port is asked until it answers. The patience for one
         # answer is short, because stock accepts connections before it has loaded its data, and then forgets them.
-        while not is_serving(self.host, self.port, seconds=0.25):
+        patience = 0.25
+        while not is_serving(self.host, self.port, seconds=patience):
+            # On a busy machine an answer takes its time.
+            patience = min(patience * 1.1, 10.0)
             if self.process.poll() is not None:
                 code = self.process.returncode
                 self.process = None
@@ -157,7 +160,7 @@ class Server:
             self.process.wait()
             self.process = None
 
-    def stop(self, seconds=10.0):
+    def stop(self, seconds=60.0):
         """SIGTERM; returns the exit status and the seconds it took. SIGKILL, and status -9, if it is not obeyed."""
         if self.process is None:
             return 0, 0.0

@@ -19,7 +19,7 @@ use std::sync::{Mutex, OnceLock};
 use std::time::{Duration, Instant};
 
 /// How long a server may take to answer after it was started.
-const START_PATIENCE: Duration = Duration::from_secs(60);
+const START_PATIENCE: Duration = Duration::from_secs(120);
 
 /// Whose server.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
@@ -168,21 +168,27 @@ impl Server {
 
     /// Whether `srvr` says that it serves. Stock now and then forgets a connection that it accepted while it was
     /// starting, and neither answers nor closes; so one such question must not be waited for.
-    fn answers(&self) -> bool {
+    fn answers(&self, patience: Duration) -> bool {
         let Ok(mut raw) = Raw::try_connect(self.address) else { return false };
         raw.send(b"srvr");
-        let said = raw.rest_within(Duration::from_secs(1)).unwrap_or_default();
+        let said = raw.rest_within(patience).unwrap_or_default();
         String::from_utf8_lossy(&said).contains("Zookeeper version:")
     }
 
     fn wait_until_it_answers(&self) -> Result<(), String> {
         let deadline = Instant::now() + START_PATIENCE;
+        let mut patience = Duration::from_secs(1);
         loop {
             if let Some(status) = self.exit_status() {
                 return Err(format!("{:?} ended at its start ({status}):\n{}", self.kind, self.said()));
             }
-            if self.answers() {
+            let asked = Instant::now();
+            if self.answers(patience) {
                 return Ok(());
+            }
+            if asked.elapsed() >= patience {
+                // Forgotten, or slow: who knows.
+                patience *= 2;
             }
             if Instant::now() > deadline {
                 return Err(format!(

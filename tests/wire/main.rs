@@ -6,7 +6,10 @@
 #![allow(clippy::unwrap_used)]
 
 mod client;
+mod ensemble;
+mod peer;
 mod properties;
 mod recorded;
+mod snap;
 mod stock_log;
 mod vectors;

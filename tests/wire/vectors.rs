@@ -170,3 +170,38 @@ fn a_multi_inside_a_multi_is_refused() {
     bytes.extend_from_slice(&hex("00000001 0000000e 00000004 00000000"));
     assert_eq!(txn::decode(&bytes), Err(DecodeError::Kind(14)));
 }
+
+#[test]
+fn bytes_behind_a_txn_are_ignored() {
+    let header = TxnHeader { session: 1, cxid: 0, zxid: 1, time: 0, op: OpCode::Delete as i32 };
+    let delete = Txn::Delete { path: b"/a", container: false };
+    for digest in [None, Some(7)] {
+        let mut bytes = Vec::new();
+        txn::encode(&header, &delete, digest, &mut bytes);
+        assert_eq!(txn::decode(&bytes).unwrap().digest, digest);
+        // Without a digest, twelve that begin with its version would be one.
+        for byte in [0, 2, 0xff].repeat(txn::DIGEST_BYTES) {
+            bytes.push(byte);
+            let expected = txn::Decoded { header, txn: delete.clone(), digest };
+            assert_eq!(txn::decode(&bytes), Ok(expected), "{bytes:x?}");
+        }
+    }
+}
+
+#[test]
+fn a_check_that_stands_alone_is_read() {
+    check_txn("00000002 2f61 00000003", OpCode::Check, Txn::Check { path: b"/a", version: 3 }, None);
+}
+
+#[test]
+fn a_close_session_without_a_record_is_told_from_one_with_two_paths() {
+    // Two paths begin with the same bytes as a digest of version 2; they never take exactly twelve: only two
+    // empty ones do, which no path is.
+    let path = |text: &'static [u8]| text.into();
+    check_txn(
+        "00000002 00000002 2f61 00000002 2f62",
+        OpCode::CloseSession,
+        Txn::CloseSession(Some(vec![path(b"/a"), path(b"/b")])),
+        None,
+    );
+}

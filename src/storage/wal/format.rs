@@ -29,10 +29,10 @@
 //!   24   8  generation
 //!   32   8  segment number
 //!   40   8  length of header and records
-//!   48   4  number of records; 0 in a seal
-//!   52   4  kind: 1 batch, 2 seal
-//!   56   8  first zxid; in a seal the last one logged
-//!   64   8  last zxid
+//!   48   4  number of records; 0 in a seal and in a cut
+//!   52   4  kind: 1 batch, 2 seal, 3 cut
+//!   56   8  first zxid; in a seal the last one logged, in a cut the last one that is kept
+//!   64   8  last zxid; the same one in a seal and in a cut
 //!   72   8  highest commit zxid known when it was written
 //!   80   4  epoch of the last zxid
 //!   84   4  zero
@@ -50,14 +50,19 @@
 //! found in a segment whose header is damaged. The header has a checksum of its own: for a batch damaged in its body
 //! the range of zxids can then still be named.
 //!
-//! History: version 1, the first.
+//! A cut takes back the end of the history (TRUNC, reliability R6): of the records before it in the log, those with a
+//! later zxid than its own are void. It is written like any batch, so that no block that holds records is ever written
+//! again, and it is there whole or not at all. What it takes back was never committed. A segment that begins with a cut
+//! names the void zxid before it and that one's successor in its header.
+//!
+//! History: version 1, the first; version 2, cuts.
 
 use crate::base::{Epoch, ServerId, Zxid};
 use crate::storage::aligned::{AlignedBuf, BLOCK_BYTES, padded};
 use crate::storage::{ClusterId, Fields, Identity};
 
 /// The version written, and the newest read.
-pub const FORMAT_VERSION: u32 = 1;
+pub const FORMAT_VERSION: u32 = 2;
 
 /// Bytes of a batch's header.
 pub(super) const BATCH_HEADER_BYTES: usize = 128;
@@ -239,13 +244,29 @@ impl Place {
     }
 }
 
-/// Batch or seal.
+/// What a batch is there for.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum BatchKind {
     /// Holds records.
     Batch,
     /// Holds none; says that the batch before it was complete (R4).
     Seal,
+    /// Holds none; voids the records before it that are later than its zxid (R6).
+    Cut,
+}
+
+impl BatchKind {
+    fn number(self) -> u32 {
+        match self {
+            BatchKind::Batch => 1,
+            BatchKind::Seal => 2,
+            BatchKind::Cut => 3,
+        }
+    }
+
+    fn from_number(number: u32) -> Option<BatchKind> {
+        [BatchKind::Batch, BatchKind::Seal, BatchKind::Cut].into_iter().find(|kind| kind.number() == number)
+    }
 }
 
 /// The first 128 bytes of a batch.
@@ -261,7 +282,7 @@ pub struct BatchHeader {
     pub length: u64,
     /// Records.
     pub count: u32,
-    /// Batch or seal.
+    /// Batch, seal or cut.
     pub kind: BatchKind,
     /// Zxid of the first record.
     pub first: Zxid,
@@ -286,7 +307,7 @@ impl BatchHeader {
         assert_eq!(batch.len() as u64, self.length);
         assert_eq!(place.generation, self.generation);
         assert_eq!(self.epoch, self.last.epoch());
-        assert_eq!(self.kind == BatchKind::Seal, self.count == 0);
+        assert_eq!(self.kind == BatchKind::Batch, self.count > 0);
         batch[..BATCH_HEADER_BYTES].fill(0);
         let mut fields = Fields::new(batch);
         fields.bytes(0, &BATCH_MAGIC);
@@ -294,7 +315,7 @@ impl BatchHeader {
         fields.u64(32, self.segment.0);
         fields.u64(40, self.length);
         fields.u32(48, self.count);
-        fields.u32(52, if self.kind == BatchKind::Batch { 1 } else { 2 });
+        fields.u32(52, self.kind.number());
         fields.u64(56, self.first.0.cast_unsigned());
         fields.u64(64, self.last.0.cast_unsigned());
         fields.u64(72, self.committed.0.cast_unsigned());
@@ -318,11 +339,7 @@ impl BatchHeader {
         {
             return None;
         }
-        let kind = match read_u32(header, 52) {
-            1 => BatchKind::Batch,
-            2 => BatchKind::Seal,
-            _ => return None,
-        };
+        let kind = BatchKind::from_number(read_u32(header, 52))?;
         let batch = BatchHeader {
             hash: ChainHash(read_array(header, 8)),
             generation: place.generation,
@@ -337,8 +354,10 @@ impl BatchHeader {
             previous: ChainHash(read_array(header, 88)),
         };
         let fits = batch.length >= BATCH_HEADER_BYTES as u64 && batch.length <= bytes.len() as u64;
-        let counted = (kind == BatchKind::Seal) == (batch.count == 0);
-        let ordered = Zxid::ZERO < batch.first && batch.first <= batch.last && batch.last < Zxid::MAX;
+        let counted = (kind == BatchKind::Batch) == (batch.count > 0);
+        // Everything may be taken back: a cut to zero.
+        let least = if kind == BatchKind::Cut { Zxid::ZERO } else { Zxid(1) };
+        let ordered = least <= batch.first && batch.first <= batch.last && batch.last < Zxid::MAX;
         (fits && counted && ordered && batch.epoch == batch.last.epoch()).then_some(batch)
     }
 

@@ -12,7 +12,7 @@ pub use format::{
     BatchHeader, BatchKind, ChainHash, FORMAT_VERSION, HeaderError, Place, Records, SegmentHeader, SegmentId,
     Start,
 };
-pub use recover::{Hole, Log, LogFault, Tail, join};
+pub use recover::{Cut, Hole, Log, LogFault, Tail, join};
 pub use scan::{BatchSpan, Fault, Scanned, SegmentScan, TornBatch, scan};
 pub use segment::PreparedSegment;
 pub use writer::{

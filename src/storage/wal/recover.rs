@@ -69,6 +69,16 @@ pub enum LogFault {
         /// Who we are.
         expected: ClusterId,
     },
+    /// A cut takes back what was known to be committed: whoever wrote it was wrong (P11).
+    #[error("segment {segment} takes back zxids after {to}, though {committed} was known to be committed")]
+    CutBelowCommitted {
+        /// The segment that holds the cut.
+        segment: SegmentId,
+        /// The last zxid kept.
+        to: Zxid,
+        /// What was committed.
+        committed: Zxid,
+    },
     /// A later release's segment.
     #[error("segment {segment} has log format version {version}, which is newer than this server reads")]
     Newer {
@@ -93,6 +103,25 @@ pub enum Tail {
     },
 }
 
+/// Where the end of the history was taken back.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Cut {
+    /// The segment that holds the cut.
+    pub segment: SegmentId,
+    /// Where in it.
+    pub offset: u64,
+    /// The last zxid that was kept.
+    pub to: Zxid,
+}
+
+impl Cut {
+    /// The last zxid, of those in the batch at this place, that no later cut took back.
+    pub fn keeps(cuts: &[Cut], segment: SegmentId, offset: u64) -> Zxid {
+        let later = cuts.iter().filter(|cut| (cut.segment, cut.offset) > (segment, offset));
+        later.map(|cut| cut.to).min().unwrap_or(Zxid::MAX)
+    }
+}
+
 /// A log that can be gone on with.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Log {
@@ -105,6 +134,8 @@ pub struct Log {
     pub tail: Tail,
     /// Segments with records after the snapshot, oldest first.
     pub replay: Vec<SegmentId>,
+    /// What was taken back, in the order of the log.
+    pub cuts: Vec<Cut>,
     /// Files that hold nothing of the history and may be prepared anew.
     pub free: Vec<SegmentId>,
     /// Damage that the snapshot covers.
@@ -166,6 +197,8 @@ struct Join {
     /// The last of them could go on here.
     end: Option<(ActiveSegment, Option<TornBatch>)>,
     replay: Vec<SegmentId>,
+    cuts: Vec<Cut>,
+    contradiction: Option<LogFault>,
     free: Vec<SegmentId>,
     unexplained: Vec<SegmentId>,
     holes: Vec<Hole>,
@@ -198,15 +231,27 @@ impl Join {
             let follows = match batch.kind {
                 BatchKind::Batch => batch.first.follows(self.last),
                 BatchKind::Seal => batch.last == self.last,
+                BatchKind::Cut => batch.last <= self.last,
             };
             if let Some(fault) = faults.next_if(|fault| fault.offset < span.offset) {
-                // Where only a seal was lost, no record is missing.
-                let last = if batch.kind == BatchKind::Seal { batch.last } else { Zxid(batch.first.0 - 1) };
+                // Where only a seal was lost, no record is missing; nor where all that was lost is taken back here.
+                let last = match batch.kind {
+                    BatchKind::Batch => Zxid(batch.first.0 - 1),
+                    BatchKind::Seal => batch.last,
+                    BatchKind::Cut => batch.last.max(self.last),
+                };
                 if last != self.last {
                     self.hole(segment, *fault, self.last.next().min(last), Some(last));
                 }
             } else if !follows || batch.previous != self.chain {
                 self.hole(segment, here, self.last.next().min(batch.first), Some(batch.last));
+            }
+            if batch.kind == BatchKind::Cut {
+                let (to, committed) = (batch.last, self.committed.max(batch.committed));
+                if to < committed {
+                    self.contradiction.get_or_insert(LogFault::CutBelowCommitted { segment, to, committed });
+                }
+                self.cuts.push(Cut { segment, offset: span.offset, to });
             }
             self.last = batch.last;
             self.chain = batch.hash;
@@ -267,6 +312,10 @@ impl Join {
             return Err(LogFault::BeginsLate { begins_after, snapshot });
         }
 
+        if let Some(fault) = self.contradiction {
+            return Err(fault);
+        }
+
         let tail = match self.end {
             Some((ActiveSegment { segment, .. }, Some(batch))) => Tail::Torn { segment, batch },
             _ => Tail::Clean,
@@ -291,6 +340,7 @@ impl Join {
             committed: self.committed,
             tail,
             replay: self.replay,
+            cuts: self.cuts,
             free: self.free,
             dropped,
             unexplained: self.unexplained,

@@ -10,6 +10,7 @@ use super::format::{BATCH_HEADER_BYTES, Start};
 use super::format::{
     BatchHeader, HeaderError, Place, Records, SegmentHeader, SegmentId, decode_by_own_word, looks_like_batch,
 };
+use super::recover::Cut;
 use super::writer::{SEGMENT_BYTES_MAX, SEGMENT_BYTES_MIN};
 use crate::base::Zxid;
 use crate::storage::ClusterId;
@@ -71,14 +72,18 @@ pub struct SegmentScan {
 }
 
 impl SegmentScan {
-    /// The records after `after`, from the bytes that were scanned.
+    /// The records after `after` that none of `cuts` took back, from the bytes that were scanned.
     pub fn records<'a>(
         &'a self,
         bytes: &'a [u8],
         after: Zxid,
+        cuts: &'a [Cut],
     ) -> impl Iterator<Item = (Zxid, &'a [u8])> + 'a {
         let wanted = self.batches.iter().filter(move |span| span.header.last > after);
-        wanted.flat_map(move |span| span.records(bytes)).filter(move |(zxid, _)| *zxid > after)
+        wanted.flat_map(move |span| {
+            let keeps = Cut::keeps(cuts, self.header.segment, span.offset);
+            span.records(bytes).filter(move |(zxid, _)| *zxid > after && *zxid <= keeps)
+        })
     }
 }
 

@@ -8,8 +8,8 @@
 //!                     (batches)            (one)       failed ──► poisoned, for ever
 //! ```
 //!
-//! Invariants: `flushed ≤ last`; at most one write in flight; records are contiguous; a block that holds acknowledged
-//! bytes is never written again; every segment keeps room for one seal behind its last batch. The highest commit
+//! Invariants: `flushed ≤ last`, but for a cut that is not durable yet; at most one write in flight; records are
+//! contiguous; a block that holds acknowledged bytes is never written again; every segment keeps room for one seal behind its last batch. The highest commit
 //! known is not ordered against either: a follower may learn of a commit before its own flush returns.
 //!
 //! Not here: when to flush (at once), when 50 ms without a batch are over (the caller's clock), files.
@@ -158,6 +158,8 @@ impl WalWrite {
 pub struct Flushed {
     /// Every record up to this zxid is durable.
     pub up_to: Zxid,
+    /// The write was a cut: the log ends at `up_to`, and what was later is void.
+    pub cut: bool,
 }
 
 /// Why the log takes nothing any more. What the disk holds is unknown: exit, and let recovery read it (R5).
@@ -210,6 +212,7 @@ pub struct WalWriter {
 struct Collected {
     /// Front, batch header, records.
     buffer: AlignedBuf,
+    kind: BatchKind,
     previous: Zxid,
     first: Zxid,
     last: Zxid,
@@ -222,6 +225,7 @@ struct InFlight {
     offset: u64,
     bytes: usize,
     last: Zxid,
+    cut: bool,
 }
 
 impl WalWriter {
@@ -261,14 +265,12 @@ impl WalWriter {
         let fits = self.collected.back().is_some_and(|batch| {
             let bytes = batch.buffer.len() - FRONT_BYTES + record_bytes;
             let most = self.limits.batch_bytes_max.min(self.limits.batch_disk_bytes_max());
-            bytes <= most && (batch.count as usize) < self.limits.batch_txns_max
+            let takes_records = batch.kind == BatchKind::Batch;
+            takes_records && bytes <= most && (batch.count as usize) < self.limits.batch_txns_max
         });
         if !fits {
-            let mut buffer = self.spare.pop().unwrap_or_default();
-            buffer.clear();
-            buffer.resize(FRONT_BYTES + BATCH_HEADER_BYTES);
-            let previous = self.last;
-            self.collected.push_back(Collected { buffer, previous, first: zxid, last: zxid, count: 0 });
+            let batch = self.empty_batch(BatchKind::Batch, zxid);
+            self.collected.push_back(batch);
         }
         let batch = self.collected.back_mut().expect("one was just pushed if there was none");
         encode_record(zxid, payload, &mut batch.buffer);
@@ -276,6 +278,22 @@ impl WalWriter {
         batch.count += 1;
         self.last = zxid;
         self.collected_bytes += record_bytes;
+    }
+
+    /// Takes back every record later than `to`, which were never committed (R6, TRUNC). The cut leaves behind what was
+    /// collected, in the order of the calls, and the next record follows `to`.
+    pub fn cut(&mut self, to: Zxid) {
+        assert!(to <= self.last, "cut to {to} beyond the last, {}", self.last);
+        let batch = self.empty_batch(BatchKind::Cut, to);
+        self.collected.push_back(batch);
+        self.last = to;
+    }
+
+    fn empty_batch(&mut self, kind: BatchKind, zxid: Zxid) -> Collected {
+        let mut buffer = self.spare.pop().unwrap_or_default();
+        buffer.clear();
+        buffer.resize(FRONT_BYTES + BATCH_HEADER_BYTES);
+        Collected { buffer, kind, previous: self.last, first: zxid, last: zxid, count: 0 }
     }
 
     /// The next batch, once the one before is durable. `committed` is the highest commit zxid known. `None` while a
@@ -297,7 +315,7 @@ impl WalWriter {
             self.write_segment_header(&mut batch);
         }
         self.sealed = false;
-        Some(self.submit(batch, BatchKind::Batch, committed, fresh))
+        Some(self.submit(batch, committed, fresh))
     }
 
     /// Whether a seal is due once 50 ms passed without a batch (R4): the last thing written is a batch, nothing is in
@@ -312,12 +330,9 @@ impl WalWriter {
         if !self.seal_due() {
             return None;
         }
-        let mut buffer = self.spare.pop().unwrap_or_default();
-        buffer.clear();
-        buffer.resize(FRONT_BYTES + BATCH_HEADER_BYTES);
-        let seal = Collected { buffer, previous: self.last, first: self.last, last: self.last, count: 0 };
+        let seal = self.empty_batch(BatchKind::Seal, self.last);
         self.sealed = true;
-        Some(self.submit(seal, BatchKind::Seal, committed, false))
+        Some(self.submit(seal, committed, false))
     }
 
     /// Takes a finished write back. `written` is what the kernel reports; anything but all of it poisons the log.
@@ -331,13 +346,13 @@ impl WalWriter {
             let WalWrite { segment, offset, .. } = write;
             return Err(WalError::ShortWrite { segment, offset, expected: in_flight.bytes, written });
         }
-        assert!(in_flight.last >= self.flushed);
+        assert!(in_flight.cut || in_flight.last >= self.flushed);
         self.flushed = in_flight.last;
         // A buffer that one huge txn blew up is not kept.
         if self.spare.len() < SPARE_BUFFERS && write.buffer.capacity() <= 2 * limits::BATCH_BYTES_MAX {
             self.spare.push(write.buffer);
         }
-        Ok(Flushed { up_to: self.flushed })
+        Ok(Flushed { up_to: self.flushed, cut: in_flight.cut })
     }
 
     /// A write or its flush failed: nothing is handed out any more (R5).
@@ -409,7 +424,9 @@ impl WalWriter {
 
     /// Whether the next batch takes no further record.
     pub fn is_batch_full(&self) -> bool {
-        let full = |batch: &Collected| batch.count as usize >= self.limits.batch_txns_max;
+        let full = |batch: &Collected| {
+            batch.kind == BatchKind::Cut || batch.count as usize >= self.limits.batch_txns_max
+        };
         self.collected.len() > 1 || self.collected.front().is_some_and(full)
     }
 
@@ -463,19 +480,25 @@ impl WalWriter {
     fn write_segment_header(&mut self, batch: &mut Collected) {
         let active = self.active.expect("it was just activated");
         assert_eq!(active.offset, FRONT_BYTES as u64);
+        // A cut goes back; the header says where the segment begins, not where it leads.
+        let first = if batch.kind == BatchKind::Cut { batch.previous.next() } else { batch.first };
         let header = SegmentHeader {
             identity: self.identity,
             segment: active.segment,
             generation: active.generation,
             bytes: active.bytes,
-            start: Some(Start { previous: batch.previous, first: batch.first, chain: self.chain }),
+            start: Some(Start { previous: batch.previous, first, chain: self.chain }),
         };
         header.encode(&mut batch.buffer[..FRONT_BYTES]);
     }
 
-    fn submit(&mut self, batch: Collected, kind: BatchKind, committed: Zxid, with_header: bool) -> WalWrite {
+    fn submit(&mut self, batch: Collected, committed: Zxid, with_header: bool) -> WalWrite {
         let active = self.active.as_mut().expect("a batch needs a segment, and a seal follows a batch");
-        let Collected { mut buffer, first, last, count, .. } = batch;
+        let Collected { mut buffer, kind, first, last, count, .. } = batch;
+        assert!(
+            kind != BatchKind::Cut || last >= committed,
+            "cut to {last} below what is committed, {committed}"
+        );
         let length = buffer.len() - FRONT_BYTES;
         let header = BatchHeader {
             hash: ChainHash::default(),
@@ -500,7 +523,9 @@ impl WalWriter {
         active.offset += header.padded_bytes();
         assert!(active.offset <= active.bytes, "a batch ends within its segment");
         self.submitted = last;
-        self.in_flight = Some(InFlight { segment: write.segment, offset, bytes: write.bytes().len(), last });
+        let cut = kind == BatchKind::Cut;
+        self.in_flight =
+            Some(InFlight { segment: write.segment, offset, bytes: write.bytes().len(), last, cut });
         write
     }
 }
@@ -542,10 +567,10 @@ mod tests {
         wal.append(Zxid(2), b"two");
         wal.append(Zxid(3), b"three");
         assert!(wal.next_write(Zxid(0)).is_none(), "one is in flight");
-        assert_eq!(complete(&mut wal, first), Flushed { up_to: Zxid(1) });
+        assert_eq!(complete(&mut wal, first), Flushed { up_to: Zxid(1), cut: false });
         let second = wal.next_write(Zxid(1)).expect("two records wait");
         assert_eq!((second.offset, second.bytes().len()), (2 * BLOCK_BYTES as u64, BLOCK_BYTES));
-        assert_eq!(complete(&mut wal, second), Flushed { up_to: Zxid(3) });
+        assert_eq!(complete(&mut wal, second), Flushed { up_to: Zxid(3), cut: false });
         assert_eq!(wal.collected_bytes(), 0);
         assert!(wal.next_write(Zxid(3)).is_none(), "nothing waits");
     }
@@ -562,7 +587,7 @@ mod tests {
         complete(&mut wal, write);
         assert!(wal.seal_due());
         let seal = wal.seal(Zxid(1)).expect("due");
-        assert_eq!(complete(&mut wal, seal), Flushed { up_to: Zxid(1) });
+        assert_eq!(complete(&mut wal, seal), Flushed { up_to: Zxid(1), cut: false });
         assert!(!wal.seal_due());
         assert!(wal.seal(Zxid(1)).is_none());
     }
@@ -630,6 +655,39 @@ mod tests {
             assert!(wal.seal(Zxid(0)).is_none());
             assert_eq!(wal.wants_segment(), None);
             assert_eq!(wal.flushed(), Zxid(0));
+        }
+    }
+
+    #[test]
+    fn a_cut_keeps_its_place_among_what_was_collected_and_the_history_goes_on_from_it() {
+        let mut wal = writer(16);
+        prepare(&mut wal);
+        for z in 1..=2 {
+            wal.append(Zxid(z), b"x");
+        }
+        wal.cut(Zxid(1));
+        assert_eq!((wal.last(), wal.is_batch_full()), (Zxid(1), true));
+        wal.append(Zxid(0x1_0000_0001), b"y");
+        let ends: Vec<Flushed> = std::iter::from_fn(|| {
+            let write = wal.next_write(Zxid(1))?;
+            Some(complete(&mut wal, write))
+        })
+        .collect();
+        let flushed = |zxid, cut| Flushed { up_to: Zxid(zxid), cut };
+        assert_eq!(ends, [flushed(2, false), flushed(1, true), flushed(0x1_0000_0001, false)]);
+    }
+
+    #[test]
+    #[should_panic(expected = "below what is committed")]
+    fn what_is_committed_is_not_cut() {
+        let mut wal = writer(16);
+        prepare(&mut wal);
+        for z in 1..=2 {
+            wal.append(Zxid(z), b"x");
+        }
+        wal.cut(Zxid(1));
+        while let Some(write) = wal.next_write(Zxid(2)) {
+            complete(&mut wal, write);
         }
     }
 

@@ -9,8 +9,7 @@ use crate::zab::membership::Membership;
 use crate::zab::message::{Notification, State, Vote};
 
 /// The vote of a server that has none: an observer, or one that is not admitted (reliability R11).
-pub const NO_VOTE: Vote =
-    Vote { leader: ServerId(i64::MIN), zxid: Zxid(i64::MIN), peer_epoch: i64::MIN };
+pub const NO_VOTE: Vote = Vote { leader: ServerId(i64::MIN), zxid: Zxid(i64::MIN), peer_epoch: i64::MIN };
 
 /// The zxid of a server that cannot say whether it lost its history.
 pub(super) const UNSURE: Zxid = Zxid(-1);
@@ -129,8 +128,15 @@ mod tests {
     fn votes_are_ordered_by_epoch_then_zxid_then_id() {
         let three = Membership::majority(&[1, 2, 3], &[], b"");
         // Each beats the one before it, and none the other way round.
-        let ascending =
-            [NO_VOTE, vote(3, 0, 9), vote(1, 1, 7), vote(2, 1, 7), vote(1, 1, 8), vote(3, 1, 8), vote(1, 2, 0)];
+        let ascending = [
+            NO_VOTE,
+            vote(3, 0, 9),
+            vote(1, 1, 7),
+            vote(2, 1, 7),
+            vote(1, 1, 8),
+            vote(3, 1, 8),
+            vote(1, 2, 0),
+        ];
         for (at, lower) in ascending.iter().enumerate() {
             assert!(!beats(lower, lower, &three), "{lower:?} beats itself");
             for higher in &ascending[at + 1..] {
@@ -172,8 +178,11 @@ mod tests {
             let notification = Notification { state: State::Looking, vote, round, version: 2, config };
             assert_eq!(implausible(&notification), expected, "{notification:?}");
         };
-        let (zxid, epoch, round) =
-            (Some("no server has this zxid"), Some("no server has this epoch"), Some("no server has this round"));
+        let (zxid, epoch, round) = (
+            Some("no server has this zxid"),
+            Some("no server has this epoch"),
+            Some("no server has this round"),
+        );
         check(vote(1, 0, 0), 0, None);
         check(vote(1, 7, -1), 1, None);
         check(vote(1, -1, -1), 1, None);

@@ -25,6 +25,8 @@
 //! - A won round ends as soon as every voter that is linked has the winning vote, not always after `finalizeWait`.
 //!   Votes that come while it waits are counted; stock throws away those that are not better. The wait does not start
 //!   anew with every message.
+//! - Whoever has a worse vote in our round is told ours; in stock it waits for the next resend. After a leader's death
+//!   servers begin one after the other, and what the first said the second heard when it was not looking yet.
 //! - Messages do not put off the next resend: a talkative peer cannot keep us silent.
 //! - A looking server answers one without a vote with its proposal; stock with what it elected the last time. It does not
 //!   say the same again at once, and one without a vote does not answer those that are behind: between a stock voter and
@@ -162,16 +164,15 @@ impl Election {
     /// and yet be out of reach of a quorum; stock elects it again and again. So whoever was elected, and of whose
     /// leadership no new epoch came, is passed over when the next round begins; only when that one is not won within
     /// twice `notification_min_ms` is it a candidate like any other again. A quorum that can do without it goes on.
+    /// (Whoever we rejoined in an epoch that we had already is doubted as well; that costs this wait at most.)
     pub fn begin(&mut self, now: Millis, own: Vote, membership: &Membership, actions: &mut Vec<Action>) {
         let member = membership.voters.contains(&self.me) && own.leader == self.me;
-        match self.ended.take() {
-            Some(ended) if member && own.peer_epoch == ended.peer_epoch => {
-                if ended.leader != self.me {
-                    self.doubted.insert(ended.leader);
-                }
+        if let Some(ended) = self.ended.take() {
+            if !member || own.peer_epoch != ended.peer_epoch {
+                self.doubted.clear();
+            } else if ended.leader != self.me {
+                self.doubted.insert(ended.leader);
             }
-            Some(_) => self.doubted.clear(),
-            None => {}
         }
         self.round += 1;
         self.looking = Some(Looking {
@@ -239,7 +240,11 @@ impl Election {
     ) -> Option<Elected> {
         let looking = self.looking.as_mut()?;
         if looking.doubt_until.is_some_and(|until| until <= now) {
-            looking.doubt_until = None;
+            // A round that is won without the doubted may end first.
+            looking.doubt_until = looking.ends_at.filter(|ends_at| *ends_at > now);
+        }
+        if looking.doubt_until.is_none() && looking.ends_at.is_none() {
+            // Without doubt, votes that came were taken over when they came.
             let best = looking.round_ballots.votes().fold(looking.proposal, |best, vote| {
                 if beats(&vote, &best, membership) { vote } else { best }
             });
@@ -303,7 +308,12 @@ impl Election {
         membership: &Membership,
         actions: &mut Vec<Action>,
     ) {
-        assert!(self.looking.is_none(), "a vote of round {} answers while round {} goes on", current.round, self.round);
+        assert!(
+            self.looking.is_none(),
+            "a vote of round {} answers while round {} goes on",
+            current.round,
+            self.round
+        );
         assert!(current.state != State::Looking, "a current vote of a server that is looking");
         if from == self.me {
             return ignore(from, "it comes under our own id", actions);
@@ -377,6 +387,9 @@ impl Election {
             let doubted = looking.doubt_until.is_some() && self.doubted.contains(&vote.leader);
             if !doubted && beats(&vote, &looking.proposal, membership) {
                 self.propose(now, vote, membership, actions);
+            } else if looking.votes && beats(&looking.proposal, &vote, membership) {
+                // It has not heard ours: it was not looking yet, or the message was lost.
+                actions.push(looking.notify(from, self.round, membership));
             }
         }
         let looking = self.looking.as_mut()?;
@@ -424,9 +437,12 @@ impl Election {
             looking.doubt_until = doubts.then(|| now.plus(self.notification_min_ms.saturating_mul(2)));
         }
         self.propose(now, proposal, membership, actions);
+        if self.looking.as_ref().is_some_and(|looking| !looking.votes) {
+            self.send_all(now, membership, actions);
+        }
     }
 
-    /// Makes this our vote of the round, and says so.
+    /// Makes this our vote of the round, and says so. Without a vote there is nothing to say that is new.
     fn propose(&mut self, now: Millis, vote: Vote, membership: &Membership, actions: &mut Vec<Action>) {
         let Some(looking) = &mut self.looking else { return };
         assert!(
@@ -439,8 +455,8 @@ impl Election {
         looking.ends_at = None;
         if looking.votes {
             looking.round_ballots.put(self.me, Ballot::looking(vote, self.round));
+            self.send_all(now, membership, actions);
         }
-        self.send_all(now, membership, actions);
     }
 
     /// Says what we propose to all other voters, whether linked or not: the shell keeps the newest for the rest.
@@ -467,12 +483,7 @@ impl Election {
     }
 
     /// Ends a won round that has nothing to wait for any more.
-    fn decide(
-        &mut self,
-        now: Millis,
-        membership: &Membership,
-        actions: &mut Vec<Action>,
-    ) -> Option<Elected> {
+    fn decide(&mut self, now: Millis, membership: &Membership, actions: &mut Vec<Action>) -> Option<Elected> {
         self.weigh(now, membership);
         let looking = self.looking.as_ref()?;
         if looking.ends_at.is_some_and(|ends_at| ends_at <= now) {

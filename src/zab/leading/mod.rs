@@ -193,10 +193,8 @@ impl Leading {
             Event::EpochSaved { .. } => self.on_epoch_saved(core, now, actions),
             Event::SyncAsked { tag, .. } => self.ask(core, confirm::Asker::Client(tag), actions),
             Event::LearnerSync { link } => self.ask(core, confirm::Asker::Learner(link), actions),
-            Event::Send { link, message } => {
-                if self.learners.get(&link).is_some_and(Learner::is_up) {
-                    actions.push(Action::Send { link, message });
-                }
+            Event::Send { link, message } if self.learners.get(&link).is_some_and(Learner::is_up) => {
+                actions.push(Action::Send { link, message });
             }
             // Handled below: what is outstanding is decided first.
             Event::Resign => {}

@@ -1,3 +1,4 @@
+#![forbid(unsafe_code)]
 //! A server without a membership.
 
 use std::rc::Rc;

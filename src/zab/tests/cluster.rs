@@ -1,3 +1,4 @@
+#![forbid(unsafe_code)]
 //! Toy servers around peers: a disk that keeps what it was told apart from what is durable, links that keep their order
 //! or break, a clock that a test moves. Everything is deterministic. After each step the laws of reliability §3 are
 //! checked against what the disks really hold.
@@ -6,11 +7,11 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::rc::Rc;
 
 use crate::base::{Epoch, Millis, ServerId, Zxid};
+use crate::zab::Peer;
 use crate::zab::event::{Action, Event, Observation, Role};
 use crate::zab::membership::Membership;
 use crate::zab::message::{Forwarded, LinkId, Message, Notification, Payload};
 use crate::zab::settings::{Durable, Settings};
-use crate::zab::{Figures, Peer};
 
 pub(super) type Txn = (Zxid, Payload);
 
@@ -184,6 +185,11 @@ impl Cluster {
         }
     }
 
+    /// A txn that disks hold from the beginning.
+    pub(super) fn was_broadcast(&mut self, zxid: Zxid, payload: Payload) {
+        self.broadcast.insert(zxid, payload);
+    }
+
     pub(super) fn ids(&self) -> Vec<i64> {
         self.nodes.keys().copied().collect()
     }
@@ -198,10 +204,6 @@ impl Cluster {
 
     pub(super) fn role(&self, id: i64) -> Role {
         self.nodes[&id].peer.as_ref().map_or(Role::Looking, Peer::role)
-    }
-
-    pub(super) fn figures(&self, id: i64) -> Figures {
-        self.nodes[&id].peer.as_ref().map_or(Figures::default(), Peer::figures)
     }
 
     /// The established leader of the latest epoch, if there is one.

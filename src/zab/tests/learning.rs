@@ -1,3 +1,4 @@
+#![forbid(unsafe_code)]
 //! What a follower or observer does, entry point by entry point. Numbers in names are lines of ensemble-protocol §13.
 
 use std::rc::Rc;

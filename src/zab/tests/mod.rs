@@ -1,3 +1,4 @@
+#![forbid(unsafe_code)]
 //! Zab, tried out: one server with its exact actions (`alone`, `leading`, `learning`), named schedules of several
 //! (`scenarios`), and random ones (`random`).
 
@@ -6,4 +7,5 @@ mod cluster;
 mod leading;
 mod learning;
 mod random;
+mod scenarios;
 mod solo;

@@ -1,3 +1,4 @@
+#![forbid(unsafe_code)]
 //! One peer and its actions: given this, exactly that.
 
 use std::rc::Rc;

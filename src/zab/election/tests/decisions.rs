@@ -33,7 +33,9 @@ fn a_round_ends_when_every_linked_voter_has_the_winning_vote() {
           started round 1
           to 1 2: looking 3@1:7 round 1
         from 1 looking 1@1:7 round 1
+          to 1: looking 3@1:7 round 1
         from 2 looking 2@1:7 round 1
+          to 2: looking 3@1:7 round 1
         from 1 looking 3@1:7 round 1
         when
           200
@@ -151,6 +153,7 @@ fn e18_resends_back_off_from_200_ms_to_a_minute_and_never_start_anew() {
         when
           222200
         from 2 looking 2@1:6 round 1
+          to 2: looking 1@1:7 round 1
         when
           222200
         from 2 looking 2@1:7 round 7
@@ -208,6 +211,7 @@ fn s22_a_voter_that_changes_its_mind_reopens_the_decision_3109() {
         from 1 looking 3@1:7 round 1
         at 199
         from 1 looking 1@1:6 round 1
+          to 1: looking 3@1:7 round 1
         when
           200
         at 200
@@ -266,7 +270,9 @@ fn e10_the_highest_epoch_then_zxid_then_id_wins() {
           started round 1
           to 1 3: looking 2@2:0 round 1
         from 1 looking 1@1:9 round 1
+          to 1: looking 2@2:0 round 1
         from 3 looking 3@1:9 round 1
+          to 3: looking 2@2:0 round 1
         from 3 looking 2@2:0 round 1
         from 1 looking 2@2:0 round 1
           elected 2 round 1 after 0
@@ -278,6 +284,7 @@ fn e10_the_highest_epoch_then_zxid_then_id_wins() {
           started round 1
           to 1 3: looking 2@1:8 round 1
         from 3 looking 3@1:7 round 1
+          to 3: looking 2@1:8 round 1
         from 3 looking 2@1:8 round 1
         from 1 looking 2@1:8 round 1
           elected 2 round 1 after 0
@@ -319,30 +326,38 @@ fn e12_a_server_ahead_takes_us_along_and_one_behind_is_told() {
     check(
         "
         me 2 of 1 2 3
+        up 1
+        up 3
         begin 1:7
           started round 1
           to 1 3: looking 2@1:7 round 1
         from 1 looking 1@1:7 round 1
+          to 1: looking 2@1:7 round 1
         from 3 looking 3@1:7 round 5
           to 1 3: looking 3@1:7 round 5
+        from 1 looking 2@1:7 round 1
+          to 1: looking 3@1:7 round 5
+        from 1 looking 3@1:7 round 5
           elected 3 round 5 after 0
           end 3@1:7 round 5
-        from 1 looking 3@1:7 round 1
-          to 1: following 3@1:7 round 5
-        from 1 looking 3@1:7 round 5
-          to 1: following 3@1:7 round 5
         me 2 of 1 2 3
+        up 1
+        up 3
         begin 1:7
           started round 1
           to 1 3: looking 2@1:7 round 1
-        from 1 looking 3@1:7 round 1
+        from 3 looking 3@1:7 round 1
           to 1 3: looking 3@1:7 round 1
-          elected 3 round 1 after 0
-          end 3@1:7 round 1
         from 1 looking 1@1:6 round 4
-          to 1: following 3@1:7 round 1
+          to 1 3: looking 2@1:7 round 4
         from 1 looking 2@1:7 round 4
-          to 1: following 3@1:7 round 1
+        from 3 looking 3@1:7 round 1
+          to 3: looking 2@1:7 round 4
+        from 3 looking 3@1:7 round 4
+          to 1 3: looking 3@1:7 round 4
+        from 1 looking 3@1:7 round 4
+          elected 3 round 4 after 0
+          end 3@1:7 round 4
         ",
     );
 }
@@ -445,6 +460,27 @@ fn e15_a_server_that_comes_back_joins_the_leader_a_quorum_has() {
         from 2 following 3@5:7 round 1
           elected 3 round 1 after 0
           end 3@5:7 round 1
+        ",
+    );
+}
+
+#[test]
+fn what_was_said_in_an_older_round_does_not_count_in_a_newer_one() {
+    check(
+        "
+        me 1 of 1 2 3 4 5
+        begin 5:7
+          started round 1
+          to 2 3 4 5: looking 1@5:7 round 1
+        from 2 following 5@6:7 round 1
+        from 3 following 5@6:7 round 1
+        from 4 looking 4@5:7 round 5
+          to 2 3 4 5: looking 4@5:7 round 5
+        from 5 leading 5@7:7 round 5
+        from 3 following 5@7:7 round 5
+        from 2 following 5@6:7 round 5
+          elected 5 round 5 after 0
+          end 5@6:7 round 5
         ",
     );
 }
@@ -617,7 +653,6 @@ fn an_observer_says_it_has_no_vote_and_goes_where_the_voters_go() {
           started round 1
           to 1 2 3: looking none round 1
         from 1 looking 3@1:7 round 1
-          to 1 2 3: looking none round 1
         from 2 looking 3@1:7 round 1
           elected 3 round 1 after 0
           end 3@1:7 round 1

@@ -3,7 +3,7 @@
 //! of it, in their order.
 //!
 //! ```text
-//! me 2 of 1 2 3 observers 4          a server, with its ensemble; `weights 3=0` after it; `nobody` linked at first
+//! me 2 of 1 2 3 observers 4          a server, with its ensemble; nobody linked; `weights 3=0` after it
 //! begin 1:7                          looks, with a history of epoch 1 up to zxid 7; `begin none` without a vote
 //! up 1 / lost 1                      the link to 1
 //! at 200                             time, and a tick
@@ -115,7 +115,9 @@ impl Run {
                     config: membership.document.clone(),
                 };
                 match &self.current {
-                    None => election.notified(self.now, id(words[1]), &notification, membership, &mut actions),
+                    None => {
+                        election.notified(self.now, id(words[1]), &notification, membership, &mut actions)
+                    }
                     Some(current) => {
                         election.answer(id(words[1]), &notification, current, membership, &mut actions);
                         None

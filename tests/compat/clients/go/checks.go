@@ -29,26 +29,30 @@ type check struct {
 	body func() error
 }
 
+// timed are the checks in which the client keeps its own time: its sessions last a second or a few, and a busy machine may
+// keep it from pinging. One of these that fails gets one more try and is counted apart.
+var timed = map[string]bool{
+	"containers_and_ttl_nodes_go":            true,
+	"m18_states_through_a_cut":               true,
+	"m24_expired_session_leaves_nothing":     true,
+	"m29_watches_are_set_again_and_catch_up": true,
+	"m38_session_and_data_survive_sigkill":   true,
+	"auth_survives_reconnect":                true,
+}
+
 // run runs the checks whose name holds one of the patterns, or all of them, and prints a line for each.
 func run(checks []check, patterns []string) (passed, failed int) {
+	var again []string
 	for _, one := range checks {
 		if !wanted(one.name, patterns) {
 			continue
 		}
 		begun := time.Now()
-		done := make(chan error, 1)
-		go func() { done <- one.body() }()
-		var err error
-		select {
-		case err = <-done:
-		case <-time.After(90 * time.Second):
-			err = errors.New("not done after 90 s")
-		}
-		// A check that failed half-way must not leave the relay cut for the next one.
-		for _, verb := range []string{"thaw", "accept"} {
-			if failure := control(verb); failure != nil && err == nil {
-				err = failure
-			}
+		err := try(one)
+		if err != nil && timed[one.name] {
+			fmt.Printf("one more try: %s %s\n", one.name, strings.ReplaceAll(err.Error(), "\n", " "))
+			again = append(again, one.name)
+			err = try(one)
 		}
 		if err == nil {
 			passed++
@@ -58,8 +62,29 @@ func run(checks []check, patterns []string) (passed, failed int) {
 			fmt.Printf("FAIL %s %s\n", one.name, strings.ReplaceAll(err.Error(), "\n", " "))
 		}
 	}
+	if len(again) > 0 {
+		fmt.Printf("%d at the second try: %s\n", len(again), strings.Join(again, " "))
+	}
 	fmt.Printf("%d passed, %d failed\n", passed, failed)
 	return passed, failed
+}
+
+func try(one check) error {
+	done := make(chan error, 1)
+	go func() { done <- one.body() }()
+	var err error
+	select {
+	case err = <-done:
+	case <-time.After(90 * time.Second):
+		err = errors.New("not done after 90 s")
+	}
+	// A check that failed half-way must not leave the relay cut for the next one.
+	for _, verb := range []string{"thaw", "accept"} {
+		if failure := control(verb); failure != nil && err == nil {
+			err = failure
+		}
+	}
+	return err
 }
 
 func wanted(name string, patterns []string) bool {

@@ -4,9 +4,11 @@ import java.net.Socket;
 import java.nio.charset.StandardCharsets;
 import java.time.Duration;
 import java.util.ArrayList;
+import java.util.HashSet;
 import java.util.LinkedHashMap;
 import java.util.List;
 import java.util.Map;
+import java.util.Set;
 import java.util.concurrent.Callable;
 import java.util.concurrent.ExecutionException;
 import java.util.concurrent.ExecutorService;
@@ -14,7 +16,12 @@ import java.util.concurrent.Executors;
 import java.util.concurrent.TimeUnit;
 import java.util.concurrent.TimeoutException;
 
-/** Named checks, run one after the other, each with a time limit; one line for each, and the count at the end. */
+/**
+ * Named checks, run one after the other, each with a time limit; one line for each, and the count at the end.
+ *
+ * <p>The clients keep their own time: their sessions last a second or a few, and a busy machine may keep them from pinging.
+ * A check that says so ({@link #addTimed}) and fails gets one more try and is counted apart, like kazoo's known flaky ones.
+ */
 final class Checks {
     interface Body {
         void run() throws Exception;
@@ -25,6 +32,7 @@ final class Checks {
     private static final Duration LIMIT = Duration.ofSeconds(90);
 
     private final Map<String, Body> bodies = new LinkedHashMap<>();
+    private final Set<String> timed = new HashSet<>();
 
     void add(String name, Body body) {
         if (bodies.put(name, body) != null) {
@@ -32,10 +40,16 @@ final class Checks {
         }
     }
 
+    void addTimed(String name, Body body) {
+        add(name, body);
+        timed.add(name);
+    }
+
     /** Runs the checks whose name holds one of the patterns, or all of them. Returns how many failed. */
     int run(List<String> patterns) {
         int passed = 0;
         int failed = 0;
+        List<String> again = new ArrayList<>();
         ExecutorService threads = Executors.newCachedThreadPool(runnable -> {
             Thread thread = new Thread(runnable);
             thread.setDaemon(true);
@@ -47,6 +61,11 @@ final class Checks {
             }
             long begun = System.nanoTime();
             Throwable failure = runOne(threads, check.getValue());
+            if (failure != null && timed.contains(check.getKey())) {
+                System.out.println("one more try: " + check.getKey() + " " + describe(failure));
+                again.add(check.getKey());
+                failure = runOne(threads, check.getValue());
+            }
             String took = " (" + TimeUnit.NANOSECONDS.toMillis(System.nanoTime() - begun) + " ms)";
             if (failure == null) {
                 passed++;
@@ -55,6 +74,9 @@ final class Checks {
                 failed++;
                 System.out.println("FAIL " + check.getKey() + " " + describe(failure));
             }
+        }
+        if (!again.isEmpty()) {
+            System.out.println(again.size() + " at the second try: " + String.join(" ", again));
         }
         System.out.println(passed + " passed, " + failed + " failed");
         return failed + (passed == 0 ? 1 : 0);

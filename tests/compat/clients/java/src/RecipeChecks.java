@@ -84,7 +84,7 @@ final class RecipeChecks {
 
     static void addTo(Checks checks) {
         checks.add("curator_m07_inter_process_mutex", RecipeChecks::mutex);
-        checks.add("curator_m07_mutex_of_an_expired_holder_passes_on", RecipeChecks::mutexOfAnExpiredHolder);
+        checks.addTimed("curator_m07_mutex_of_an_expired_holder_passes_on", RecipeChecks::mutexOfAnExpiredHolder);
         checks.add("curator_mutex_is_revocable", RecipeChecks::revocableMutex);
         checks.add("curator_semaphore_mutex", RecipeChecks::semaphoreMutex);
         checks.add("curator_read_write_lock", RecipeChecks::readWriteLock);
@@ -101,7 +101,7 @@ final class RecipeChecks {
         checks.add("curator_atomic_value", RecipeChecks::atomicValue);
         checks.add("curator_cached_atomic_long", RecipeChecks::cachedAtomicLong);
         checks.add("curator_cache", RecipeChecks::curatorCache);
-        checks.add("curator_cache_through_a_cut", RecipeChecks::curatorCacheThroughACut);
+        checks.addTimed("curator_cache_through_a_cut", RecipeChecks::curatorCacheThroughACut);
         checks.add("curator_path_children_cache", RecipeChecks::pathChildrenCache);
         checks.add("curator_node_cache", RecipeChecks::nodeCache);
         checks.add("curator_tree_cache", RecipeChecks::treeCache);
@@ -109,16 +109,16 @@ final class RecipeChecks {
         checks.add("curator_queue_with_lock", RecipeChecks::queueWithLock);
         checks.add("curator_id_queue", RecipeChecks::idQueue);
         checks.add("curator_priority_queue", RecipeChecks::priorityQueue);
-        checks.add("curator_delay_queue", RecipeChecks::delayQueue);
+        checks.addTimed("curator_delay_queue", RecipeChecks::delayQueue);
         checks.add("curator_simple_queue", RecipeChecks::simpleQueue);
-        checks.add("curator_persistent_node", RecipeChecks::persistentNode);
-        checks.add("curator_persistent_ttl_node", RecipeChecks::persistentTtlNode);
-        checks.add("curator_m06_group_member", RecipeChecks::groupMember);
-        checks.add("curator_persistent_watcher", RecipeChecks::persistentWatcher);
+        checks.addTimed("curator_persistent_node", RecipeChecks::persistentNode);
+        checks.addTimed("curator_persistent_ttl_node", RecipeChecks::persistentTtlNode);
+        checks.addTimed("curator_m06_group_member", RecipeChecks::groupMember);
+        checks.addTimed("curator_persistent_watcher", RecipeChecks::persistentWatcher);
         checks.add("curator_transaction", RecipeChecks::transaction);
         checks.add("curator_create_with_parents_containers_protection", RecipeChecks::createForms);
         checks.add("curator_delete_guaranteed_with_children", RecipeChecks::deleteForms);
-        checks.add("curator_connection_states", RecipeChecks::connectionStates);
+        checks.addTimed("curator_connection_states", RecipeChecks::connectionStates);
         checks.add("curator_service_discovery", RecipeChecks::serviceDiscovery);
         checks.add("curator_async", RecipeChecks::async);
         checks.add("curator_forty_sessions_at_once", RecipeChecks::manySessions);

@@ -21,24 +21,24 @@ final class SessionChecks {
     private SessionChecks() {}
 
     static void addTo(Checks checks) {
-        checks.add("m18_not_connected_connecting_connected_closed", SessionChecks::statesOfAQuietLife);
-        checks.add("m18_connected_to_connecting_and_back", SessionChecks::statesThroughACut);
-        checks.add("m18_connecting_to_closed_by_expiry", SessionChecks::statesThroughExpiry);
-        checks.add("m18_connecting_to_closed_by_close", SessionChecks::closedWhileConnecting);
-        checks.add("m20_session_ids_are_unique", SessionChecks::uniqueIds);
-        checks.add("m21_an_idle_client_keeps_its_session", SessionChecks::idle);
-        checks.add("m21_silence_expires_within_time_out_and_a_tick", SessionChecks::silence);
-        checks.add("m22_time_outs_are_held_between_the_limits", SessionChecks::limits);
-        checks.add("m24_expired_session_leaves_nothing", SessionChecks::expired);
-        checks.add("m29_watches_are_set_again_and_catch_up", SessionChecks::watchesCatchUp);
-        checks.add("m29_persistent_watches_are_set_again", SessionChecks::persistentWatchesAgain);
-        checks.add("session_is_taken_over_by_another_handle", SessionChecks::takeOver);
-        checks.add("wrong_password_is_refused", SessionChecks::wrongPassword);
-        checks.add("closed_session_cannot_be_resumed", SessionChecks::closedCannotBeResumed);
-        checks.add("auth_survives_reconnect", SessionChecks::authSurvives);
-        checks.add("calls_on_the_way_fail_with_connection_loss", SessionChecks::connectionLoss);
-        checks.add("m38_session_and_data_survive_sigkill", SessionChecks::sigkill);
-        checks.add("m29_watches_survive_sigkill", SessionChecks::watchesSurviveSigkill);
+        checks.addTimed("m18_not_connected_connecting_connected_closed", SessionChecks::statesOfAQuietLife);
+        checks.addTimed("m18_connected_to_connecting_and_back", SessionChecks::statesThroughACut);
+        checks.addTimed("m18_connecting_to_closed_by_expiry", SessionChecks::statesThroughExpiry);
+        checks.addTimed("m18_connecting_to_closed_by_close", SessionChecks::closedWhileConnecting);
+        checks.addTimed("m20_session_ids_are_unique", SessionChecks::uniqueIds);
+        checks.addTimed("m21_an_idle_client_keeps_its_session", SessionChecks::idle);
+        checks.addTimed("m21_silence_expires_within_time_out_and_a_tick", SessionChecks::silence);
+        checks.addTimed("m22_time_outs_are_held_between_the_limits", SessionChecks::limits);
+        checks.addTimed("m24_expired_session_leaves_nothing", SessionChecks::expired);
+        checks.addTimed("m29_watches_are_set_again_and_catch_up", SessionChecks::watchesCatchUp);
+        checks.addTimed("m29_persistent_watches_are_set_again", SessionChecks::persistentWatchesAgain);
+        checks.addTimed("session_is_taken_over_by_another_handle", SessionChecks::takeOver);
+        checks.addTimed("wrong_password_is_refused", SessionChecks::wrongPassword);
+        checks.addTimed("closed_session_cannot_be_resumed", SessionChecks::closedCannotBeResumed);
+        checks.addTimed("auth_survives_reconnect", SessionChecks::authSurvives);
+        checks.addTimed("calls_on_the_way_fail_with_connection_loss", SessionChecks::connectionLoss);
+        checks.addTimed("m38_session_and_data_survive_sigkill", SessionChecks::sigkill);
+        checks.addTimed("m29_watches_survive_sigkill", SessionChecks::watchesSurviveSigkill);
     }
 
     private static void statesOfAQuietLife() throws Exception {
