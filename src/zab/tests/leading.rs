@@ -141,7 +141,7 @@ fn what_is_below_memory_is_read_and_the_seam_is_looked_at_31_2418() {
     ];
     let start = || {
         let (solo, actions) = Solo::established((1, 1), &log, 9, z(1, 2));
-        assert_eq!(actions, [read.clone()]);
+        assert_eq!(actions, std::slice::from_ref(&read));
         solo
     };
     let answer = |txns| Event::LogRead { link: LinkId(2), txns };
