@@ -637,3 +637,27 @@ fn a_leader_that_resigns_leaves_everything_behind() {
     cluster.crash(leader, 0);
     cluster.converge();
 }
+
+#[test]
+fn one_voter_is_a_quorum() {
+    let (mut cluster, leader) = serving(&[1], &[9]);
+    assert_eq!(leader, 1);
+    let zxid = cluster.submit(1).expect("it leads");
+    cluster.settle();
+    assert_eq!(cluster.nodes[&9].committed, zxid);
+    let tag = cluster.ask_sync(9);
+    cluster.settle();
+    assert_eq!(cluster.nodes[&9].synced, [tag]);
+    cluster.converge();
+}
+
+/// 2 alone logged a txn; 1 and 3 elected twice without it, and wrote nothing.
+#[test]
+fn a_tail_older_than_two_elections_is_cut_2832() {
+    let mut cluster = three([(3, 3, &[z(1, 1)], 1), (1, 1, &[z(1, 1), z(1, 2)], 1), (3, 3, &[z(1, 1)], 1)]);
+    cluster.start(2);
+    cluster.start(3);
+    cluster.run_until("they serve", |c| c.role(2) == Role::Following(ServerId(3)));
+    assert_eq!(zxids(&cluster, 2), [z(1, 1)]);
+    cluster.converge();
+}
