@@ -53,6 +53,14 @@ fn others(cluster: &Cluster, id: i64) -> Vec<i64> {
     cluster.ids().into_iter().filter(|other| *other != id).collect()
 }
 
+/// Delivers every election message that is under way.
+fn deliver_mail(cluster: &mut Cluster) {
+    let mail: Vec<(i64, i64)> = cluster.mail.keys().copied().collect();
+    for (from, to) in mail {
+        cluster.deliver_mail(from, to);
+    }
+}
+
 /// Delivers what is under way to `to` from `from`, one packet; whether there was one.
 fn deliver(cluster: &mut Cluster, from: i64, to: i64) -> bool {
     let ends = |c: &super::cluster::Connection| (c.from, c.to) == (from, to) || (c.from, c.to) == (to, from);
@@ -97,10 +105,7 @@ fn s3_early_last_zxid() {
         if leads {
             break;
         }
-        let mail: Vec<(i64, i64)> = cluster.mail.keys().copied().collect();
-        for (from, to) in mail {
-            cluster.deliver_mail(from, to);
-        }
+        deliver_mail(&mut cluster);
         cluster.flush(1, 9);
         cluster.flush(2, 9);
         deliver(&mut cluster, 1, 2);
@@ -155,10 +160,7 @@ fn s6_s8_diff_ack_durable_3911_4646() {
         cluster.start_all();
         // Writers are slow: one thing at a time.
         for step in 0..crash_after {
-            let mail: Vec<(i64, i64)> = cluster.mail.keys().copied().collect();
-            for (from, to) in mail {
-                cluster.deliver_mail(from, to);
-            }
+            deliver_mail(&mut cluster);
             cluster.flush(1 + step % 3, 1);
             for (from, to) in [(3, 1), (1, 3), (3, 2), (2, 3)] {
                 deliver(&mut cluster, from, to);
@@ -187,10 +189,7 @@ fn s7_epoch_after_log_4643_4785() {
         cluster.start(3);
         let mut crashed = false;
         for _ in 0..300 {
-            let mail: Vec<(i64, i64)> = cluster.mail.keys().copied().collect();
-            for (from, to) in mail {
-                cluster.deliver_mail(from, to);
-            }
+            deliver_mail(&mut cluster);
             cluster.flush(3, 9);
             deliver(&mut cluster, 1, 3);
             deliver(&mut cluster, 3, 1);
@@ -235,10 +234,7 @@ fn s10_commit_before_uptodate_in_every_interleaving() {
             if waits {
                 break;
             }
-            let mail: Vec<(i64, i64)> = cluster.mail.keys().copied().collect();
-            for (from, to) in mail {
-                cluster.deliver_mail(from, to);
-            }
+            deliver_mail(&mut cluster);
             cluster.flush(slow, 9);
             deliver(&mut cluster, slow, leader);
             if cluster.connections.iter().any(|c| c.from == slow && c.to_opener.len() == 1) {
@@ -332,10 +328,7 @@ fn s13_s14_interrupted_at_every_packet_5094_3642_2872() {
                 cluster.start(1);
                 let mut delivered = 0;
                 for _ in 0..60 {
-                    let mail: Vec<(i64, i64)> = cluster.mail.keys().copied().collect();
-                    for (from, to) in mail {
-                        cluster.deliver_mail(from, to);
-                    }
+                    deliver_mail(&mut cluster);
                     if delivered < packets && deliver(&mut cluster, leader, 1) {
                         delivered += 1;
                     }
@@ -372,10 +365,7 @@ fn s15_newleader_overtakes_snap_3104() {
     let other = 5 - leader;
     cluster.start(1);
     for _ in 0..30 {
-        let mail: Vec<(i64, i64)> = cluster.mail.keys().copied().collect();
-        for (from, to) in mail {
-            cluster.deliver_mail(from, to);
-        }
+        deliver_mail(&mut cluster);
         let image = |p: &super::cluster::Packet| matches!(p, super::cluster::Packet::Image(_));
         if cluster.connections.iter().any(|c| c.from == 1 && c.to_opener.iter().any(image)) {
             break;
@@ -545,10 +535,7 @@ fn an_epoch_has_one_leader_though_it_was_offered_twice() {
         if cluster.nodes[&2].disk.accepted == Epoch(1) {
             break;
         }
-        let mail: Vec<(i64, i64)> = cluster.mail.keys().copied().collect();
-        for (from, to) in mail {
-            cluster.deliver_mail(from, to);
-        }
+        deliver_mail(&mut cluster);
         cluster.flush(2, 9);
         cluster.flush(3, 9);
         deliver(&mut cluster, 2, 3);
@@ -574,10 +561,7 @@ fn a_follower_behind_memory_learns_from_the_log_while_it_grows_2418() {
     let other = 5 - leader;
     cluster.start(1);
     for _ in 0..60 {
-        let mail: Vec<(i64, i64)> = cluster.mail.keys().copied().collect();
-        for (from, to) in mail {
-            cluster.deliver_mail(from, to);
-        }
+        deliver_mail(&mut cluster);
         cluster.flush(1, 1);
         deliver(&mut cluster, 1, leader);
         deliver(&mut cluster, leader, 1);
