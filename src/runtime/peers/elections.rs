@@ -64,6 +64,9 @@ struct Peer {
     /// Where it is; nowhere for one that has no id.
     targets: Vec<Address>,
     link: Option<Link>,
+    /// The connection that the link replaced, until the other end closes it or this moment: it must not find itself
+    /// without a link, however short the time.
+    retired: Option<(SocketId, Millis)>,
     attempt: Attempt,
     /// The frame to be sent next, when it can be.
     kept: Option<Vec<u8>>,
@@ -402,7 +405,16 @@ impl Elections {
         cx.shared.routes.insert(socket, Route::Election(server));
         match peer.link.replace(link) {
             Some(old) => {
-                cx.close(old.socket);
+                // Who was called has the new one already, when it hears that the old one is over.
+                if server < self.me {
+                    let until = cx.now().plus(cx.shared.settings.connect_timeout_ms);
+                    cx.shared.routes.insert(old.socket, Route::Retired(server));
+                    if let Some((older, _)) = peer.retired.replace((old.socket, until)) {
+                        cx.close(older);
+                    }
+                } else {
+                    cx.close(old.socket);
+                }
                 tracing::debug!(server = server.0, ?address, "election link replaced by a newer one");
             }
             None if peer.fruitless > 0 => tracing::debug!(server = server.0, ?address, "election link up"),
@@ -466,6 +478,23 @@ impl Elections {
         match broken {
             Some(why) => self.lost(cx, server, &why),
             None => cx.sockets.receive(socket),
+        }
+    }
+
+    /// Something came, or nothing comes any more, on a connection that was replaced.
+    pub(super) fn on_retired<S: Sockets>(
+        &mut self,
+        cx: &mut Context<'_, S>,
+        server: ServerId,
+        socket: SocketId,
+        result: Result<usize, i32>,
+    ) {
+        if received(result).is_ok() {
+            return cx.sockets.receive(socket);
+        }
+        cx.close(socket);
+        if let Some(peer) = self.peers.get_mut(&server) {
+            peer.retired = None;
         }
     }
 
@@ -571,7 +600,14 @@ impl Elections {
     }
 
     fn peer_due<S: Sockets>(&mut self, cx: &mut Context<'_, S>, server: ServerId) {
+        let now = cx.now();
         let Some(peer) = self.peers.get_mut(&server) else { return };
+        if let Some((socket, _)) = peer.retired.take_if(|(_, until)| *until <= now) {
+            cx.close(socket);
+        }
+        if peer.attempt_due().is_none_or(|at| at > now) {
+            return;
+        }
         match &mut peer.attempt {
             Attempt::None => {
                 peer.retry_at = None;
@@ -606,6 +642,10 @@ impl Elections {
 
 impl Peer {
     fn next_tick(&self) -> Option<Millis> {
+        self.retired.map(|(_, until)| until).into_iter().chain(self.attempt_due()).min()
+    }
+
+    fn attempt_due(&self) -> Option<Millis> {
         match &self.attempt {
             Attempt::None => self.retry_at,
             Attempt::Dialing(dial) => dial.until(),

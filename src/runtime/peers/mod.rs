@@ -224,6 +224,8 @@ enum Route {
     /// An attempt to connect to this server, until its opening has left.
     Attempt(ServerId),
     Election(ServerId),
+    /// Was this server's link until a newer one took its place.
+    Retired(ServerId),
     QuorumPort,
     Link(LinkId),
 }
@@ -437,6 +439,10 @@ impl Peers {
             (Route::Election(server), SocketEvent::Sent(_, result)) => {
                 elections.on_sent(&mut cx, server, result);
             }
+            (Route::Retired(server), SocketEvent::Received(socket, result)) => {
+                elections.on_retired(&mut cx, server, socket, result);
+            }
+            (Route::Retired(_), SocketEvent::Sent(..)) => {}
             (Route::Link(link), SocketEvent::Connected(socket, result)) => {
                 quorum.on_connected(&mut cx, link, socket, result);
             }
@@ -535,9 +541,9 @@ impl Peers {
         self.quorum.send_image(&mut self.shared, link, bytes);
     }
 
-    /// The image was given whole: what waits behind it follows.
+    /// The image was given whole: what waits behind it follows. Zab's `SnapSent` is the caller's too.
     pub fn finish_image(&mut self, link: LinkId) {
-        self.quorum.finish_image(link);
+        self.quorum.finish_image(&mut self.shared, link);
     }
 
     /// What follows the SNAP that was reported last is an image, and reported as `ImageBytes`. (A link that brought a

@@ -493,10 +493,11 @@ impl Quorum {
         link.touch(id, &mut self.touched);
     }
 
-    pub(super) fn finish_image(&mut self, id: LinkId) {
+    pub(super) fn finish_image(&mut self, shared: &mut Shared, id: LinkId) {
         let Some(link) = self.links.get_mut(&id).filter(|link| link.is_open()) else { return };
         let image = link.image.take().expect("an image ends that was begun");
         link.outbox.append(image.held);
+        shared.events.retain(|event| *event != PeerEvent::ImageRoom { link: id });
         link.touch(id, &mut self.touched);
     }
 

@@ -311,3 +311,52 @@ fn read<'a>(r: &mut Reader<'a>, limit: usize) -> Result<QuorumPacket<'a>, Stop> 
 fn check_length(r: &Reader<'_>, limit: usize) -> Result<(), Stop> {
     reasonable({ *r }.int()?, limit).map(|_| ()).map_err(Stop::Malformed)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_packet_that_comes_byte_by_byte_is_whole_with_its_last_byte_and_not_before() {
+        let ids = |count: usize| Some((0..count).map(|n| Id::new("ip", format!("10.0.0.{n}"))).collect());
+        for (data, authinfo) in
+            [(None, None), (Some(&b""[..]), ids(0)), (Some(&b"data"[..]), ids(1)), (None, ids(9))]
+        {
+            let mut bytes = Vec::new();
+            QuorumPacket { kind: PacketKind::REQUEST, zxid: Zxid(-1), data, authinfo }.encode(&mut bytes);
+            let whole = bytes.len();
+            bytes.extend_from_slice(b"the next one");
+            let mut scan = PacketScan::default();
+            for end in 0..whole {
+                assert_eq!(scan.look(&bytes[..end], 100), Ok(None), "{end} of {whole}");
+                assert_eq!(QuorumPacket::decode(&bytes[..end], 100), Ok(None));
+            }
+            assert_eq!(scan.look(&bytes[..whole], 100), Ok(Some(whole)));
+            assert_eq!(scan.look(&bytes, 100), Ok(Some(whole)), "at its beginning again, and all at once");
+        }
+    }
+
+    #[test]
+    fn what_cannot_be_a_packet_is_found_in_the_looking_as_in_the_reading() {
+        let with = |data: i32, rest: &[i32]| {
+            let mut bytes = vec![0; 12];
+            bytes.int(data);
+            rest.iter().for_each(|int| bytes.int(*int));
+            bytes
+        };
+        let long = PacketError::Length { length: 101, limit: 100 };
+        let negative = PacketError::Length { length: -2, limit: 100 };
+        for (bytes, error) in [
+            (with(101, &[]), long),
+            (with(-2, &[]), negative),
+            (with(-1, &[1, 101]), long),
+            (with(-1, &[1, -2]), negative),
+            (with(-1, &[1, -1]), PacketError::NullIdentity),
+            (with(-1, &[1, 0, -1]), PacketError::NullIdentity),
+            (with(-1, &[&[99][..], &[0; 26]].concat()), PacketError::Identities { limit: 100 }),
+        ] {
+            assert_eq!(PacketScan::default().look(&bytes, 100), Err(error), "{bytes:?}");
+            assert_eq!(QuorumPacket::decode(&bytes, 100), Err(error), "{bytes:?}");
+        }
+    }
+}
