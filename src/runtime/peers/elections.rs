@@ -18,18 +18,19 @@
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::OwnedFd;
 use std::time::{Duration, Instant};
 
 use super::dial::{Dial, Progress};
 use super::names::Answer;
+use super::strangers::{Stranger, Strangers};
 use super::translate::{decode_notification, encode_notification};
 use super::{
-    ACCEPT_RETRY_MS, Address, Asker, Context, LinkError, Port, Route, Server, Settings, Sockets, open_first,
+    Address, Asker, Context, LinkError, Port, Route, Server, Settings, Sockets, open_first, something,
 };
 use crate::base::limits::LINK_SPARE_CONNECTIONS;
 use crate::base::{Millis, ServerId};
-use crate::runtime::sys::{self, SocketId};
+use crate::runtime::sys::SocketId;
 use crate::wire::peer::election::{ANONYMOUS_OBSERVER, ElectionAddress, Opening, decode_frame};
 use crate::zab::event::Event;
 use crate::zab::message::Notification;
@@ -46,16 +47,9 @@ const SETTLED_MS: u64 = 5_000;
 pub(super) struct Elections {
     me: ServerId,
     ports: Vec<Port>,
-    /// Who connected and has not said who it is; the oldest is the first.
-    strangers: BTreeMap<SocketId, Stranger>,
+    strangers: Strangers,
     peers: BTreeMap<ServerId, Peer>,
     opening: Vec<u8>,
-}
-
-struct Stranger {
-    address: Option<SocketAddr>,
-    received: Vec<u8>,
-    until: Millis,
 }
 
 /// Another server.
@@ -68,7 +62,7 @@ struct Peer {
     /// without a link, however short the time.
     retired: Option<(SocketId, Millis)>,
     attempt: Attempt,
-    /// The frame to be sent next, when it can be.
+    /// The frame to be sent when that on its way has left.
     kept: Option<Vec<u8>>,
     /// Whether we have ever had something to say to it: then its link is looked after.
     wanted: bool,
@@ -121,7 +115,7 @@ impl Elections {
         let others = settings.servers.iter().filter(|server| server.id != settings.me);
         let peers = others.map(|s| (s.id, Peer { targets: s.election.clone(), ..Peer::default() })).collect();
         let opening = own.map(opening).unwrap_or_default();
-        Elections { me: settings.me, ports: Vec::new(), strangers: BTreeMap::new(), peers, opening }
+        Elections { me: settings.me, ports: Vec::new(), strangers: Strangers::default(), peers, opening }
     }
 
     /// Listens on the first of these addresses that can be had.
@@ -171,11 +165,11 @@ impl Elections {
             tracing::debug!(server = to.0, "no notification to a server that is not in the configuration");
             return;
         };
-        let mut frame = Vec::new();
-        encode_notification(notification, &mut frame);
-        peer.kept = Some(frame);
         peer.wanted = true;
         if peer.link.is_some() {
+            let mut frame = Vec::new();
+            encode_notification(notification, &mut frame);
+            peer.kept = Some(frame);
             return peer.send_kept(cx);
         }
         // Not faster than the first wait: it is notified again and again, and there is nobody.
@@ -194,42 +188,8 @@ impl Elections {
         port: SocketId,
         result: Result<OwnedFd, i32>,
     ) {
-        let fd = match result {
-            Ok(fd) => fd,
-            Err(error) => {
-                let error = std::io::Error::from_raw_os_error(error);
-                tracing::warn!(%error, "cannot take a connection to the election port; trying again");
-                let retry_at = cx.now().plus(ACCEPT_RETRY_MS);
-                let port = self.ports.iter_mut().find(|known| known.socket == port);
-                port.expect("a port that took a connection").accept_at = Some(retry_at);
-                return;
-            }
-        };
-        cx.sockets.accept(port);
-        sys::configure_peer(fd.as_fd(), cx.shared.unanswered_ms());
-        let socket = cx.sockets.add_socket(fd);
-        let address = cx.sockets.peer_address(socket);
-        let until = cx.now().plus(cx.shared.settings.connect_timeout_ms);
-        cx.shared.routes.insert(socket, Route::Stranger);
-        self.strangers.insert(socket, Stranger { address, received: Vec::new(), until });
-        cx.sockets.receive(socket);
-        if self.strangers.len() > cx.shared.connections_max() {
-            let oldest = self.strangers.keys().next().copied().expect("there is one more than allowed");
-            self.refuse(cx, oldest, &LinkError::Crowded);
-        }
-    }
-
-    /// Hangs up on a stranger.
-    fn refuse<S: Sockets>(&mut self, cx: &mut Context<'_, S>, socket: SocketId, why: &LinkError) {
-        let stranger = self.strangers.remove(&socket);
-        cx.close(socket);
-        let address = stranger.as_ref().and_then(|stranger| stranger.address);
-        if stranger.is_some_and(|stranger| stranger.received.is_empty()) && *why == LinkError::Closed {
-            // A probe of the port.
-            tracing::debug!(?address, "a connection to the election port closed without a word");
-        } else if let Some(left_out) = cx.shared.refusals.may_log(cx.now()) {
-            let hint = "something else than a server of this ensemble connects here";
-            tracing::warn!(?address, %why, left_out, "closed a connection to the election port: {hint}");
+        if let Some(fd) = Port::accepted(&mut self.ports, cx, port, result) {
+            self.strangers.take(cx, fd);
         }
     }
 
@@ -239,54 +199,27 @@ impl Elections {
         socket: SocketId,
         result: Result<usize, i32>,
     ) {
-        if let Err(why) = received(result) {
-            return self.refuse(cx, socket, &why);
-        }
-        let stranger = self.strangers.get_mut(&socket).expect("its socket has a route");
-        stranger.received.extend_from_slice(cx.sockets.received(socket));
-        match Opening::decode(&stranger.received) {
-            Ok(None) => cx.sockets.receive(socket),
-            Ok(Some((opening, taken))) => self.identified(cx, socket, opening, taken),
-            Err(error) => self.refuse(cx, socket, &error.into()),
+        if let Some((opening, stranger)) = self.strangers.on_received(cx, socket, result) {
+            self.identified(cx, socket, opening, stranger);
         }
     }
 
+    /// A stranger has said who it is.
     fn identified<S: Sockets>(
         &mut self,
         cx: &mut Context<'_, S>,
         socket: SocketId,
         opening: Opening,
-        taken: usize,
+        stranger: Stranger,
     ) {
-        let Stranger { address, mut received, .. } =
-            self.strangers.remove(&socket).expect("its opening was read");
-        let server = match opening.server {
-            ANONYMOUS_OBSERVER => self.number_nameless(),
-            server => Some(server),
-        };
+        let Stranger { address, received, .. } = stranger;
+        let is_nameless = opening.server == ANONYMOUS_OBSERVER;
+        let server = if is_nameless { self.number_nameless() } else { Some(opening.server) };
         let Some(server) = server.filter(|server| self.peers.contains_key(server)) else {
-            cx.close(socket);
-            if let Some(left_out) = cx.shared.refusals.may_log(cx.now()) {
-                let (id, me) = (opening.server.0, self.me.0);
-                if id == me {
-                    tracing::error!(
-                        ?address,
-                        left_out,
-                        "another server calls itself {me}, as we do: give it another myid"
-                    );
-                } else {
-                    tracing::warn!(
-                        ?address,
-                        left_out,
-                        "refused server {id}: it is not in our configuration; add server.{id} here, or correct its server list"
-                    );
-                }
-            }
-            return;
+            return refuse_server(cx, self.me, socket, opening.server, address);
         };
         // One without an id has the largest, on its own side.
-        if server > self.me || opening.server == ANONYMOUS_OBSERVER {
-            received.drain(..taken);
+        if server > self.me || is_nameless {
             return self.establish(cx, server, socket, address, received);
         }
         cx.close(socket);
@@ -420,8 +353,9 @@ impl Elections {
             None if peer.fruitless > 0 => tracing::debug!(server = server.0, ?address, "election link up"),
             None => tracing::info!(server = server.0, ?address, "election link up"),
         }
+        // What waited for the old one is said again.
+        peer.kept = None;
         cx.event(Event::PeerUp(server));
-        peer.send_kept(cx);
         self.read(cx, server);
     }
 
@@ -432,7 +366,7 @@ impl Elections {
         socket: SocketId,
         result: Result<usize, i32>,
     ) {
-        if let Err(why) = received(result) {
+        if let Err(why) = something(result) {
             return self.lost(cx, server, &why);
         }
         if let Some(Peer { link: Some(link), .. }) = self.peers.get_mut(&server) {
@@ -489,7 +423,7 @@ impl Elections {
         socket: SocketId,
         result: Result<usize, i32>,
     ) {
-        if received(result).is_ok() {
+        if something(result).is_ok() {
             return cx.sockets.receive(socket);
         }
         cx.close(socket);
@@ -520,6 +454,7 @@ impl Elections {
     fn lost<S: Sockets>(&mut self, cx: &mut Context<'_, S>, server: ServerId, why: &LinkError) {
         let Some(peer) = self.peers.get_mut(&server) else { return };
         let Some(link) = peer.link.take() else { return };
+        peer.kept = None;
         cx.close(link.socket);
         cx.event(Event::PeerLost(server));
         peer.failed_at = Some(cx.now());
@@ -585,13 +520,7 @@ impl Elections {
             return;
         }
         self.ports.iter_mut().for_each(|port| port.tick(cx));
-        let timeout_ms = cx.shared.settings.connect_timeout_ms;
-        let late = |stranger: &Stranger| stranger.until <= now;
-        let silent: Vec<SocketId> =
-            self.strangers.iter().filter(|(_, s)| late(s)).map(|(id, _)| *id).collect();
-        for socket in silent {
-            self.refuse(cx, socket, &LinkError::Late { ms: timeout_ms });
-        }
+        self.strangers.tick(cx);
         let due = |peer: &Peer| peer.next_tick().is_some_and(|at| at <= now);
         let due: Vec<ServerId> = self.peers.iter().filter(|(_, peer)| due(peer)).map(|(id, _)| *id).collect();
         for server in due {
@@ -635,8 +564,7 @@ impl Elections {
 
     pub(super) fn next_tick(&self) -> Option<Millis> {
         let ports = self.ports.iter().filter_map(|port| port.accept_at);
-        let strangers = self.strangers.values().map(|stranger| stranger.until);
-        ports.chain(strangers).chain(self.peers.values().filter_map(Peer::next_tick)).min()
+        ports.chain(self.strangers.next_tick()).chain(self.peers.values().filter_map(Peer::next_tick)).min()
     }
 }
 
@@ -675,11 +603,30 @@ impl Attempt {
     }
 }
 
-/// Whether anything was received.
-fn received(result: Result<usize, i32>) -> Result<(), LinkError> {
-    match result {
-        Ok(0) => Err(LinkError::Closed),
-        Ok(_) => Ok(()),
-        Err(error) => Err(LinkError::Socket(error)),
+/// Hangs up on a server that is not one of ours.
+fn refuse_server<S: Sockets>(
+    cx: &mut Context<'_, S>,
+    me: ServerId,
+    socket: SocketId,
+    server: ServerId,
+    address: Option<SocketAddr>,
+) {
+    cx.close(socket);
+    let Some(left_out) = cx.shared.refusals.may_log(cx.now()) else { return };
+    let (id, me) = (server.0, me.0);
+    if id == me {
+        tracing::error!(
+            ?address,
+            left_out,
+            "another server calls itself {me}, as we do: give it another myid"
+        );
+    } else if server == ANONYMOUS_OBSERVER {
+        tracing::warn!(?address, left_out, "refused an observer without an id: there are many already");
+    } else {
+        tracing::warn!(
+            ?address,
+            left_out,
+            "refused server {id}: it is not in our configuration; add server.{id} here, or correct its server list"
+        );
     }
 }

@@ -13,7 +13,9 @@
 //! **Election links** ([`elections`]; ensemble-protocol §2.1, stock `QuorumCnxManager`). Who connects says first who it is.
 //! Of two servers it is the one with the larger id that keeps what it opened: called by a smaller one, it hangs up and
 //! calls back. A link is wanted from the first notification on, and then looked after: lost, it is tried again with
-//! growing waits. One notification a server is kept, the newest. A link that is replaced lives until the new one does.
+//! growing waits. While one notification leaves, the newest of those behind it is kept; without a link none is, because Zab
+//! says again what it has to say when it hears of the link. A link that is replaced lives until the new one does.
+//! Connections that have not said who they are: [`strangers`].
 //!
 //! **Quorum links** ([`quorum`]; §3.1, §3.5, stock `Learner`, `LearnerHandler`). Each has an outbox that is bounded, and is
 //! lost when it does not fit; packets that go out in one turn leave with one send. Behind a SNAP the stream is raw until the
@@ -37,6 +39,7 @@ mod names;
 mod outbox;
 mod quorum;
 mod sockets;
+mod strangers;
 #[cfg(test)]
 mod tests;
 mod translate;
@@ -45,6 +48,7 @@ use std::collections::{BTreeMap, VecDeque};
 use std::fmt;
 use std::io;
 use std::net::{IpAddr, SocketAddr};
+use std::os::fd::OwnedFd;
 
 use self::elections::Elections;
 use self::names::{Names, SystemNames};
@@ -335,6 +339,28 @@ impl Port {
         Ok(Port { socket, accept_at: None })
     }
 
+    /// The connection that came to one of `ports`, if taking it succeeded; the next may come.
+    fn accepted<S: Sockets>(
+        ports: &mut [Port],
+        cx: &mut Context<'_, S>,
+        socket: SocketId,
+        result: Result<OwnedFd, i32>,
+    ) -> Option<OwnedFd> {
+        match result {
+            Ok(fd) => {
+                cx.sockets.accept(socket);
+                Some(fd)
+            }
+            Err(error) => {
+                let error = io::Error::from_raw_os_error(error);
+                tracing::warn!(%error, "cannot take a connection of another server; trying again");
+                let port = ports.iter_mut().find(|port| port.socket == socket);
+                port.expect("a port that took a connection").accept_at = Some(cx.now().plus(ACCEPT_RETRY_MS));
+                None
+            }
+        }
+    }
+
     /// Takes connections again, if that is due.
     fn tick<S: Sockets>(&mut self, cx: &mut Context<'_, S>) {
         if self.accept_at.is_some_and(|at| at <= cx.now()) {
@@ -480,8 +506,9 @@ impl Peers {
         self.shared.events.pop_front()
     }
 
-    /// Sends an election message, or keeps it, in place of any that has not left, for when there is a link; which is tried
-    /// for at once, unless that failed a moment ago. For an unknown server it is dropped.
+    /// Sends an election message, in place of any that has not left. Without a link it is dropped, and the link tried for, at
+    /// once unless that failed a moment ago: an old vote must not arrive when it has long become another, and who hears
+    /// `PeerUp` says what is true then. For an unknown server it is dropped.
     pub fn notify<S: Sockets>(
         &mut self,
         sockets: &mut S,
@@ -614,4 +641,13 @@ fn open_first<S: Sockets>(
         }
     }
     Err(first.expect("an address has alternatives"))
+}
+
+/// Whether anything was received.
+fn something(result: Result<usize, i32>) -> Result<(), LinkError> {
+    match result {
+        Ok(0) => Err(LinkError::Closed),
+        Ok(_) => Ok(()),
+        Err(error) => Err(LinkError::Socket(error)),
+    }
 }

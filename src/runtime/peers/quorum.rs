@@ -21,8 +21,7 @@ use super::names::Answer;
 use super::outbox::Outbox;
 use super::translate::{Side, decode, encode};
 use super::{
-    ACCEPT_RETRY_MS, Asker, Context, LinkError, PORT_RETRY_MS, PeerEvent, Port, Route, Shared, Sockets,
-    open_first,
+    Asker, Context, LinkError, PORT_RETRY_MS, PeerEvent, Port, Route, Shared, Sockets, open_first, something,
 };
 use crate::base::limits::{LINK_HELD_BYTES_MAX, LINK_IMAGE_AHEAD_BYTES, LINK_OUTBOX_BYTES_MAX};
 use crate::base::{Millis, ServerId};
@@ -231,18 +230,7 @@ impl Quorum {
         port: SocketId,
         result: Result<OwnedFd, i32>,
     ) {
-        let fd = match result {
-            Ok(fd) => fd,
-            Err(error) => {
-                let error = std::io::Error::from_raw_os_error(error);
-                tracing::warn!(%error, "cannot take a connection to the quorum port; trying again");
-                let retry_at = cx.now().plus(ACCEPT_RETRY_MS);
-                let port = self.ports.iter_mut().find(|known| known.socket == port);
-                port.expect("a port that took a connection").accept_at = Some(retry_at);
-                return;
-            }
-        };
-        cx.sockets.accept(port);
+        let Some(fd) = Port::accepted(&mut self.ports, cx, port, result) else { return };
         sys::configure_accepted(fd.as_fd(), false);
         self.make_room(cx);
         self.next += 1;
@@ -332,10 +320,8 @@ impl Quorum {
         let Some(link) = self.links.get_mut(&id) else { return };
         let Some(socket) = link.socket else { return };
         link.receiving = false;
-        match result {
-            Ok(0) => return self.lost(cx, id, &LinkError::Closed),
-            Err(error) => return self.lost(cx, id, &LinkError::Socket(error)),
-            Ok(_) => {}
+        if let Err(why) = something(result) {
+            return self.lost(cx, id, &why);
         }
         if !link.is_open() {
             // Only its end is of interest.
@@ -455,8 +441,9 @@ impl Quorum {
             log_lost(id, link, why);
         }
         tracing::debug!(link = id.0, server = link.server.map(|s| s.0), address = ?link.address, "closing a quorum link");
-        if link.socket.is_none() || link.doomed.is_some() || link.image.is_some() {
-            // Not there yet, or gone, or half of an image, which is nothing.
+        let in_image = link.image.is_some() || link.mode != Mode::Packets;
+        if link.socket.is_none() || link.doomed.is_some() || in_image {
+            // Not there yet, or gone, or half of an image, which is nothing, and may have no end.
             return self.remove(cx, id);
         }
         link.closing = Some(Closing { until, finished: false });

@@ -328,11 +328,11 @@ mod tests {
             bytes.extend_from_slice(b"the next one");
             let mut scan = PacketScan::default();
             for end in 0..whole {
-                assert_eq!(scan.look(&bytes[..end], 100), Ok(None), "{end} of {whole}");
-                assert_eq!(QuorumPacket::decode(&bytes[..end], 100), Ok(None));
+                assert_eq!(scan.look(&bytes[..end], 1000), Ok(None), "{end} of {whole}");
+                assert_eq!(QuorumPacket::decode(&bytes[..end], 1000), Ok(None));
             }
-            assert_eq!(scan.look(&bytes[..whole], 100), Ok(Some(whole)));
-            assert_eq!(scan.look(&bytes, 100), Ok(Some(whole)), "at its beginning again, and all at once");
+            assert_eq!(scan.look(&bytes[..whole], 1000), Ok(Some(whole)));
+            assert_eq!(scan.look(&bytes, 1000), Ok(Some(whole)), "at its beginning again, and all at once");
         }
     }
 
