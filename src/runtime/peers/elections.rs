@@ -26,7 +26,7 @@ use super::names::Answer;
 use super::strangers::{Stranger, Strangers};
 use super::translate::{decode_notification, encode_notification};
 use super::{
-    Address, Asker, Context, LinkError, Port, Route, Server, Settings, Sockets, open_first, something,
+    Address, Asker, Context, LinkError, Port, Route, Server, Settings, Sockets, open_first, shown, something,
 };
 use crate::base::limits::LINK_SPARE_CONNECTIONS;
 use crate::base::{Millis, ServerId};
@@ -223,7 +223,11 @@ impl Elections {
             return self.establish(cx, server, socket, address, received);
         }
         cx.close(socket);
-        tracing::debug!(server = server.0, ?address, "called by a server with a smaller id; calling back");
+        tracing::debug!(
+            server = server.0,
+            address = shown(address),
+            "called by a server with a smaller id; calling back"
+        );
         // As in stock its own word comes first, except where it says "here" (ZOOKEEPER-2164).
         let told = opening.addresses.into_iter().filter(|told| !told.is_wildcard());
         let told: Vec<Address> = told.map(|told| Address { host: told.host, port: told.port }).collect();
@@ -348,10 +352,16 @@ impl Elections {
                 } else {
                     cx.close(old.socket);
                 }
-                tracing::debug!(server = server.0, ?address, "election link replaced by a newer one");
+                tracing::debug!(
+                    server = server.0,
+                    address = shown(address),
+                    "election link replaced by a newer one"
+                );
             }
-            None if peer.fruitless > 0 => tracing::debug!(server = server.0, ?address, "election link up"),
-            None => tracing::info!(server = server.0, ?address, "election link up"),
+            None if peer.fruitless > 0 => {
+                tracing::debug!(server = server.0, address = shown(address), "election link up")
+            }
+            None => tracing::info!(server = server.0, address = shown(address), "election link up"),
         }
         // What waited for the old one is said again.
         peer.kept = None;
@@ -461,16 +471,18 @@ impl Elections {
         let Link { address, heard, since, .. } = link;
         if heard || cx.now().since(since) >= SETTLED_MS {
             (peer.failures, peer.fruitless) = (0, 0);
-            tracing::warn!(server = server.0, ?address, %why, "election link lost; it is opened again as soon as it can be");
+            tracing::warn!(server = server.0, address = shown(address), %why, "election link lost; it is opened again as soon as it can be");
         } else {
             peer.failures = peer.failures.saturating_add(1);
             peer.fruitless = peer.fruitless.saturating_add(1);
             let hint = "if it stays so, see that server's log: it may not have us in its configuration";
             match peer.fruitless {
                 1 => {
-                    tracing::warn!(server = server.0, ?address, %why, "election link lost before a word came; {hint}")
+                    tracing::warn!(server = server.0, address = shown(address), %why, "election link lost before a word came; {hint}")
                 }
-                _ => tracing::debug!(server = server.0, ?address, %why, "election link lost again"),
+                _ => {
+                    tracing::debug!(server = server.0, address = shown(address), %why, "election link lost again")
+                }
             }
         }
         if peer.targets.is_empty() {
@@ -616,15 +628,19 @@ fn refuse_server<S: Sockets>(
     let (id, me) = (server.0, me.0);
     if id == me {
         tracing::error!(
-            ?address,
+            address = shown(address),
             left_out,
             "another server calls itself {me}, as we do: give it another myid"
         );
     } else if server == ANONYMOUS_OBSERVER {
-        tracing::warn!(?address, left_out, "refused an observer without an id: there are many already");
+        tracing::warn!(
+            address = shown(address),
+            left_out,
+            "refused an observer without an id: there are many already"
+        );
     } else {
         tracing::warn!(
-            ?address,
+            address = shown(address),
             left_out,
             "refused server {id}: it is not in our configuration; add server.{id} here, or correct its server list"
         );

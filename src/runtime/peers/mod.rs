@@ -130,7 +130,8 @@ pub struct Settings {
 pub enum PeerEvent {
     /// `Notified`, `PeerUp`, `PeerLost`, `Connected`, `Accepted`, `LinkLost` or `Received`, for [`crate::zab::Peer::step`].
     Zab(Event),
-    /// The next piece of the image that goes out on this link may be given ([`Peers::send_image`]).
+    /// The next piece of the image that goes out on this link may be given ([`Peers::send_image`]). Said once, then again
+    /// after each piece; the first time as soon as [`Peers::begin_image`] was called, whether or not there is a piece yet.
     ImageRoom {
         /// Where the image goes.
         link: LinkId,
@@ -563,7 +564,7 @@ impl Peers {
         self.quorum.begin_image(&mut self.shared, link);
     }
 
-    /// A piece of the image, in answer to `ImageRoom`.
+    /// A piece of the image, in answer to `ImageRoom`; what is given without being asked for waits in memory.
     pub fn send_image(&mut self, link: LinkId, bytes: Vec<u8>) {
         self.quorum.send_image(&mut self.shared, link, bytes);
     }
@@ -650,4 +651,9 @@ fn something(result: Result<usize, i32>) -> Result<(), LinkError> {
         Ok(_) => Ok(()),
         Err(error) => Err(LinkError::Socket(error)),
     }
+}
+
+/// An address for a log line; a socket that is gone has none.
+fn shown(address: Option<SocketAddr>) -> Option<tracing::field::DisplayValue<SocketAddr>> {
+    address.map(tracing::field::display)
 }

@@ -21,7 +21,8 @@ use super::names::Answer;
 use super::outbox::Outbox;
 use super::translate::{Side, decode, encode};
 use super::{
-    Asker, Context, LinkError, PORT_RETRY_MS, PeerEvent, Port, Route, Shared, Sockets, open_first, something,
+    Asker, Context, LinkError, PORT_RETRY_MS, PeerEvent, Port, Route, Shared, Sockets, open_first, shown,
+    something,
 };
 use crate::base::limits::{LINK_HELD_BYTES_MAX, LINK_IMAGE_AHEAD_BYTES, LINK_OUTBOX_BYTES_MAX};
 use crate::base::{Millis, ServerId};
@@ -359,7 +360,7 @@ impl Quorum {
                             // One without an id is known as well from here on.
                             link.server = Some(info.server.unwrap_or(ServerId(-1)));
                             let (learner, address) = (info.server.map(|server| server.0), link.address);
-                            tracing::info!(learner, ?address, "a learner has come");
+                            tracing::info!(learner, address = shown(address), "a learner has come");
                         }
                         _ => {}
                     }
@@ -404,7 +405,7 @@ impl Quorum {
             let Some(link) = self.links.get_mut(&id) else { continue };
             link.touched = false;
             if let Some(why) = &link.doomed {
-                log_lost(id, link, why);
+                log_lost(cx.shared, id, link, why);
                 self.remove(cx, id);
                 continue;
             }
@@ -438,9 +439,14 @@ impl Quorum {
         let Some(link) = self.links.get_mut(&id).filter(|link| link.closing.is_none()) else { return };
         cx.shared.events.retain(|event| event.link() != Some(id));
         if let Some(why) = &link.doomed {
-            log_lost(id, link, why);
+            log_lost(cx.shared, id, link, why);
         }
-        tracing::debug!(link = id.0, server = link.server.map(|s| s.0), address = ?link.address, "closing a quorum link");
+        tracing::debug!(
+            link = id.0,
+            server = link.server.map(|s| s.0),
+            address = shown(link.address),
+            "closing a quorum link"
+        );
         let in_image = link.image.is_some() || link.mode != Mode::Packets;
         if link.socket.is_none() || link.doomed.is_some() || in_image {
             // Not there yet, or gone, or half of an image, which is nothing, and may have no end.
@@ -474,7 +480,7 @@ impl Quorum {
     pub(super) fn send_image(&mut self, shared: &mut Shared, id: LinkId, bytes: Vec<u8>) {
         let Some(link) = self.links.get_mut(&id).filter(|link| link.is_open()) else { return };
         let image = link.image.as_mut().expect("a piece belongs to an image that was begun");
-        assert!(std::mem::take(&mut image.asked), "a piece of an image that was not asked for on {id:?}");
+        image.asked = false;
         link.outbox.push(bytes);
         link.ask_for_image(shared, id);
         link.touch(id, &mut self.touched);
@@ -522,7 +528,7 @@ impl Quorum {
     fn lost<S: Sockets>(&mut self, cx: &mut Context<'_, S>, id: LinkId, why: &LinkError) {
         let Some(link) = self.links.get(&id) else { return };
         if link.closing.is_none() {
-            log_lost(id, link, why);
+            log_lost(cx.shared, id, link, why);
             if link.doomed.is_none() {
                 cx.event(Event::LinkLost { link: id });
             }
@@ -605,7 +611,7 @@ fn next_packet(
     Ok(Some((message, bytes)))
 }
 
-fn log_lost(id: LinkId, link: &Link, why: &LinkError) {
+fn log_lost(shared: &mut Shared, id: LinkId, link: &Link, why: &LinkError) {
     let (server, address, link_id) = (link.server.map(|server| server.0), link.address, id.0);
     let malformed = !matches!(
         why,
@@ -623,17 +629,17 @@ fn log_lost(id: LinkId, link: &Link, why: &LinkError) {
         ),
         (Side::Learner, _) if malformed => tracing::error!(
             leader = server,
-            ?address,
+            address = shown(address),
             link = link_id,
             %why,
             "gave up the link to the leader: what it sent cannot be followed"
         ),
         (Side::Learner, _) => {
-            tracing::warn!(leader = server, ?address, link = link_id, %why, "lost the link to the leader");
+            tracing::warn!(leader = server, address = shown(address), link = link_id, %why, "lost the link to the leader");
         }
         (Side::Leader, LinkError::Slow { .. }) => tracing::warn!(
             learner = server,
-            ?address,
+            address = shown(address),
             link = link_id,
             %why,
             "gave up a learner that takes less than is sent; it is synchronized anew when it comes back"
@@ -641,13 +647,19 @@ fn log_lost(id: LinkId, link: &Link, why: &LinkError) {
         // A probe, or somebody who changed his mind.
         (Side::Leader, LinkError::Closed) if server.is_none() => {
             tracing::debug!(
-                ?address,
+                address = shown(address),
                 link = link_id,
                 "a connection to the quorum port closed without a word"
             );
         }
+        (Side::Leader, _) if server.is_none() => {
+            if let Some(left_out) = shared.refusals.may_log(shared.now) {
+                let hint = "it had not said who it is; does something else connect here?";
+                tracing::warn!(address = shown(address), %why, left_out, "closed a connection to the quorum port: {hint}");
+            }
+        }
         (Side::Leader, _) => {
-            tracing::warn!(learner = server, ?address, link = link_id, %why, "lost a learner's link");
+            tracing::warn!(learner = server, address = shown(address), link = link_id, %why, "lost a learner's link");
         }
     }
 }

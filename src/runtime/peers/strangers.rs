@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::os::fd::{AsFd, OwnedFd};
 
-use super::{Context, LinkError, Route, Sockets};
+use super::{Context, LinkError, Route, Sockets, shown};
 use crate::base::Millis;
 use crate::runtime::sys::{self, SocketId};
 use crate::wire::peer::election::Opening;
@@ -47,10 +47,13 @@ impl Strangers {
         cx.close(socket);
         if received.is_empty() && *why == LinkError::Closed {
             // A probe of the port.
-            tracing::debug!(?address, "a connection to the election port closed without a word");
+            tracing::debug!(
+                address = shown(address),
+                "a connection to the election port closed without a word"
+            );
         } else if let Some(left_out) = cx.shared.refusals.may_log(cx.now()) {
             let hint = "something else than a server of this ensemble connects here";
-            tracing::warn!(?address, %why, left_out, "closed a connection to the election port: {hint}");
+            tracing::warn!(address = shown(address), %why, left_out, "closed a connection to the election port: {hint}");
         }
     }
 

@@ -99,6 +99,13 @@ fn a_piece_is_asked_for_when_little_waits() {
     world.window(1 << 20);
     world.run();
     assert_eq!(world.words(2), ["room 1"]);
+    // What is given without being asked for waits, and is not asked for.
+    world.window(0);
+    for _ in 0..3 {
+        on_leader(&mut world, |peers| peers.send_image(THEIRS, vec![7; 128 << 10]));
+        world.run();
+    }
+    assert_eq!(world.words(2), ["room 1"], "after the first of them");
 }
 
 #[test]
