@@ -142,6 +142,24 @@ pub const SASL_ROUNDS_MAX: u32 = 10;
 /// Longest text of a client's that enters a log line, bytes (reliability M47).
 pub const LOG_TEXT_BYTES_MAX: usize = 256;
 
+/// Bytes that wait on one link between servers until the other end takes them; past it the link is given up. The longest
+/// run of txns that is sent at once is 64 MiB; the smallest txn takes 36 bytes and, as PROPOSAL and COMMIT, 76. The rest is
+/// for what is proposed meanwhile (reliability §7, "send queue per learner").
+pub const LINK_OUTBOX_BYTES_MAX: usize = 192 << 20;
+
+/// Bytes of packets that wait behind an image on its way to a learner; past it the link is given up.
+pub const LINK_HELD_BYTES_MAX: usize = 64 << 20;
+
+/// Bytes of packets that leave with one send, before the packet that crosses it ends the piece.
+pub const LINK_PIECE_BYTES: usize = 256 << 10;
+
+/// Bytes of an image that wait on its link before the next piece is asked for.
+pub const LINK_IMAGE_AHEAD_BYTES: usize = 128 << 10;
+
+/// Connections that other servers may open at once to each of the two ports, beside two for each configured server: past
+/// it the oldest that has not said who it is makes room (reliability §7).
+pub const LINK_SPARE_CONNECTIONS: usize = 16;
+
 /// Time one slice of a long answer or of a busy fan-out may take, microseconds (DESIGN §2 rule 9).
 pub const SLICE_US_MAX: u64 = 500;
 
@@ -149,3 +167,4 @@ const _: () = assert!(INTEREST_SLOTS.is_power_of_two());
 const _: () = assert!(RING_SLOTS.is_power_of_two());
 const _: () = assert!(SHARD_CREDITS < RING_SLOTS);
 const _: () = assert!(SHARDS_MAX < 64);
+const _: () = assert!(LINK_HELD_BYTES_MAX < LINK_OUTBOX_BYTES_MAX);

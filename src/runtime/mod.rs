@@ -5,6 +5,7 @@
 //!   of low priority that writes snapshots and prepares the log; `files.rs`: what they and recovery do to files.
 //! - `ring.rs`: the queue between two cores; `messages.rs`: what travels through it; `sys.rs`: raw system interfaces;
 //!   `host.rs`: what the machine is.
+//! - `peers/`: every socket between servers.
 //! - `linger.rs`: how long a write of the log waits for company.
 //! - `placement.rs`: which thread runs where; `metrics/`: what each core counts; `fatal.rs`: how the process ends itself;
 //!   `watchdog.rs`: when it must, because one core stopped; `pressure.rs`: when memory or disk run short.
@@ -15,6 +16,7 @@ pub mod files;
 pub mod host;
 pub mod messages;
 pub mod metrics;
+pub mod peers;
 pub mod placement;
 pub mod pressure;
 pub mod ring;
