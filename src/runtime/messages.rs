@@ -8,7 +8,7 @@
 
 use std::sync::Arc;
 
-use crate::base::{ConnectionId, Epoch, Generation, Millis, SessionId, WallMillis, Xid, Zxid};
+use crate::base::{ConnectionId, Epoch, Generation, Millis, ServerId, SessionId, WallMillis, Xid, Zxid};
 use crate::pipeline::ReplyBody;
 use crate::pipeline::acl::Identities;
 use crate::runtime::metrics::SequencerMetrics;
@@ -287,4 +287,8 @@ pub struct SequencerPart {
     pub serving: Serving,
     /// What a member counts: followers and observers that serve, learners that do not yet, syncs that wait.
     pub figures: Figures,
+    /// Whom a member follows; itself when it leads.
+    pub leader: Option<ServerId>,
+    /// While learning, for [`Gather::Sessions`]: every session with its timeout as created, ms, by id.
+    pub timeouts: Vec<(SessionId, i32)>,
 }

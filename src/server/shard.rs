@@ -18,13 +18,14 @@ use super::connection::{Attachment, Connection, Framed, Held, Pending, Phase, Su
 use super::deadlines::DEADLINE_TICK_MS;
 use super::passing::{Anchors, Passing, Turn};
 use super::registry::Registry;
+use super::serving::Touches;
 use super::settings::Settings;
 use super::words::{self, Word};
 use crate::base::{ConnectionId, Millis, SessionId, ShardId, Xid, Zxid, limits};
 use crate::pipeline::acl::{self, Identities};
 use crate::pipeline::ip;
 use crate::runtime::Clock;
-use crate::runtime::messages::{Outcome, Submission, Ticket, WriteRequest};
+use crate::runtime::messages::{Outcome, Serving, Submission, Ticket, WriteRequest};
 use crate::runtime::metrics::ShardMetrics;
 use crate::runtime::ring::{Consumer, Producer};
 use crate::runtime::sequencer::Shared;
@@ -58,6 +59,9 @@ pub struct ShardParts {
     pub loads: Arc<Vec<AtomicUsize>>,
     /// Time.
     pub clock: Clock,
+    /// What the server is to its clients until an outcome says otherwise: [`Serving::Alone`], or [`Serving::No`] for a
+    /// member.
+    pub serving: Serving,
 }
 
 /// One shard's state.
@@ -72,6 +76,11 @@ pub struct Shard {
     pub(super) registry: Arc<Registry>,
     loads: Arc<Vec<AtomicUsize>>,
     pub(super) clock: Clock,
+    /// What the server is to its clients, and since when.
+    pub(super) serving: Serving,
+    pub(super) serving_since: Millis,
+    /// For the leader, while it is not this server.
+    pub(super) touches: Touches,
     pub(super) connections: HashMap<ConnectionId, Connection, ahash::RandomState>,
     next_connection: u64,
     /// Sessions by the time they expire.
@@ -135,6 +144,9 @@ impl Shard {
             shared: parts.shared,
             registry: parts.registry,
             loads: parts.loads,
+            serving: parts.serving,
+            serving_since: parts.clock.now(),
+            touches: Touches::default(),
             clock: parts.clock,
             // Looked up by ids of our own making.
             connections: HashMap::with_hasher(ahash::RandomState::with_seeds(17, 18, 19, 20)),
@@ -321,6 +333,10 @@ impl Shard {
                 let Some(used) = self.word(id, opening, rest, now) else { return taken };
                 taken += used;
                 continue;
+            }
+            if connection.phase == Phase::Fresh && rest.len() >= 4 && !self.serving.is_serving() {
+                self.turn_away(id);
+                return bytes.len();
             }
             if self.intake.is_on {
                 match self.admit(id, rest, now) {
@@ -653,6 +669,9 @@ impl Logic for Shard {
             connection.last_heard = now;
             if let Some(attachment) = connection.attachment() {
                 shard.expiry.touch(id, now, u64::from(attachment.timeout_ms));
+                if shard.serving.learns() {
+                    shard.touches.heard(connection, now);
+                }
             }
             if connection.input.is_empty() && !connection.choked {
                 let taken = shard.take_frames_from(id, bytes, view, now);
@@ -688,7 +707,7 @@ impl Logic for Shard {
         self.fresh.remove(id);
         self.deadlines.remove(id);
         self.words.remove(id);
-        if let Some(attachment) = connection.attachment() {
+        if let Some(attachment) = connection.attached {
             self.registry.detached(attachment.session, self.id, id);
             self.submit(Submission::Detach {
                 session: attachment.session,
@@ -729,6 +748,7 @@ impl Logic for Shard {
         }
         self.expire(now);
         self.close_the_late(now);
+        self.report_touches(now);
     }
 
     fn take_dirty(&mut self, into: &mut Vec<ConnectionId>) {
@@ -772,13 +792,23 @@ impl Logic for Shard {
 
 impl Shard {
     /// Sessions whose client was silent for their whole timeout. A first finding only raises suspicion: the socket is
-    /// read once more, by the next tick of the driver, before the session is given up (DESIGN §2 rule 8).
+    /// read once more, by the next tick of the driver, before the session is given up (DESIGN §2 rule 8). A learner
+    /// gives up the connection only: the session may have moved, and whether it is over is the leader's to say.
     fn expire(&mut self, now: Millis) {
         for (id, heard) in std::mem::take(&mut self.suspects) {
             let Some(connection) = self.connections.get(&id) else { continue };
             let Some(attachment) = connection.attachment().filter(|_| connection.last_heard == heard) else {
                 continue;
             };
+            if self.serving.learns() {
+                tracing::debug!(
+                    session = %attachment.session,
+                    peer = %connection.peer,
+                    "closing a connection whose client was silent for the session's whole timeout"
+                );
+                self.abort(id);
+                continue;
+            }
             tracing::info!(
                 session = %attachment.session,
                 timeout_ms = attachment.timeout_ms,
