@@ -79,6 +79,12 @@ impl Intake {
         Queue { items: VecDeque::new(), counted: 0, count: self.own.clone(), unread: false }
     }
 
+    /// Requests in process on this shard.
+    #[cfg(test)]
+    pub(super) fn own(&self) -> usize {
+        self.own.get()
+    }
+
     /// Requests in process on this server.
     fn in_process(&self) -> usize {
         self.own.get() + self.others

@@ -30,5 +30,7 @@ mod serving;
 pub mod settings;
 pub mod shard;
 pub mod start;
+#[cfg(test)]
+mod tests;
 pub mod throttle;
 pub mod words;

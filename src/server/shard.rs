@@ -101,7 +101,7 @@ pub struct Shard {
     pub(super) intake: Intake,
     /// Writes the sequencer may still be given, and bytes of those it has.
     credits: usize,
-    request_bytes: usize,
+    pub(super) request_bytes: usize,
     /// For reads between writes. `None` only while a turn takes its outcomes.
     anchors: Option<Box<Anchors>>,
     /// Memory of all connections' input, bytes.
@@ -613,7 +613,7 @@ impl Shard {
     }
 
     /// Whether every connection's writes were answered.
-    fn is_idle(&self) -> bool {
+    pub(super) fn is_idle(&self) -> bool {
         self.credits == limits::SHARD_CREDITS
     }
 }
