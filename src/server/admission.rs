@@ -230,6 +230,15 @@ impl Drop for Share {
     }
 }
 
+/// A server's share of `globalOutstandingLimit`: what its followers take on ends in the leader's pipeline (stock
+/// `LeaderZooKeeperServer.getGlobalOutstandingLimit`).
+pub(super) fn outstanding_max(configured: u32, voters: Option<usize>) -> u32 {
+    match voters.and_then(|voters| u32::try_from(voters).ok()) {
+        Some(voters @ 3..) => configured / (voters - 1),
+        _ => configured,
+    }
+}
+
 /// What becomes of the frame at the front of an intake.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 enum Verdict {
@@ -506,6 +515,14 @@ mod tests {
         a.exchange(&load);
         b.exchange(&load);
         assert_eq!((a.in_process(), b.in_process()), (0, 0));
+    }
+
+    #[test]
+    fn members_share_the_limit_of_what_is_outstanding() {
+        let shares = [(None, 1000), (Some(1), 1000), (Some(2), 1000), (Some(3), 500), (Some(5), 250)];
+        for (voters, share) in shares {
+            assert_eq!(outstanding_max(1000, voters), share, "{voters:?}");
+        }
     }
 
     #[test]

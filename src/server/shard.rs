@@ -12,7 +12,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-use super::admission::{Gate, Intake, Pass};
+use super::admission::{Gate, Intake, Pass, outstanding_max};
 use super::answers::Answered;
 use super::connection::{Attachment, Connection, Framed, Held, Pending, Phase, Submitted, frame};
 use super::deadlines::DEADLINE_TICK_MS;
@@ -134,7 +134,9 @@ impl Shard {
     pub fn new(parts: ShardParts) -> Shard {
         let tick = u64::from(parts.settings.tick_ms);
         let sessionless = u64::from(parts.settings.sessionless_timeout_ms.max(1));
-        let intake = Intake::new(&parts.settings.requests, parts.settings.own.syncs_max, parts.loads.len());
+        let mut requests = parts.settings.requests;
+        requests.outstanding_max = outstanding_max(requests.outstanding_max, parts.settings.voters);
+        let intake = Intake::new(&requests, parts.settings.own.syncs_max, parts.loads.len());
         Shard {
             id: parts.id,
             tree: std::rc::Rc::new(parts.tree),

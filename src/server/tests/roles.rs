@@ -51,6 +51,21 @@ fn without_a_leader_nobody_is_let_in_and_with_one_everybody_is() {
 }
 
 #[test]
+fn a_role_begins_behind_what_was_applied_before_it() {
+    let mut rig = Rig::new(Serving::No);
+    rig.tell([Outcome::Serving { zxid: Zxid(1), serving: Serving::Following }]);
+    let early = rig.connect();
+    rig.shake(early, ONE, Zxid::ZERO);
+    assert_eq!(rig.closed(), [early]);
+    rig.tree.begin(Zxid(1));
+    rig.tree.publish(Zxid(1));
+    rig.turn();
+    let (late, _) = rig.client(ONE);
+    rig.send(late, &ping());
+    assert_eq!(rig.received(late).len(), 20);
+}
+
+#[test]
 fn when_the_leader_is_lost_clients_are_closed_and_everything_comes_back() {
     // What the sequencer answers besides comes before or behind.
     for answers_first in [false, true] {
