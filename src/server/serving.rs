@@ -56,7 +56,9 @@ impl Touches {
 impl Shard {
     /// The role changed.
     pub(super) fn serve(&mut self, serving: Serving, now: Millis) {
-        (self.serving, self.serving_since) = (serving, now);
+        if self.serving != serving {
+            (self.serving, self.serving_since) = (serving, now);
+        }
         if !serving.learns() {
             self.touches.take();
         }

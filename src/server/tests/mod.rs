@@ -12,7 +12,8 @@ use super::limits::{Bounds, Rates};
 use super::registry::{AcceptLimits, Registry};
 use super::settings::Settings;
 use super::shard::{Shard, ShardParts};
-use super::words::{BuildDateStyle, ConfView, EnvView, Version, Whitelist};
+use super::words::tests::{environment, version};
+use super::words::{ConfView, Whitelist};
 use crate::base::{ConnectionId, Generation, Millis, SessionId, ShardId, Zxid, limits};
 use crate::pipeline::acl::Policy;
 use crate::runtime::Clock;
@@ -53,7 +54,6 @@ fn settings() -> Settings {
     let mut raw = crate::config::Raw::default();
     raw.set("dataDir", "/d", crate::config::Origin::Argument);
     let config = crate::config::check(&crate::config::Inputs::from(raw)).expect("accepted").config;
-    let version = Version::new("0.1.0", "1a2b3c4", 0, BuildDateStyle::Iso);
     Settings {
         tick_ms: TICK_MS,
         timeout_ms_min: 2 * TICK_MS,
@@ -80,22 +80,8 @@ fn settings() -> Settings {
             server_id: 1,
             member: None,
         },
-        env: EnvView {
-            version: version.clone(),
-            ringkeeper: "0.1.0",
-            host_name: "zoo1".into(),
-            tmpdir: "/var/tmp".into(),
-            os_name: "Linux".into(),
-            os_arch: "amd64".into(),
-            os_version: "6.1".into(),
-            user_name: "zookeeper".into(),
-            user_home: "/home/zookeeper".into(),
-            user_dir: "/".into(),
-            memory_free_mb: 0,
-            memory_max_mb: 0,
-            memory_total_mb: 0,
-        },
-        version,
+        env: environment(),
+        version: version(),
         folders: ("/nonexistent/data".into(), "/nonexistent/log".into()),
         shards: 1,
         voters: Some(3),

@@ -174,4 +174,4 @@ pub fn hash(log: &DigestLog) -> Answer {
 }
 
 #[cfg(test)]
-mod tests;
+pub(in crate::server) mod tests;

@@ -22,7 +22,7 @@ const SESSION: SessionId = SessionId(0x10000265b910000);
 const CLIENT: &str = "127.0.0.1:39192";
 const DIR: &str = "/var/lib/zookeeper/ringkeeper-1";
 
-fn version() -> Version {
+pub(in crate::server) fn version() -> Version {
     Version::new("0.1.0", "1a2b3c4", 1_770_841_080, BuildDateStyle::Iso)
 }
 
@@ -225,7 +225,7 @@ fn conf_dirs_and_envi_print_what_stock_printed() {
     check(envi(&environment()), &recorded);
 }
 
-fn environment() -> EnvView {
+pub(in crate::server) fn environment() -> EnvView {
     EnvView {
         version: version(),
         ringkeeper: "0.1.0",

@@ -3,12 +3,13 @@
 Servers 1, 2 and 3 vote and 4 observes; 3 leads. Nothing else is fixed: the tests hand the values that are recorded to
 our words.
 """
-import pathlib, re, socket, struct, subprocess, sys, tempfile, time
+import pathlib, re, socket, struct, subprocess, sys, tempfile
 
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[2] / "support"))
 import raw_client
 import server
 from raw_client import RawClient
+from waiting import wait
 
 OUT = pathlib.Path(sys.argv[1])
 HOST = "127.0.0.1"
@@ -22,15 +23,6 @@ ROLES = {1: "follower", 3: "leader", 4: "observer"}
 NOT_SERVING = (OUT / "not_serving.txt").read_text()
 # The others are answered with that sentence.
 ANSWERED = {"gtmk": "306", "isro": "null", "ruok": "imok", "hash": NOT_SERVING.strip()}
-
-
-def wait(what, condition, seconds=60):
-    end = time.monotonic() + seconds
-    while not (value := condition()):
-        if time.monotonic() > end:
-            raise RuntimeError(f"{what}: not within {seconds} s")
-        time.sleep(0.02)
-    return value
 
 
 def members(folder):
