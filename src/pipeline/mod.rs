@@ -39,6 +39,9 @@ const DIGEST_INTERVAL: i64 = 128;
 /// How many are kept (stock `DataTree.DIGEST_LOG_LIMIT`).
 const DIGESTS_KEPT: usize = 1024;
 
+/// Where clients read the configuration document.
+const CONFIG_NODE: &[u8] = b"/zookeeper/config";
+
 /// Room that any log has for a payload, bytes: what takes the place of a txn that is too long fits.
 pub const PAYLOAD_BYTES_MIN: usize = HEADER_BYTES + 4 + DIGEST_BYTES;
 
@@ -164,6 +167,16 @@ impl Pipeline {
             paths.extend(znode.children().map(|name| [&path, &b"/"[..], name].concat()));
         }
         (bytes, count)
+    }
+
+    /// Writes the configuration document into `/zookeeper/config` (stock `ZKDatabase.initConfigInZKDatabase`): a member
+    /// does so once its log is replayed, and again when a state that a leader sent has taken the place of its own, in
+    /// either case before it serves. `version` is the document's, the zxid of the change that made it or 0. No txn says
+    /// it and no digest covers it, and mtime is this server's clock: only the document must be equal on all servers.
+    pub fn set_config_node(&mut self, document: &str, version: i64, now: WallMillis) {
+        debug_assert!(self.tree.applied() == self.applied, "between rounds");
+        // It is built in, and no request can delete it; where a log did all the same there is nothing to write.
+        let _ = self.tree.set_own_data(CONFIG_NODE, document.as_bytes(), -1, version, now.0);
     }
 
     /// The log has been replayed into the tree: prep goes on from there.

@@ -327,6 +327,8 @@ impl Sequencer {
                     self.close_session(session, now);
                 }
             }
+            // Alone, nobody else keeps the clocks.
+            Submission::Touched(_) => {}
             Submission::Gather { id, what } => self.gather(id, what),
             Submission::Gathered { id, shard, connection } => {
                 let zxid = self.pipeline.applied();

@@ -25,6 +25,7 @@ use crate::pipeline::{Loaded, Pipeline, ReaperSettings};
 use crate::runtime::disk::{DiskStart, LogFile, SnapshotPolicy};
 use crate::runtime::fatal::{Fatal, fatal};
 use crate::runtime::files::{self, DataDirs, OpenError, RecoverSettings, SelfTest, WriteMethod};
+use crate::runtime::messages::Serving;
 use crate::runtime::placement::{self, Pinning, Placement};
 use crate::runtime::pressure::{Marks, Pressure};
 use crate::runtime::ring::{self, Parked};
@@ -465,6 +466,7 @@ fn launch(
             registry: registry.clone(),
             loads: loads.clone(),
             clock: clock.clone(),
+            serving: Serving::Alone,
         };
         let start = ShardStart {
             index,
@@ -702,6 +704,7 @@ fn settings(config: &Config, version: Version, facts: &Facts, placement: &Placem
             max_session_timeout_ms: config.sessions.timeout_ms_max,
             client_port_listen_backlog: config.net.listen_backlog,
             server_id: 0,
+            member: None,
         },
         env: EnvView {
             version: version.clone(),
@@ -721,6 +724,7 @@ fn settings(config: &Config, version: Version, facts: &Facts, placement: &Placem
         version,
         folders: facts.folders.clone(),
         shards: placement.shards.len(),
+        voters: None,
     }
 }
 

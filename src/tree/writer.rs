@@ -351,6 +351,24 @@ impl TreeWriter {
         self.change_data(z, path, Some(data), |_| {}).map(|_| ())
     }
 
+    /// Makes `data` the data of a znode outside of any txn, with that data version, mzxid and mtime: for what every
+    /// server writes by itself and the digest leaves out. It belongs to the published txn, of which a reader could see
+    /// either: nobody may be served meanwhile. Error: `NoNode`.
+    pub fn set_own_data(
+        &mut self,
+        path: &[u8],
+        data: &[u8],
+        version: i32,
+        mzxid: i64,
+        time: i64,
+    ) -> Result<(), TreeError> {
+        debug_assert!(!digest::counts(path), "servers would disagree");
+        let changed = self.change_data(self.applied(), path, Some(data), |stat| {
+            (stat.version, stat.mzxid, stat.mtime) = (version, mzxid, time);
+        });
+        changed.map(|_| ())
+    }
+
     fn change_data(
         &mut self,
         z: Zxid,

@@ -2,6 +2,7 @@
 //! Prep and apply together, over a real tree: what a row of requests leaves in the log, in the replies and in the tree.
 
 mod checks;
+mod config_node;
 mod lengths;
 mod outstanding;
 mod random;

@@ -20,6 +20,7 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use self::broadcast::Proposal;
 use self::confirm::Confirm;
 use self::learner::{Learner, Stage};
+use super::Figures;
 use super::core::{Awaited, Core, Leave, ignored, plausible};
 use super::election::{CurrentVote, Elected};
 use super::event::{Action, Event, Observation, Role, SyncMode};
@@ -128,19 +129,18 @@ impl Leading {
         self.ping_at
     }
 
-    /// Followers and observers that are up, and learners that are not yet.
-    pub(super) fn learner_counts(&self) -> (usize, usize, usize) {
-        let up = |follows| self.learners.values().filter(|l| l.is_up() && l.follows == follows).count();
-        let (followers, observers) = (up(true), up(false));
-        (followers, observers, self.learners.len() - followers - observers)
-    }
-
-    pub(super) fn outstanding(&self) -> usize {
-        self.outstanding.len()
-    }
-
-    pub(super) fn pending_syncs(&self) -> usize {
-        self.confirm.waiting()
+    /// Adds what there is to count.
+    pub(super) fn count(&self, figures: &mut Figures) {
+        for learner in self.learners.values() {
+            match (learner.is_up(), learner.follows) {
+                (true, true) => figures.followers += 1,
+                (true, false) => figures.observers += 1,
+                (false, _) => figures.syncing += 1,
+            }
+            figures.non_voting += usize::from(learner.is_up() && learner.follows && !learner.votes);
+        }
+        figures.outstanding = self.outstanding.len();
+        figures.pending_syncs = self.confirm.waiting();
     }
 
     /// The role is over.
