@@ -24,7 +24,7 @@ use crate::base::ServerId;
 use crate::storage::action::FileAction;
 use crate::storage::aligned::{AlignedBuf, BLOCK_BYTES};
 use crate::storage::names;
-use crate::storage::recovery::{self, FileEntry, Progress, RecoverError, Recovered, Source};
+use crate::storage::recovery::{self, FileEntry, Progress, RecoverError, Recovered, Source, Steps};
 use crate::storage::wal::{SegmentId, WalLimits, WalWrite};
 use crate::storage::{ClusterId, snapshot};
 
@@ -442,6 +442,8 @@ fn measure(log: &Directory, name: &str, method: WriteMethod) -> io::Result<Durat
 pub struct RecoverSettings<'a> {
     /// This server's id by the configuration.
     pub server: ServerId,
+    /// How it will run.
+    pub mode: recovery::Mode,
     /// Random: the cluster id, should this be the first start.
     pub new_cluster: ClusterId,
     /// Random: the generation of the segment that is prepared.
@@ -476,6 +478,7 @@ pub fn recover(
 ) -> Result<Recovered, StartError> {
     let settings = recovery::Settings {
         server: settings.server,
+        mode: settings.mode,
         new_cluster: settings.new_cluster,
         new_generation: settings.new_generation,
         limits: settings.limits,
@@ -483,7 +486,8 @@ pub fn recover(
         runner: &run_on_threads,
     };
     let recovered = recovery::recover(dirs.data(), dirs.log(), &settings, progress)?;
-    for (directory, steps) in [(dirs.log(), &recovered.steps.log), (dirs.data(), &recovered.steps.data)] {
+    let Steps { record, log, data } = &recovered.steps;
+    for (directory, steps) in [(dirs.data(), record), (dirs.log(), log), (dirs.data(), data)] {
         let failed = |source| StartError::Io { path: directory.path.clone(), source };
         directory.perform(steps).map_err(failed)?;
     }
@@ -543,6 +547,7 @@ mod tests {
     fn settings() -> RecoverSettings<'static> {
         RecoverSettings {
             server: ServerId(1),
+            mode: recovery::Mode::Alone,
             new_cluster: CLUSTER,
             new_generation: 11,
             limits: WalLimits::for_segments_of(1 << 20, 100_000),

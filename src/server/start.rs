@@ -35,7 +35,7 @@ use crate::runtime::watchdog::{self, Pulse};
 use crate::runtime::{Clock, disk, host, shard};
 use crate::sessions::{SessionIds, SessionImage, SessionTable};
 use crate::storage::names::{self, FileKind};
-use crate::storage::recovery::{Progress, Recovered, Source, Stage};
+use crate::storage::recovery::{Mode, Progress, Recovered, Source, Stage};
 use crate::storage::snapshot::{SinceSnapshot, SnapshotFile, SnapshotLimits};
 use crate::storage::wal::{WalLimits, WalWriter};
 use crate::storage::{ClusterId, Identity};
@@ -260,6 +260,7 @@ fn recover(
     loop {
         let settings = RecoverSettings {
             server: ServerId(1),
+            mode: Mode::Alone,
             new_cluster: ClusterId(cluster),
             new_generation: random[2],
             limits: wal_limits,
