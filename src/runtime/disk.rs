@@ -43,6 +43,9 @@ pub enum Job {
     FreeSegments(Vec<SegmentId>),
     /// Write this state.
     Snapshot(Box<SnapshotJob>),
+    /// A state that came from a leader was published at this zxid and read back: it counts as a snapshot, and those newer
+    /// by number are gone with the history they belonged to.
+    Received(Zxid),
 }
 
 /// A state at one zxid, while writes go on.
@@ -332,6 +335,10 @@ impl DiskShard {
                 ),
             },
             Job::FreeSegments(segments) => return self.free(segments),
+            Job::Received(zxid) => {
+                self.start.snapshots.retain(|file| file.zxid < zxid);
+                return self.start.snapshots.push(SnapshotFile { zxid, verified: true });
+            }
             Job::Snapshot(job) => self.snapshot(*job),
         };
         self.reports.push(report);

@@ -180,9 +180,10 @@ impl Recorder {
     fn save(&mut self, save: &Save) {
         let EpochRecord { accepted, current, admitted, .. } = self.record;
         let (record, report) = match *save {
-            Save::Epoch { accepted, current } => {
-                (self.record.advance(accepted, current, admitted), KeeperReport::EpochSaved { accepted, current })
-            }
+            Save::Epoch { accepted, current } => (
+                self.record.advance(accepted, current, admitted),
+                KeeperReport::EpochSaved { accepted, current },
+            ),
             Save::Admit => (self.record.advance(accepted, current, true), KeeperReport::Admitted),
         };
         self.write(&record.rewrite());

@@ -26,8 +26,8 @@ use super::snapshot::{self, Part, SnapshotFault, SnapshotIndex};
 pub use super::standing::Mode;
 use super::standing::{self, Found, Lost};
 use super::wal::{
-    self, BatchKind, Hole, LogFault, PreparedSegment, Scanned, SegmentHeader, SegmentId, SegmentScan, Tail, WalLimits,
-    WalWriter,
+    self, BatchKind, Hole, LogFault, PreparedSegment, Scanned, SegmentHeader, SegmentId, SegmentScan, Tail,
+    WalLimits, WalWriter,
 };
 use super::{ClusterId, Identity};
 use crate::base::{ServerId, Zxid, limits};

@@ -148,10 +148,11 @@ pub(super) fn is_loss(fault: &LogFault) -> bool {
 
 /// A snapshot that does not load was a state once: a history that ends before it is not whole.
 pub(super) fn is_cut_short(skipped: &[(String, SnapshotFault)], last: Zxid) -> Option<String> {
-    let beyond = skipped.iter().find(
-        |(name, _)| matches!(names::parse(name), FileKind::Snapshot(zxid) if zxid > last),
-    );
-    beyond.map(|(name, fault)| format!("{name} was not loaded: {fault}; and the log ends before it, at {last}"))
+    let beyond = skipped
+        .iter()
+        .find(|(name, _)| matches!(names::parse(name), FileKind::Snapshot(zxid) if zxid > last));
+    beyond
+        .map(|(name, fault)| format!("{name} was not loaded: {fault}; and the log ends before it, at {last}"))
 }
 
 /// The log of a member that goes on from its snapshot alone.
