@@ -42,6 +42,8 @@ struct Member {
     base: Zxid,
     committed: Zxid,
     confirmed: Zxid,
+    /// What the newest durable write says of `confirmed`.
+    recorded: Zxid,
     lost: Option<String>,
     generation: u64,
 }
@@ -77,6 +79,7 @@ impl Member {
             base,
             committed,
             confirmed,
+            recorded: confirmed,
             lost: report.lost,
             generation,
         }))
@@ -103,6 +106,7 @@ impl Member {
         let Some(write) = self.wal.next_write(self.confirmed) else { return Ok(false) };
         let written = self.disk.write_wal(&write)?;
         self.wal.completed(write, written).expect("the disk writes all or fails");
+        self.recorded = self.confirmed;
         Ok(true)
     }
 
@@ -164,14 +168,21 @@ struct Truth {
     /// After each step that was begun and is not known to be durable, oldest first; the first one is.
     histories: Vec<History>,
     committed: Zxid,
-    /// What the newest durable batch says of it.
     recorded: Zxid,
+    /// Of the newest leader there was.
+    epoch: u32,
+}
+
+impl Default for Truth {
+    fn default() -> Truth {
+        Truth { histories: vec![History::new()], committed: Zxid::ZERO, recorded: Zxid::ZERO, epoch: 0 }
+    }
 }
 
 impl Truth {
     fn settle(&mut self, member: &Member) {
         self.histories = vec![member.history.clone()];
-        self.recorded = member.confirmed;
+        self.recorded = member.recorded;
     }
 
     fn check(&mut self, found: &Member, story: &str) {
@@ -191,7 +202,8 @@ impl Truth {
 /// state, ahead of ours or on another branch, and is established in the end or not.
 fn script(member: &mut Member, truth: &mut Truth, rng: &mut Rng, rounds: u64) -> Result<(), DiskError> {
     for _ in 0..rounds {
-        let newest = ends(&member.history).max(member.base).epoch().0 + 1;
+        truth.epoch += 1;
+        let newest = truth.epoch;
         let mut last = member.wal.last();
         for _ in 0..rng.below(6) {
             last = if last.epoch() == Epoch(newest) { last.next() } else { z(newest, 1) };
@@ -227,7 +239,9 @@ fn script(member: &mut Member, truth: &mut Truth, rng: &mut Rng, rounds: u64) ->
             let mut image: History = member.history.clone();
             image.retain(|zxid, _| *zxid <= member.confirmed.0);
             let from = member.confirmed.epoch().0.max(1);
-            let branch = if rng.coin() { z(from, member.confirmed.counter() + 50) } else { z(newest + 1, 4) };
+            truth.epoch += 1;
+            let branch =
+                if rng.coin() { z(from, member.confirmed.counter() + 50) } else { z(truth.epoch, 4) };
             image.insert(branch.0, b"of another history".to_vec());
             truth.histories.push(image.clone());
             member.install(branch, &image)?;
@@ -248,7 +262,7 @@ fn power_lost_at(cut: u64, seed: u64) -> bool {
     let mut rng = Rng::new(seed * 1_000_003 + cut);
     let disk = Disk::new();
     let mut member = Member::must_start(&disk, 1);
-    let mut truth = Truth { histories: vec![History::new()], committed: Zxid::ZERO, recorded: Zxid::ZERO };
+    let mut truth = Truth::default();
     disk.lose_power_after(Some(cut));
     let cut_short = script(&mut member, &mut truth, &mut Rng::new(seed), 10).is_err();
     for life in 1..4 {
@@ -333,10 +347,10 @@ fn a_member_is_refused_on_the_data_of_another_by_name() {
     assert_eq!(error, Some(RecoverError::OtherServer { recorded: ME, configured: ServerId(4) }));
 }
 
-/// Flips a byte of the first batch.
+/// Flips a byte of the batch with the fifth txn; the sixth verifies behind it.
 fn damage_log(disk: &Disk) {
     let name = disk.files_like("wal-").remove(0);
-    disk.tamper(&name, |file| file[4096 + 140] ^= 1);
+    disk.tamper(&name, |file| file[5 * 4096 + 140] ^= 1);
 }
 
 #[test]
@@ -350,9 +364,7 @@ fn a_member_with_a_damaged_log_has_no_vote_and_goes_on_behind_its_snapshot_s34()
                 .publish(z(1, 3), &state, None)
                 .unwrap();
         }
-        // Behind the snapshot, if there is one.
-        let name = disk.files_like("wal-").pop().unwrap();
-        disk.tamper(&name, |file| file[4096 + 140] ^= 1);
+        damage_log(&disk);
         let segments = disk.files_like("wal-");
         let expected = if with_snapshot { state.clone() } else { History::new() };
         let mut after = Member::must_start(&disk, 3);
@@ -463,8 +475,7 @@ fn ranges_are_read_back_as_the_log_has_them_or_not_at_all() {
         let disk = Disk::new();
         let mut rng = Rng::new(seed);
         let mut member = Member::must_start(&disk, 1);
-        let mut truth =
-            Truth { histories: vec![History::new()], committed: Zxid::ZERO, recorded: Zxid::ZERO };
+        let mut truth = Truth::default();
         script(&mut member, &mut truth, &mut rng, 6).unwrap();
         member.flush().unwrap();
         let read = |after: Zxid, up_to: Zxid, bytes_max: usize| {
@@ -495,7 +506,7 @@ fn ranges_are_read_back_as_the_log_has_them_or_not_at_all() {
             assert!(read(after, up_to, usize::MAX).is_some(), "seed {seed}, after {after} up to {up_to}");
         }
     }
-    assert!(whole > 500, "only {whole} ranges were there");
+    assert!(whole > 300, "only {whole} ranges were there");
 }
 
 #[test]
