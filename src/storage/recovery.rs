@@ -304,7 +304,8 @@ pub fn recover(
             let lost = standing::is_cut_short(&report.skipped, joined.position.last);
             (joined, lost.filter(|_| settings.mode != Mode::Alone).map(Lost::End))
         }
-        Err(fault) if settings.mode != Mode::Alone && standing::is_loss(&fault) => {
+        // Whoever begins has nothing to lose: what is there is nobody's.
+        Err(fault) if settings.mode != Mode::Alone && !report.fresh && standing::is_loss(&fault) => {
             let next = SegmentId(heads.last().map_or(0, |head| head.segment.0)).next();
             (standing::without_log(base, next), Some(Lost::Log(fault.to_string())))
         }

@@ -16,6 +16,9 @@ use crate::storage::recovery::Source;
 /// Bytes read at once; a batch that is longer is read whole.
 const WINDOW_BYTES: u64 = 8 << 20;
 
+/// What a txn takes in memory beside its payload, bytes: txns may be many and small.
+const TXN_BYTES: usize = 64;
+
 /// A range being read. Holds at most the bytes allowed, and a window.
 #[derive(Debug)]
 pub struct LogReader {
@@ -31,7 +34,7 @@ pub struct LogReader {
 
 impl LogReader {
     /// All txns after `after` up to `up_to`, without a gap, oldest first. `None` if the log has not all of them, or does
-    /// not have `after` itself, or if they are more than `bytes_max`.
+    /// not have `after` itself, or if they take more than `bytes_max` in memory.
     pub fn read(
         log: &dyn Source,
         span: &LogSpan,
@@ -134,7 +137,7 @@ impl LogReader {
         for (zxid, payload) in records {
             // What is beyond either end, and yet before it, may have been taken back later.
             if self.found && zxid > self.after && zxid <= self.up_to {
-                self.bytes_left = self.bytes_left.checked_sub(payload.len())?;
+                self.bytes_left = self.bytes_left.checked_sub(payload.len() + TXN_BYTES)?;
                 self.txns.push((zxid, payload.into()));
             }
             self.found |= zxid == self.after;
@@ -148,7 +151,8 @@ impl LogReader {
     fn cut(&mut self, to: Zxid) {
         // What is given back counts again.
         let keep = self.txns.partition_point(|(zxid, _)| *zxid <= to);
-        self.bytes_left += self.txns.drain(keep..).map(|(_, payload)| payload.len()).sum::<usize>();
+        let bytes = self.txns.drain(keep..).map(|(_, payload)| payload.len() + TXN_BYTES);
+        self.bytes_left += bytes.sum::<usize>();
         self.found &= to >= self.after;
     }
 
