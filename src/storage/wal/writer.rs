@@ -728,7 +728,7 @@ mod tests {
     fn a_restart_begins_the_next_segment_and_what_was_before_it_goes_with_the_snapshot() {
         let mut wal = writer(16);
         prepare(&mut wal);
-        wal.append(Zxid(0x5_0000_0009), b"x");
+        wal.append(Zxid(0x5_0000_0001), b"x");
         assert_eq!(wal.restart_segment(), SegmentId(1), "nothing was written yet");
         let write = wal.next_write(Zxid(0)).expect("a batch");
         complete(&mut wal, write);
