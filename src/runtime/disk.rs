@@ -43,6 +43,9 @@ pub enum Job {
     FreeSegments(Vec<SegmentId>),
     /// Write this state.
     Snapshot(Box<SnapshotJob>),
+    /// A state that came from a leader was published at this zxid and read back: it counts as a snapshot, and those newer
+    /// by number are gone with the history they belonged to.
+    Received(Zxid),
 }
 
 /// A state at one zxid, while writes go on.
@@ -332,6 +335,10 @@ impl DiskShard {
                 ),
             },
             Job::FreeSegments(segments) => return self.free(segments),
+            Job::Received(zxid) => {
+                self.start.snapshots.retain(|file| file.zxid < zxid);
+                return self.start.snapshots.push(SnapshotFile { zxid, verified: true });
+            }
             Job::Snapshot(job) => self.snapshot(*job),
         };
         self.reports.push(report);
@@ -432,6 +439,7 @@ impl DiskShard {
             digest: digest as u64,
             digest_version: txn::DIGEST_VERSION as u32,
             taken,
+            received: None,
         });
         let mut numbers: HashMap<Arc<[Acl]>, u32> = HashMap::new();
         for list in std::iter::once(Arc::from(crate::tree::acl_open())).chain(acls) {

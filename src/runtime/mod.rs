@@ -2,7 +2,8 @@
 //! above through closures and traits, never by name.
 //!
 //! - `sequencer.rs`: the core that orders; `shard.rs`: the driver of a core that serves clients; `disk.rs`: the thread
-//!   of low priority that writes snapshots and prepares the log; `files.rs`: what they and recovery do to files.
+//!   of low priority that writes snapshots and prepares the log; `files.rs`: what they and recovery do to files;
+//!   `keeper.rs`: the epochs of a member, and ranges of its log.
 //! - `ring.rs`: the queue between two cores; `messages.rs`: what travels through it; `sys.rs`: raw system interfaces;
 //!   `host.rs`: what the machine is.
 //! - `peers/`: every socket between servers.
@@ -14,6 +15,7 @@ pub mod disk;
 pub mod fatal;
 pub mod files;
 pub mod host;
+pub mod keeper;
 pub mod messages;
 pub mod metrics;
 pub mod peers;
