@@ -132,6 +132,7 @@ fn write_snapshot(dirs: &DataDirs, nodes: u32) {
         digest: 0,
         digest_version: 2,
         taken: WallMillis(0),
+        received: None,
     };
     let publication = Publication::new(meta.zxid);
     let mut encoder = SnapshotEncoder::new(meta);

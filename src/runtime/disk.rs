@@ -432,6 +432,7 @@ impl DiskShard {
             digest: digest as u64,
             digest_version: txn::DIGEST_VERSION as u32,
             taken,
+            received: None,
         });
         let mut numbers: HashMap<Arc<[Acl]>, u32> = HashMap::new();
         for list in std::iter::once(Arc::from(crate::tree::acl_open())).chain(acls) {

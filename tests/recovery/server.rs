@@ -232,6 +232,7 @@ pub(crate) fn encoder_at(zxid: Zxid, digest: u64, epoch: EpochRecord) -> Snapsho
         digest,
         digest_version: 2,
         taken: WallMillis(1_700_000_000_000),
+        received: None,
     })
 }
 

@@ -254,7 +254,7 @@ fn inspectors_say_what_is_in_a_file_and_what_is_damaged() {
 fn a_log_that_goes_on_from_a_received_snapshot_needs_that_snapshot() {
     let (disk, mut server) = with_snapshots();
     let received = Zxid((3 << 32) | 9);
-    server.wal.continue_from(received);
+    server.wal.restart(received);
     server.append(b"after the jump");
     assert_eq!(server.wal.last(), Zxid((3 << 32) | 10));
     let segment =
