@@ -600,8 +600,14 @@ mod tests {
     fn publish_snapshot(dirs: &DataDirs, zxid: Zxid) {
         let identity = crate::storage::Identity { cluster: CLUSTER, server: ServerId(1) };
         let taken = WallMillis(0);
-        let mut encoder =
-            SnapshotEncoder::new(SnapshotMeta { identity, zxid, digest: 0, digest_version: 2, taken, received: None });
+        let mut encoder = SnapshotEncoder::new(SnapshotMeta {
+            identity,
+            zxid,
+            digest: 0,
+            digest_version: 2,
+            taken,
+            received: None,
+        });
         encoder.session(SessionId(1), 30_000);
         encoder.node(&NodeView {
             path: b"/",

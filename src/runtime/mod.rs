@@ -5,6 +5,7 @@
 //!   of low priority that writes snapshots and prepares the log; `files.rs`: what they and recovery do to files.
 //! - `ring.rs`: the queue between two cores; `messages.rs`: what travels through it; `sys.rs`: raw system interfaces;
 //!   `host.rs`: what the machine is.
+//! - `snapshots.rs`: a state to a file; `images/`: whole states between servers.
 //! - `linger.rs`: how long a write of the log waits for company.
 //! - `placement.rs`: which thread runs where; `metrics/`: what each core counts; `fatal.rs`: how the process ends itself;
 //!   `watchdog.rs`: when it must, because one core stopped; `pressure.rs`: when memory or disk run short.
@@ -13,6 +14,7 @@ pub mod disk;
 pub mod fatal;
 pub mod files;
 pub mod host;
+pub mod images;
 pub mod messages;
 pub mod metrics;
 pub mod placement;
@@ -20,6 +22,7 @@ pub mod pressure;
 pub mod ring;
 pub mod sequencer;
 pub mod shard;
+pub mod snapshots;
 pub mod sys;
 pub mod watchdog;
 

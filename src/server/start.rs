@@ -17,11 +17,11 @@ use super::settings::Settings;
 use super::shard::{Shard, ShardParts};
 use super::throttle::{ConnectGate, ConnectThrottle};
 use super::words::{BuildDateStyle, ConfView, EnvView, Version, Whitelist};
-use crate::base::{Millis, ServerId, ShardId, Zxid, limits};
+use crate::base::{ServerId, ShardId, Zxid, limits};
 use crate::config::{Config, Pin, Storage};
 use crate::pipeline::acl::{DigestPolicy, Policy};
 use crate::pipeline::digest::DigestAlgorithm;
-use crate::pipeline::{Loaded, Pipeline, ReaperSettings};
+use crate::pipeline::{Loaded, Pipeline, ReaperSettings, StateLoader};
 use crate::runtime::disk::{DiskStart, LogFile, SnapshotPolicy};
 use crate::runtime::fatal::{Fatal, fatal};
 use crate::runtime::files::{self, DataDirs, OpenError, RecoverSettings, SelfTest, WriteMethod};
@@ -315,8 +315,7 @@ fn build(
     let failed = |error: String| StartError::Recovery(error);
     let (mut tree, reader) = crate::tree::new(seed);
     tree.set_extended_types(config.tree.extended_types);
-    let mut sessions = SessionImage::default();
-    let mut loaded = Loaded::default();
+    let (mut sessions, mut loaded) = (SessionImage::default(), Loaded::default());
     let mut base = Zxid::ZERO;
     let mut snapshot_bytes = 0;
     if let Some(snapshot) = recovered.snapshot {
@@ -325,18 +324,17 @@ fn build(
         let total = snapshot.index.totals.nodes;
         let mut acls: Vec<(u32, Vec<Acl>)> = Vec::new();
         let mut done = 0;
-        let mut loader = tree.load(base);
+        let mut loader = StateLoader::new(&mut tree, base);
         for part in snapshot.parts {
             acls.extend(part.acls());
             acls.sort_unstable_by_key(|(number, _)| *number);
             for (session, timeout_ms) in part.sessions() {
-                sessions.insert(session, timeout_ms);
+                loader.session(session, timeout_ms);
             }
             for node in part.nodes() {
                 let acl = acls.binary_search_by_key(&node.acl, |(number, _)| *number).map_err(|_| {
                     failed(format!("snapshot {base} names ACL list {} and lacks it", node.acl))
                 })?;
-                loaded.node(node.path, node.owner);
                 let image = NodeImage {
                     path: node.path,
                     data: node.data,
@@ -353,14 +351,14 @@ fn build(
                         owner: node.owner,
                     },
                 };
-                loader.load_node(&image).map_err(|error| failed(format!("snapshot {base}: {error}")))?;
+                loader.node(&image).map_err(|error| failed(format!("snapshot {base}: {error}")))?;
                 done += 1;
                 if done % 65_536 == 0 {
                     on_progress("building the tree", done, total);
                 }
             }
         }
-        loader.finish().map_err(|error| failed(format!("snapshot {base}: {error}")))?;
+        (sessions, loaded) = loader.finish().map_err(|error| failed(format!("snapshot {base}: {error}")))?;
         if tree.digest() != snapshot.index.meta.digest as i64 {
             return Ok(Err(base));
         }
@@ -376,7 +374,7 @@ fn build(
         }
         replayed += 1;
         replayed_bytes += payload.len() as u64;
-        broken = replay_one(&mut pipeline, zxid, payload, now).err();
+        broken = pipeline.replay(zxid, payload, now).err();
     };
     let mut progress = |progress: Progress| on_progress("replaying the log", progress.done, progress.total);
     let replay = recovered.replay.run(dirs.log(), &mut apply, &mut progress);
@@ -404,15 +402,6 @@ fn build(
         replayed_bytes,
         repaired: (!repaired.is_empty()).then(|| repaired.join("; ")),
     }))
-}
-
-fn replay_one(pipeline: &mut Pipeline, zxid: Zxid, payload: &[u8], now: Millis) -> Result<(), String> {
-    let decoded = Pipeline::decode(payload).map_err(|error| format!("txn {zxid}: {error}"))?;
-    pipeline.begin(zxid);
-    pipeline.apply(&decoded, now).map_err(|error| error.to_string())?;
-    pipeline.publish();
-    pipeline.reclaim();
-    Ok(())
 }
 
 #[allow(clippy::too_many_arguments)] // Each is made once, here and nowhere else; a struct would only rename them.

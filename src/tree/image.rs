@@ -267,7 +267,8 @@ impl ImageWalker {
     /// A copy came: it is given out after its parent.
     fn arrange(&mut self, copied: Copied, witness: Witness<'_>) {
         let parent = copied.node.get(witness).parent;
-        let Some(parent) = parent.filter(|parent| self.given().is_ahead_of(parent.get(witness).meta())) else {
+        let Some(parent) = parent.filter(|parent| self.given().is_ahead_of(parent.get(witness).meta()))
+        else {
             return self.ready.push_back(copied);
         };
         self.waiting.entry(parent.address()).or_default().push(copied);

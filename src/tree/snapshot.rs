@@ -291,9 +291,7 @@ impl SnapshotWalker {
         let mut given = 0;
         while !self.walked && given < left {
             let more = world.index.visit(&mut self.position, witness, |node| {
-                if self.mark.raise(node)
-                    && image_at(world, node, self.at, witness, &mut self.scratch, sink)
-                {
+                if self.mark.raise(node) && image_at(world, node, self.at, witness, &mut self.scratch, sink) {
                     given += 1;
                 }
             });

@@ -451,12 +451,8 @@ impl TreeWriter {
         debug_assert_eq!(ground.world.begun(), ground.world.applied(), "a snapshot begins between txns");
         let mark = Mark::snapshot(ledger.marks).next();
         ledger.marks = mark.put(ledger.marks);
-        let (feed, walker) = super::snapshot::begin(
-            Arc::clone(&self.shared),
-            Arc::clone(&ground.world),
-            mark,
-            ledger.digest,
-        );
+        let (feed, walker) =
+            super::snapshot::begin(Arc::clone(&self.shared), Arc::clone(&ground.world), mark, ledger.digest);
         ledger.feed = Some(feed);
         walker
     }

@@ -288,9 +288,11 @@ impl SnapshotMeta {
             digest: u64_at(payload, 48),
             digest_version: u32_at(payload, 12),
             taken: WallMillis(u64_at(payload, 56).cast_signed()),
-            received: ((2..=FORMAT_VERSION).contains(&version) && u32_at(payload, 64) & 1 == 1).then(|| Received {
-                log_from: SegmentId(u64_at(payload, 72)),
-                confirmed: Zxid(u64_at(payload, 80).cast_signed()),
+            received: ((2..=FORMAT_VERSION).contains(&version) && u32_at(payload, 64) & 1 == 1).then(|| {
+                Received {
+                    log_from: SegmentId(u64_at(payload, 72)),
+                    confirmed: Zxid(u64_at(payload, 80).cast_signed()),
+                }
             }),
         };
         let intact = header.verify(seed(meta.identity.cluster, meta.zxid, 0), block);

@@ -19,6 +19,6 @@ pub use recover::{Cut, Hole, Log, LogFault, Tail, join};
 pub use scan::{BatchSpan, Fault, Scanned, SegmentScan, TornBatch, scan};
 pub use segment::PreparedSegment;
 pub use writer::{
-    ActiveSegment, ClosedSegment, Flushed, LogSpan, SEGMENT_BYTES_MAX, SEGMENT_BYTES_MIN, WalError, WalLimits,
-    WalPosition, WalWrite, WalWriter,
+    ActiveSegment, ClosedSegment, Flushed, LogSpan, SEGMENT_BYTES_MAX, SEGMENT_BYTES_MIN, WalError,
+    WalLimits, WalPosition, WalWrite, WalWriter,
 };

@@ -22,8 +22,8 @@ use super::format::{
 };
 use super::segment::PreparedSegment;
 use crate::base::{Zxid, limits};
-use crate::storage::{ClusterId, Identity};
 use crate::storage::aligned::{AlignedBuf, BLOCK_BYTES, padded};
+use crate::storage::{ClusterId, Identity};
 
 /// Room in front of each batch for the header of a segment, should the batch be the first of one: header and batch
 /// then go out in one write.
@@ -446,11 +446,7 @@ impl WalWriter {
             closed.skip_while(|closed| closed.last < after).map(|closed| closed.segment).collect();
         let written = self.active.filter(|active| active.segment >= self.from && self.durable_end > 0);
         segments.extend(written.map(|active| active.segment));
-        LogSpan {
-            cluster: self.identity.cluster,
-            segments,
-            durable_end: written.map(|_| self.durable_end),
-        }
+        LogSpan { cluster: self.identity.cluster, segments, durable_end: written.map(|_| self.durable_end) }
     }
 
     /// Last zxid appended.
