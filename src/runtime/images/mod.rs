@@ -3,9 +3,9 @@
 //! a tree beside the one that is served.
 //!
 //! ```text
-//! a learner's leader                                       a learner
-//!   send ─► Chunk, Chunk … Chunk{last}  ─── link ───►  receive, bytes ─► Taken, Taken … Received{rest}
-//!           ◄─ room, room                                               install ─► Installed ─► Pipeline::adopt
+//! a learner's leader                              a learner
+//!   send; room ─► Chunk … Chunk{last} ── link ──►   receive; bytes ─► Taken … Received{rest}
+//!                                                   install ─► Installed ─► Pipeline::adopt
 //! ```
 //!
 //! - `send.rs`: a walker's znodes, encoded, a few chunks ahead of the link.
@@ -24,7 +24,7 @@ mod send;
 #[cfg(test)]
 mod tests;
 
-use std::collections::HashMap;
+use std::collections::{HashMap, VecDeque};
 use std::io;
 use std::sync::{Arc, Mutex, mpsc};
 
@@ -88,7 +88,7 @@ impl ImageOut {
 
 /// What came of an image.
 pub enum ImageReport {
-    /// The next bytes for the link. After the `last` nothing is reported of this image any more.
+    /// The next bytes for the link, which asked for them. After the `last` nothing is reported of this image any more.
     Chunk {
         /// Whose.
         link: LinkId,
@@ -166,7 +166,7 @@ impl ImageReport {
 /// Bytes of a chunk that is sent; the element that crosses it ends it.
 pub const CHUNK_BYTES: usize = 128 << 10;
 
-/// Chunks that are made before the link has asked for them.
+/// Chunks that are made before the link has asked for them, beside the one in the making.
 const CHUNKS_AHEAD: usize = 2;
 
 /// Threads that send: one for each image that may be on its way.
@@ -181,8 +181,8 @@ pub struct Images {
     wake: Wake,
     reports: mpsc::Receiver<(u64, ImageReport)>,
     told: mpsc::Sender<(u64, ImageReport)>,
-    /// A report that was looked at and not taken.
-    next: Option<ImageReport>,
+    /// Reports that were looked at and not taken.
+    next: VecDeque<ImageReport>,
     outgoing: mpsc::Sender<send::Job>,
     images: HashMap<LinkId, Image>,
     /// Images so far: an old one's late reports are told from a new one's by it.
@@ -196,11 +196,20 @@ struct Image {
 }
 
 enum Way {
-    /// Each message is room for a chunk.
-    Out(mpsc::Sender<()>),
+    Out(Outgoing),
     In(mpsc::Sender<receive::Order>),
     /// What becomes of it is reported whatever happens to the link.
     Installing,
+}
+
+/// An image that is being sent.
+struct Outgoing {
+    /// Each message lets the thread make a chunk.
+    made: mpsc::Sender<()>,
+    /// Chunks that the link has asked for and not got.
+    wanted: usize,
+    /// Chunks that it has not asked for.
+    ahead: VecDeque<ImageReport>,
 }
 
 /// How a thread reports.
@@ -211,6 +220,20 @@ struct Teller {
     wake: Wake,
     /// Counts the image until it ends.
     _alive: Arc<()>,
+}
+
+impl Outgoing {
+    /// The next chunk, if there is one and it was asked for.
+    fn next(&mut self) -> Option<ImageReport> {
+        if self.wanted == 0 {
+            return None;
+        }
+        let chunk = self.ahead.pop_front()?;
+        self.wanted -= 1;
+        // A thread that has ended needs no room.
+        let _ = self.made.send(());
+        Some(chunk)
+    }
 }
 
 impl Teller {
@@ -251,7 +274,7 @@ impl Images {
             wake,
             reports,
             told,
-            next: None,
+            next: VecDeque::new(),
             outgoing,
             images: HashMap::new(),
             number: 0,
@@ -259,21 +282,24 @@ impl Images {
         })
     }
 
-    /// Begins to send a state. A few chunks are reported at once, each further one after [`Images::room`].
+    /// Begins to send a state. Each chunk of it is reported after an [`Images::room`], and made before that.
     pub fn send(&mut self, link: LinkId, out: ImageOut) {
-        let (room, rooms) = mpsc::channel();
+        let (made, rooms) = mpsc::channel();
         for _ in 0..CHUNKS_AHEAD {
-            let _ = room.send(());
+            let _ = made.send(());
         }
-        let teller = self.enter(link, Way::Out(room));
+        let teller = self.enter(link, Way::Out(Outgoing { made, wanted: 0, ahead: VecDeque::new() }));
         // The threads end only when `self` does.
         let _ = self.outgoing.send(send::Job { out, rooms, teller });
     }
 
-    /// The link wants another chunk.
+    /// The link wants the next chunk.
     pub fn room(&mut self, link: LinkId) {
-        if let Some(Image { way: Way::Out(room), .. }) = self.images.get(&link) {
-            let _ = room.send(());
+        let Some(Image { way: Way::Out(outgoing), .. }) = self.images.get_mut(&link) else { return };
+        outgoing.wanted += 1;
+        if let Some(chunk) = outgoing.next() {
+            self.forget_if_final(&chunk);
+            self.next.push_back(chunk);
         }
     }
 
@@ -320,34 +346,45 @@ impl Images {
                 matches!(report, ImageReport::Installed { .. } | ImageReport::InstallFailed { .. });
             installed || report.link() != link
         };
-        self.next = self.next.take().filter(is_told);
+        self.next.retain(is_told);
     }
 
     /// Whether a report waits.
     pub fn has_report(&mut self) -> bool {
-        if self.next.is_none() {
-            self.next = self.look();
+        if self.next.is_empty() {
+            let report = self.look();
+            self.next.extend(report);
         }
-        self.next.is_some()
+        !self.next.is_empty()
     }
 
     /// The oldest report.
     pub fn take(&mut self) -> Option<ImageReport> {
-        self.next.take().or_else(|| self.look())
+        self.next.pop_front().or_else(|| self.look())
     }
 
     fn look(&mut self) -> Option<ImageReport> {
         while let Ok((number, report)) = self.reports.try_recv() {
-            let link = report.link();
-            if self.images.get(&link).is_none_or(|image| image.number != number) {
-                continue; // It was dropped.
-            }
-            if report.is_final() {
-                self.images.remove(&link);
-            }
+            let image = self.images.get_mut(&report.link()).filter(|image| image.number == number);
+            let report = match (image, report) {
+                (None, _) => continue, // It was dropped.
+                (Some(Image { way: Way::Out(outgoing), .. }), chunk @ ImageReport::Chunk { .. }) => {
+                    outgoing.ahead.push_back(chunk);
+                    let Some(chunk) = outgoing.next() else { continue };
+                    chunk
+                }
+                (Some(_), report) => report,
+            };
+            self.forget_if_final(&report);
             return Some(report);
         }
         None
+    }
+
+    fn forget_if_final(&mut self, report: &ImageReport) {
+        if report.is_final() {
+            self.images.remove(&report.link());
+        }
     }
 
     /// Images whose work has not ended, dropped ones included.
