@@ -16,8 +16,10 @@
 use super::node::Node;
 use super::reclaim::At;
 
-/// Images that may be on their way at once. Each costs a change of a znode a comparison.
-pub(super) const IMAGE_LANES: usize = 4;
+/// Images that may be on their way at once.
+pub(super) const IMAGE_LANES: usize = crate::base::limits::IMAGES_SENT_MAX;
+
+const _: () = assert!(16 + 4 * IMAGE_LANES <= 32, "the word has no room for more");
 
 /// A number in a lane.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]

@@ -78,7 +78,7 @@ pub struct ImageOut {
 }
 
 impl ImageOut {
-    /// Of what `pipeline` has published; `None` when as many images as may be are on their way. Between txns only.
+    /// Of what `pipeline` has published; `None` when [`limits::IMAGES_SENT_MAX`] are on their way. Between txns only.
     pub fn of(pipeline: &mut Pipeline) -> Option<ImageOut> {
         let walker = pipeline.tree().begin_image(limits::IMAGE_COPIES_BYTES_MAX)?;
         let acls = pipeline.tree().acl_lists();
@@ -169,9 +169,6 @@ pub const CHUNK_BYTES: usize = 128 << 10;
 /// Chunks that are made before the link has asked for them, beside the one in the making.
 const CHUNKS_AHEAD: usize = 2;
 
-/// Threads that send: one for each image that may be on its way.
-const SENDERS: usize = 4;
-
 /// Wakes the sequencer after a report.
 pub type Wake = Arc<dyn Fn() + Send + Sync>;
 
@@ -257,7 +254,7 @@ impl Images {
         let (told, reports) = mpsc::channel();
         let (outgoing, inbox) = mpsc::channel::<send::Job>();
         let inbox = Arc::new(Mutex::new(inbox));
-        for number in 0..SENDERS {
+        for number in 0..limits::IMAGES_SENT_MAX {
             let inbox = Arc::clone(&inbox);
             std::thread::Builder::new().name(format!("image-out-{number}")).spawn(move || {
                 sys::lower_priority();

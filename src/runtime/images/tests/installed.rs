@@ -158,6 +158,7 @@ fn readers_move_over_whole_and_nobody_waits() {
         assert!(began.elapsed() < HANG);
         learner.pipeline.reclaim();
     }
+    learner.pipeline.replayed();
     learner.pipeline.invariants_when_idle();
 }
 

