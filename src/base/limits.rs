@@ -115,6 +115,18 @@ pub const SNAPSHOTS_KEPT_MIN: usize = 3;
 /// Log segments held in memory between their verification and their replay, bytes; past it they are read again.
 pub const RECOVERY_KEEP_BYTES: u64 = 256 << 20;
 
+/// Committed txns kept in memory for learners, bytes (in number, `commitLogCount`).
+pub const HISTORY_BYTES_MAX: usize = 32 << 20;
+
+/// Proposals outstanding at once in an ensemble: what three or four flushes carry at full load.
+pub const PROPOSALS_OUTSTANDING_MAX: usize = 4 * BATCH_TXNS_MAX;
+
+/// Payload bytes of a range of the log that a learner is sent instead of an image: at most, and at least however small the
+/// image is.
+pub const RANGE_BYTES_MAX: usize = 64 << 20;
+/// See [`RANGE_BYTES_MAX`].
+pub const RANGE_BYTES_MIN: usize = 4 << 20;
+
 /// Connections without a session: past it the oldest silent one is closed (DESIGN §8).
 pub const SESSIONLESS_CONNECTIONS_MAX: usize = 16_384;
 

@@ -19,10 +19,12 @@ mod settings;
 #[cfg(test)]
 mod tests;
 
-pub use check::{Checked, Inputs, check};
+#[cfg(test)]
+pub(crate) use check::check_as;
+pub use check::{Checked, ENSEMBLES, Inputs, check};
 pub use checked::{
-    Auth, Config, ConnectThrottle, DateStyle, DigestAlgorithm, Folders, Host, ListenAddress, LogFormat,
-    LogLevel, MASK, Net, Own, Pin, Requests, Secret, Sessions, Storage, Tree, Words,
+    Auth, Config, ConnectThrottle, DateStyle, DigestAlgorithm, Ensemble, Folders, Host, ListenAddress,
+    LogFormat, LogLevel, MASK, Net, Own, Pin, Requests, Secret, Sessions, Storage, Tree, Words,
 };
 pub use document::{ConfigDocument, DocumentError, Groups};
 pub use error::{Cause, ConfigError, shown};

@@ -37,7 +37,8 @@ pub enum Job {
     FreeSegments(Vec<SegmentId>),
     /// Write this state.
     Snapshot(Box<SnapshotJob>),
-    /// A snapshot at this zxid, received and verified, is the newest: a purge counts it.
+    /// A state that came from a leader was published at this zxid and read back: it counts as a snapshot, and those newer
+    /// by number go with the history they belonged to.
     Received(Zxid),
 }
 

@@ -2,7 +2,8 @@
 //! above through closures and traits, never by name.
 //!
 //! - `sequencer.rs`: the core that orders; `shard.rs`: the driver of a core that serves clients; `disk.rs`: the thread
-//!   of low priority that writes snapshots and prepares the log; `files.rs`: what they and recovery do to files.
+//!   of low priority that writes snapshots and prepares the log; `files.rs`: what they and recovery do to files;
+//!   `keeper.rs`: the epochs of a member, and ranges of its log.
 //! - `ring.rs`: the queue between two cores; `messages.rs`: what travels through it; `sys.rs`: raw system interfaces;
 //!   `host.rs`: what the machine is.
 //! - `snapshots.rs`: a state to a file; `images/`: whole states between servers.
@@ -15,6 +16,7 @@ pub mod fatal;
 pub mod files;
 pub mod host;
 pub mod images;
+pub mod keeper;
 pub mod messages;
 pub mod metrics;
 pub mod placement;

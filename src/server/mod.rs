@@ -19,6 +19,7 @@ mod gather;
 mod handshake;
 mod jobs;
 pub mod limits;
+pub mod members;
 mod outcomes;
 mod passing;
 mod quotas;

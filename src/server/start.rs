@@ -12,6 +12,7 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 use super::limits::{Bounds, Rates};
+use super::members::{self, MemberStart, RecentTxns};
 use super::registry::{AcceptLimits, Registry};
 use super::settings::Settings;
 use super::shard::{Shard, ShardParts};
@@ -25,6 +26,7 @@ use crate::pipeline::{Loaded, Pipeline, ReaperSettings, StateLoader};
 use crate::runtime::disk::{DiskStart, LogFile, SnapshotPolicy};
 use crate::runtime::fatal::{Fatal, fatal};
 use crate::runtime::files::{self, DataDirs, OpenError, RecoverSettings, SelfTest, WriteMethod};
+use crate::runtime::keeper::DurableParts;
 use crate::runtime::placement::{self, Pinning, Placement};
 use crate::runtime::pressure::{Marks, Pressure};
 use crate::runtime::ring::{self, Parked};
@@ -35,7 +37,7 @@ use crate::runtime::watchdog::{self, Pulse};
 use crate::runtime::{Clock, disk, host, shard};
 use crate::sessions::{SessionIds, SessionImage, SessionTable};
 use crate::storage::names::{self, FileKind};
-use crate::storage::recovery::{Progress, Recovered, Source, Stage};
+use crate::storage::recovery::{Mode, Progress, Recovered, Source, Stage};
 use crate::storage::snapshot::{SinceSnapshot, SnapshotFile, SnapshotLimits};
 use crate::storage::wal::{WalLimits, WalWriter};
 use crate::storage::{ClusterId, Identity};
@@ -163,6 +165,14 @@ pub fn start(
     let self_test = files::self_test(dirs.log())
         .map_err(|source| StartError::System { what: "testing the log folder", source })?;
     let state = recover(config, &dirs, &clock, random("drawing random numbers")?, on_progress)?;
+    if let Some(MemberStart { members, durable, .. }) = &state.member {
+        let DurableParts { accepted, current, last_logged, committed, admitted, .. } = durable;
+        let (me, servers) = (members.zab.me.0, members.servers.len());
+        tracing::info!(
+            me, servers, accepted = accepted.0, current = current.0, %last_logged, %committed, admitted,
+            "member of an ensemble"
+        );
+    }
 
     let shared = Arc::new(Shared {
         parked: Parked::new(),
@@ -243,7 +253,12 @@ struct State {
     replayed: u64,
     replayed_bytes: u64,
     repaired: Option<String>,
+    /// Of a member of an ensemble; the pipeline is at what it knows to be committed.
+    member: Option<MemberStart>,
 }
+
+/// The id of a server without others.
+const ALONE: ServerId = ServerId(1);
 
 fn recover(
     config: &Config,
@@ -256,10 +271,18 @@ fn recover(
     let mut cluster = [0u8; 16];
     cluster[..8].copy_from_slice(&random[0].to_le_bytes());
     cluster[8..].copy_from_slice(&random[1].to_le_bytes());
+    let (server, mode) = match &config.ensemble {
+        None => (ALONE, Mode::Alone),
+        Some(ensemble) => {
+            let may_begin = config.folders.accept_empty || files::may_initialize(&config.folders.log);
+            (ensemble.me, Mode::Member { may_begin })
+        }
+    };
     let mut distrusted = Vec::new();
     loop {
         let settings = RecoverSettings {
-            server: ServerId(1),
+            server,
+            mode,
             new_cluster: ClusterId(cluster),
             new_generation: random[2],
             limits: wal_limits,
@@ -275,6 +298,11 @@ fn recover(
         };
         let recovered = files::recover(dirs, &settings, &mut progress)
             .map_err(|error| StartError::Recovery(error.to_string()))?;
+        if mode != Mode::Alone {
+            let initialized = files::initialized(&config.folders.log);
+            initialized
+                .map_err(|source| StartError::System { what: "removing the file initialize", source })?;
+        }
         match build(config, dirs, clock, random[3], recovered, on_progress)? {
             Ok(state) => return Ok(state),
             Err(zxid) => {
@@ -366,10 +394,17 @@ fn build(
     let now = clock.now();
     let table = SessionTable::from_image(sessions, u64::from(config.tick_ms), now);
     let mut pipeline = Pipeline::new(tree, table, loaded, base, pipeline_settings(config));
+    let members = members::members(config);
+    let committed = recovered.committed;
+    let mut history = members.as_ref().map(|_| RecentTxns::new(config.storage.commit_log_count as usize));
     let (mut replayed, mut replayed_bytes) = (0, 0);
     let mut broken = None;
     let mut apply = |zxid: Zxid, payload: &[u8]| {
-        if broken.is_some() {
+        if let Some(history) = &mut history {
+            history.push(zxid, payload, committed);
+        }
+        // Of a single server everything is committed; what a member does not know to be is its next leader's to decide.
+        if broken.is_some() || zxid > committed {
             return;
         }
         replayed += 1;
@@ -391,6 +426,25 @@ fn build(
     }
     repaired.extend(report.skipped.iter().map(|(name, fault)| format!("{name} was not loaded: {fault}")));
     repaired.extend(report.unexplained.iter().map(|name| format!("{name} is not ours and was left alone")));
+    let member = members.map(|members| {
+        let committed = pipeline.applied();
+        MemberStart {
+            members,
+            durable: DurableParts {
+                accepted: recovered.epoch.accepted,
+                current: recovered.epoch.current,
+                last_logged: report.last,
+                committed,
+                confirmed: recovered.confirmed.min(committed),
+                history: history.map(RecentTxns::into_txns).unwrap_or_default(),
+                admitted: recovered.epoch.admitted,
+            },
+            record: recovered.epoch,
+        }
+    });
+    if let Some(why) = &report.lost {
+        tracing::warn!(%why, "this server has no vote until its ensemble has brought it up to date");
+    }
     Ok(Ok(State {
         pipeline,
         reader,
@@ -401,6 +455,7 @@ fn build(
         replayed,
         replayed_bytes,
         repaired: (!repaired.is_empty()).then(|| repaired.join("; ")),
+        member,
     }))
 }
 
@@ -541,7 +596,7 @@ fn spawn_sequencer(
         interest,
         disk,
         shared: shared.clone(),
-        session_ids: SessionIds::new(ServerId(1), clock.wall()),
+        session_ids: SessionIds::new(ALONE, clock.wall()),
         durability: if config.storage.force_sync && self_test.method != WriteMethod::BufferedFdatasync {
             Durability::Dsync
         } else {

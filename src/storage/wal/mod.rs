@@ -16,7 +16,7 @@ pub use format::{
 };
 pub use read::LogReader;
 pub use recover::{Cut, Hole, Log, LogFault, Tail, join};
-pub use scan::{BatchSpan, Fault, Scanned, SegmentScan, TornBatch, scan};
+pub use scan::{BatchSpan, Fault, Scanned, SegmentScan, TornBatch, first_batch, scan};
 pub use segment::PreparedSegment;
 pub use writer::{
     ActiveSegment, ClosedSegment, Flushed, LogSpan, SEGMENT_BYTES_MAX, SEGMENT_BYTES_MIN, WalError,
