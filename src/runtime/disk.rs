@@ -182,6 +182,11 @@ impl SnapshotPolicy {
         self.draw();
     }
 
+    /// A leader's state took the place of all that was logged, in a snapshot of this size.
+    pub fn installed(&mut self, bytes: u64) {
+        self.since = SinceSnapshot { txns: 0, log_bytes: 0, snapshot_bytes: bytes };
+    }
+
     /// It is over; its size, if there is one.
     pub fn finished(&mut self, bytes: Option<u64>) {
         self.running = false;

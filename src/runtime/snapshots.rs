@@ -134,3 +134,11 @@ pub fn abandon(dirs: &DataDirs, zxid: Zxid) {
         tracing::warn!(%error, "cannot remove the part of the abandoned snapshot");
     }
 }
+
+/// Removes a received snapshot that was published and does not read back: the log it should have superseded counts still.
+pub fn withdraw(dirs: &DataDirs, zxid: Zxid) {
+    let steps = [FileAction::Unlink { name: names::snapshot(zxid) }, FileAction::SyncDirectory];
+    if let Err(error) = dirs.data().perform(&steps) {
+        tracing::warn!(%zxid, %error, "cannot remove a received snapshot that does not read back");
+    }
+}

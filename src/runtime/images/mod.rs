@@ -323,7 +323,8 @@ impl Images {
     }
 
     /// Applies these txns to a received image, which then stands at `zxid`, and makes it durable; `received` is what its
-    /// snapshot says of the log. From now on it cannot be dropped: what becomes of it is reported.
+    /// snapshot says of the log. Those that the image holds already, by its zxid, are passed over. From now on it cannot
+    /// be dropped: what becomes of it is reported.
     pub fn install(&mut self, link: LinkId, zxid: Zxid, txns: Vec<(Zxid, Box<[u8]>)>, received: Received) {
         self.order(link, receive::Order::Install { zxid, txns, received });
         if let Some(image) = self.images.get_mut(&link) {

@@ -233,8 +233,10 @@ fn store(settings: &Settings, mut state: Pipeline, received: Received) -> Result
             return Err(format!("the received state cannot be written to {folder}: {error}"));
         }
     };
-    verify_snapshot(dirs.data(), identity.cluster, zxid)
-        .map_err(|fault| format!("the received state, written to {folder}, does not read back: {fault}"))?;
+    if let Err(fault) = verify_snapshot(dirs.data(), identity.cluster, zxid) {
+        snapshots::withdraw(dirs, zxid);
+        return Err(format!("the received state, written to {folder}, does not read back: {fault}"));
+    }
     let took_ms = settings.clock.now().since(began);
     tracing::info!(%zxid, bytes, took_ms, "the leader's state is on disk");
     Ok((state, bytes))
