@@ -169,6 +169,9 @@ pub const CHUNK_BYTES: usize = 128 << 10;
 /// Chunks that are made before the link has asked for them, beside the one in the making.
 const CHUNKS_AHEAD: usize = 2;
 
+/// Txns in their order, as prep made them.
+pub type Txns = Vec<(Zxid, Box<[u8]>)>;
+
 /// Wakes the sequencer after a report.
 pub type Wake = Arc<dyn Fn() + Send + Sync>;
 
@@ -325,7 +328,7 @@ impl Images {
     /// Applies these txns to a received image, which then stands at `zxid`, and makes it durable; `received` is what its
     /// snapshot says of the log. Those that the image holds already, by its zxid, are passed over. From now on it cannot
     /// be dropped: what becomes of it is reported.
-    pub fn install(&mut self, link: LinkId, zxid: Zxid, txns: Vec<(Zxid, Box<[u8]>)>, received: Received) {
+    pub fn install(&mut self, link: LinkId, zxid: Zxid, txns: Txns, received: Received) {
         self.order(link, receive::Order::Install { zxid, txns, received });
         if let Some(image) = self.images.get_mut(&link) {
             image.way = Way::Installing;

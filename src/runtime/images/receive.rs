@@ -11,7 +11,7 @@
 use std::collections::HashMap;
 use std::sync::{Arc, mpsc};
 
-use super::{ImageReport, Settings, Teller};
+use super::{ImageReport, Settings, Teller, Txns};
 use crate::base::{SessionId, Zxid, path};
 use crate::pipeline::{Pipeline, ReplayError, StateLoader};
 use crate::runtime::files::verify_snapshot;
@@ -27,7 +27,7 @@ pub(super) enum Order {
     /// Its next bytes.
     Bytes(Vec<u8>),
     /// It was whole; see [`super::Images::install`].
-    Install { zxid: Zxid, txns: Vec<(Zxid, Box<[u8]>)>, received: Received },
+    Install { zxid: Zxid, txns: Txns, received: Received },
 }
 
 /// Memory of a session beside its bytes in the stream: two maps and a clock.

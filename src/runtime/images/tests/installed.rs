@@ -39,7 +39,7 @@ fn txns_that_do_not_make_the_leaders_state_are_found_out() {
     let (stream, at) = stream_of(&mut leader);
     (0..20).for_each(|_| leader.change());
     let last = leader.pipeline.applied();
-    let check = |txns: Vec<(Zxid, Box<[u8]>)>, says: &str| {
+    let check = |txns: Txns, says: &str| {
         let mut receiver = Host::new();
         receiver.images.receive(LINK, at);
         expect_received(receiver.feed(LINK, &stream, || 1 << 20));
@@ -52,7 +52,7 @@ fn txns_that_do_not_make_the_leaders_state_are_found_out() {
         assert!(published.flatten().all(|file| !file.file_name().to_string_lossy().contains("snapshot")));
     };
     let good = leader.txns(at);
-    let altered = |change: fn(&mut Vec<(Zxid, Box<[u8]>)>)| {
+    let altered = |change: fn(&mut Txns)| {
         let mut txns = good.clone();
         change(&mut txns);
         txns

@@ -144,7 +144,7 @@ impl Host {
         }
     }
 
-    fn install(&mut self, zxid: Zxid, txns: Vec<(Zxid, Box<[u8]>)>) -> ImageReport {
+    fn install(&mut self, zxid: Zxid, txns: Txns) -> ImageReport {
         self.images.install(LINK, zxid, txns, RECEIVED);
         self.next()
     }
@@ -192,7 +192,7 @@ impl Random {
 struct Leader {
     pipeline: Pipeline,
     reader: TreeReader,
-    log: Vec<(Zxid, Box<[u8]>)>,
+    log: Txns,
     random: Random,
 }
 
@@ -295,7 +295,7 @@ impl Leader {
     }
 
     /// The txns above `after`.
-    fn txns(&self, after: Zxid) -> Vec<(Zxid, Box<[u8]>)> {
+    fn txns(&self, after: Zxid) -> Txns {
         self.log.iter().filter(|(zxid, _)| *zxid > after).cloned().collect()
     }
 

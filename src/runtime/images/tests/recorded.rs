@@ -2,7 +2,7 @@
 //! What a stock leader sent (`tests/golden/record/ensemble.py`) comes in, and goes out as stock would send it.
 
 use super::*;
-use crate::wire::peer::snap::{SnapDecoder, SnapElement, SnapLimits};
+use crate::wire::peer::snap::{SnapDecoder, SnapElement, SnapLimits, StatPersisted};
 use crate::wire::peer::{PacketKind, QuorumPacket};
 
 const LIMIT: usize = 2 * 0xf_ffff;
@@ -28,7 +28,7 @@ fn image_on(mut link: &[u8]) -> (Zxid, &[u8], usize) {
 }
 
 /// The txns among these packets.
-fn txns_in(mut packets: &[u8]) -> Vec<(Zxid, Box<[u8]>)> {
+fn txns_in(mut packets: &[u8]) -> Txns {
     let mut txns = Vec::new();
     while !packets.is_empty() {
         let (packet, taken) = QuorumPacket::decode(packets, LIMIT).unwrap().expect("whole packets");
@@ -40,11 +40,14 @@ fn txns_in(mut packets: &[u8]) -> Vec<(Zxid, Box<[u8]>)> {
     txns
 }
 
+/// Data, ACL by value, and the rest.
+type Node = (Option<Vec<u8>>, Vec<Acl>, StatPersisted);
+
 /// An image without the order of siblings and the numbers of ACL lists, which are each server's own.
 #[derive(PartialEq, Debug, Default)]
 struct Content {
     sessions: BTreeMap<SessionId, i32>,
-    nodes: BTreeMap<Vec<u8>, (Option<Vec<u8>>, Vec<Acl>, crate::wire::peer::snap::StatPersisted)>,
+    nodes: BTreeMap<Vec<u8>, Node>,
 }
 
 fn content(stream: &[u8]) -> Content {
