@@ -67,7 +67,8 @@ pub fn memory_bytes_max() -> u64 {
     memory_mb << 19
 }
 
-/// A state to send.
+/// A state to send. What is not sent after all is given to [`Images::send`] and dropped there: the walker ends by going
+/// through the whole tree, which is not for the sequencer.
 pub struct ImageOut {
     /// The znodes ([`crate::tree::TreeWriter::begin_image`] with [`limits::IMAGE_COPIES_BYTES_MAX`]), and the zxid.
     pub walker: ImageWalker,
@@ -110,7 +111,7 @@ pub enum ImageReport {
         rest: Vec<u8>,
     },
     /// The image is forgotten: it is malformed, or did not become what its txns say, or one that was sent could not go on.
-    /// Its link is to be given up.
+    /// Its link is to be given up. When it was to be installed, the state before it is untouched, in memory and on disk.
     Bad {
         /// Whose.
         link: LinkId,
