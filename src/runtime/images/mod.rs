@@ -220,7 +220,15 @@ struct Teller {
     told: mpsc::Sender<(u64, ImageReport)>,
     wake: Wake,
     /// Counts the image until it ends.
-    _alive: Arc<()>,
+    alive: Option<Arc<()>>,
+}
+
+impl Drop for Teller {
+    /// Whoever waited for an image to end, or for a walker's place, looks again.
+    fn drop(&mut self) {
+        self.alive = None;
+        (self.wake)();
+    }
 }
 
 impl Outgoing {
@@ -250,7 +258,7 @@ impl Teller {
 }
 
 impl Images {
-    /// No image yet. `wake` is called on the threads, after each report.
+    /// No image yet. `wake` is called on the threads, after each report and when an image has ended.
     ///
     /// # Errors
     /// When the system has no thread to give.
@@ -410,7 +418,7 @@ impl Images {
         let before = self.images.insert(link, Image { number: self.number, way });
         assert!(before.is_none(), "two images on link {link:?}");
         let (told, wake) = (self.told.clone(), Arc::clone(&self.wake));
-        Teller { link, number: self.number, told, wake, _alive: Arc::clone(&self.alive) }
+        Teller { link, number: self.number, told, wake, alive: Some(Arc::clone(&self.alive)) }
     }
 
     fn order(&mut self, link: LinkId, order: receive::Order) {

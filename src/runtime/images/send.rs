@@ -38,6 +38,8 @@ impl Job {
         if let Err(Stopped::Broken(why)) = chunks.write(&mut walker, &acls, &sessions) {
             chunks.teller.bad(why);
         }
+        // Its place is free when the teller says that this has ended.
+        drop(walker);
     }
 }
 

@@ -101,7 +101,7 @@ impl Host {
         let began = Instant::now();
         while self.images.alive() > 0 {
             assert!(began.elapsed() < HANG, "an image lives on");
-            std::thread::yield_now();
+            std::thread::park_timeout(HANG);
         }
         assert!(self.images.take().is_none(), "a dropped image reports");
     }
