@@ -100,6 +100,14 @@ pub const WAL_SEGMENT_BYTES: u64 = 64 << 20;
 /// paces itself by chunks, large enough that a million nodes are a few hundred parts to load in parallel.
 pub const SNAPSHOT_CHUNK_BYTES: usize = 1 << 20;
 
+/// States that may be on their way to learners at once: of five servers all four others. Each costs a change of a znode
+/// a comparison, and a copy of what it changes first.
+pub const IMAGES_SENT_MAX: usize = 4;
+
+/// Bytes of znodes that were changed while an image of them is sent, and wait to be sent as they were. A learner for which
+/// more wait takes it too slowly, and is let go (reliability §7, "send queue per learner": here it is the state itself).
+pub const IMAGE_COPIES_BYTES_MAX: usize = 256 << 20;
+
 /// Snapshots that purge always leaves, whatever `autopurge.snapRetainCount` says (reliability R7; the floor is
 /// stock's too).
 pub const SNAPSHOTS_KEPT_MIN: usize = 3;

@@ -13,6 +13,7 @@ pub mod acl;
 mod apply;
 pub mod digest;
 pub mod ip;
+mod load;
 mod outstanding;
 mod prep;
 pub mod quota;
@@ -24,15 +25,15 @@ use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
 
 pub use apply::{Applied, ApplyError, ReplyBody, SessionChange};
+pub use load::{Leftover, Loaded, ReplayError, StateLoader};
 pub use prep::{Asker, grows};
 pub use reaper::ReaperSettings;
 
 use crate::base::{Millis, SessionId, WallMillis, Zxid};
 use crate::sessions::SessionTable;
-use crate::tree::{OwnerKind, TreeWriter};
+use crate::tree::TreeWriter;
 use crate::wire::jute::Writer;
 use crate::wire::txn::{DIGEST_BYTES, HEADER_BYTES};
-use quota::QuotaNode;
 
 /// How many txns apart the digests kept for `hash` are (stock `DataTree.DIGEST_LOG_INTERVAL`).
 const DIGEST_INTERVAL: i64 = 128;
@@ -67,25 +68,6 @@ pub struct Settings {
     pub acl: acl::Policy,
     /// Containers and TTL nodes.
     pub reaper: ReaperSettings,
-}
-
-/// What a load met that must be found again: collected while the images pass by.
-#[derive(Debug, Default)]
-pub struct Loaded {
-    owned: Vec<(Box<[u8]>, i64)>,
-    managed: Vec<Box<[u8]>>,
-}
-
-impl Loaded {
-    /// A znode of the image, with its owner as stored.
-    pub fn node(&mut self, path: &[u8], owner: i64) {
-        if owner != 0 {
-            self.owned.push((path.into(), owner));
-        }
-        if let Some(QuotaNode::Limits(managed)) = QuotaNode::at(path) {
-            self.managed.push(managed.into());
-        }
-    }
 }
 
 /// Paths of prepared creates, with the txn of each.
@@ -134,14 +116,7 @@ impl Pipeline {
             backlog: false,
             digests: VecDeque::new(),
         };
-        for (path, owner) in loaded.owned {
-            pipeline.created(&path, OwnerKind::of(owner, pipeline.settings.extended_types));
-        }
-        for managed in loaded.managed {
-            pipeline.quota.insert(&managed);
-            // After a load all stats are counted anew (client-protocol §10.2).
-            pipeline.recount(pipeline.tree.applied(), &managed);
-        }
+        pipeline.restore(loaded);
         pipeline
     }
 

@@ -25,13 +25,14 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::Duration;
 
 use super::Clock;
-use super::disk::{DiskLink, Done, Job, LogFile, SnapshotJob, SnapshotPolicy};
+use super::disk::{DiskLink, Done, Job, LogFile, SnapshotPolicy};
 use super::fatal::{Fatal, fatal};
 use super::linger::Linger;
 use super::messages::{AttachRequest, Gather, Outcome, SequencerPart, Submission, Ticket, WriteRequest};
 use super::metrics::SequencerMetrics;
 use super::pressure::Pressure;
 use super::ring::{Consumer, Parked, Producer};
+use super::snapshots::SnapshotJob;
 use super::sys::{Bell, Buffer, Durability, Ring};
 use super::watchdog::Pulse;
 use crate::base::{Generation, Millis, SessionId, ShardId, Xid, Zxid};

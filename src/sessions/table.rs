@@ -328,6 +328,12 @@ impl SessionTable {
         self.invariants();
     }
 
+    /// Takes the place of `before`: no generation that it gave out is given out again. For a table that attached nobody.
+    pub fn follow(&mut self, before: &SessionTable) {
+        debug_assert_eq!(self.last_generation, Generation(0), "nobody was attached");
+        self.last_generation = before.last_generation;
+    }
+
     /// Notes that `path` goes with `owner`; whether that is new.
     pub fn add_ephemeral(&mut self, owner: SessionId, path: Arc<[u8]>) -> bool {
         self.image.add_ephemeral(owner, path)
@@ -357,9 +363,9 @@ impl SessionTable {
     }
 
     fn track(&mut self, session: SessionId, timeout_ms: i32, now: Millis) {
-        self.last_generation.0 += 1;
         let live = Live {
-            generation: self.last_generation,
+            // Nobody's: the first that is given out is 1.
+            generation: Generation(0),
             attachment: None,
             timeout_ms: as_duration(timeout_ms),
             closing: false,
