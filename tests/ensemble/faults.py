@@ -4,7 +4,7 @@ import raw_client as zk
 from ensemble import until
 from raw_client import ConnectionLost
 from sessions import Load, Session
-from smoke import create, equal, exists, ok, read, set_data, sync
+from smoke import create, equal, exists, ok, read, set_data, short_lived, sync
 from trees import check_equal_everywhere
 
 
@@ -23,7 +23,7 @@ def m24_ephemerals_of_those_who_died_with_the_leader_go_and_others_stay(ensemble
     leader = ensemble.leader()
     follower = next(sid for sid in ensemble.sids if sid != leader)
     # The next leader gives it its time-out again, the one that it was made with.
-    ensemble.client(leader, timeout_ms=5000).call(zk.CREATE, zk.create_body(f"{path}/dead", b"", zk.EPHEMERAL))
+    short_lived(ensemble, leader, f"{path}/dead", timeout_ms=5000)
     alive = Session(ensemble.addresses, 60000, leader - 1)
     alive.must(zk.CREATE, zk.create_body(f"{path}/alive", b"", zk.EPHEMERAL))
     ensemble.members[leader].kill()
