@@ -163,6 +163,11 @@ class Findings:
                     self.gap = max(self.gap, now - self._last_acknowledged)
                 self._last_acknowledged = now
 
+    def forget_time(self):
+        """What passed since the last acknowledged write is no gap."""
+        with self._lock:
+            self._last_acknowledged = None
+
     def take_gap(self):
         """The longest gap since the last call, seconds."""
         with self._lock:
@@ -184,6 +189,7 @@ class Worker(threading.Thread):
         self.ensemble, self.findings, self.path, self.other = ensemble, findings, path, other
         self.first, self.timeout_ms = first, timeout_ms
         self.ready, self.over = threading.Event(), threading.Event()
+        self.paused, self.at_rest = threading.Event(), threading.Event()
         self.state = {}  # name -> data, as acknowledged
         self.pending = []  # effects of writes without an answer: (name, data or None for deleted)
         self.number = 0
@@ -195,6 +201,8 @@ class Worker(threading.Thread):
             self.prepare()
             self.ready.set()
             while not self.over.is_set():
+                if self.paused.is_set():
+                    self.rest()
                 self.work()
         except SessionExpired as expired:
             # Who was not answered for about its time-out was not kept alive, whoever is to blame.
@@ -204,6 +212,7 @@ class Worker(threading.Thread):
             self.fault(str(failure))
         finally:
             self.ready.set()
+            self.at_rest.set()
 
     @property
     def session_timeout(self):
@@ -221,6 +230,14 @@ class Worker(threading.Thread):
         ):
             self.session.must(zk.CREATE, zk.create_body(path, data, flags), (zk.OK, zk.NODE_EXISTS))
         self.state["register"] = b"0"
+
+    def rest(self):
+        """Looks at everything, and then only keeps the session alive."""
+        self.settle()
+        while self.paused.is_set():
+            self.at_rest.set()
+            self.session.must(zk.PING)
+            time.sleep(0.1)
 
     def next_write(self):
         self.number += 1
@@ -376,6 +393,22 @@ class Load:
                 raise AssertionError(f"{goal - self.findings.acknowledged} of {writes} writes are not acknowledged")
             time.sleep(0.01)
 
+    def pause(self):
+        """Returns when every worker has looked at all of its nodes and writes nothing any more."""
+        self.check()
+        for worker in self.workers:
+            worker.at_rest.clear()
+            worker.paused.set()
+        for worker in self.workers:
+            if worker.is_alive() and not worker.at_rest.wait(PATIENCE):
+                raise AssertionError(f"{worker.path} hangs")
+        self.check()
+
+    def go_on(self):
+        self.findings.forget_time()
+        for worker in self.workers:
+            worker.paused.clear()
+
     def finish(self):
         """Stops, checks everything, and closes the sessions."""
         for worker in self.workers:
@@ -391,6 +424,8 @@ class Load:
         return self
 
     def __exit__(self, kind, *_):
+        for worker in self.workers:
+            worker.paused.clear()
         if kind is None:
             self.finish()
         for worker in self.workers:
