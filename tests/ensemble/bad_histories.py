@@ -131,8 +131,8 @@ class Story:
 
     def run(self):
         seen = [entry["zxid"] for entry in self.history if entry["e"] == "reply"]
-        committed, faults = merge(self.logs, seen, leader=1)
-        return Run(self.history, committed, faults, self.found, EXACT, TICK_MS)
+        committed, faults = merge(self.logs, seen)
+        return Run(self.history, committed, faults, self.found, EXACT, True, TICK_MS)
 
     # What bad histories do.
 

@@ -13,9 +13,9 @@ from model import BAD_VERSION, NO_NODE, NODE_EXISTS, OK
 Operation = collections.namedtuple("Operation", "asked answered op data version error seen")
 
 
-def registers(calls):
-    """The operations on each znode that reads and writes: creates, sets, deletes, sets inside multis, and reads that follow a
-    sync. Unanswered requests count if the log says that they happened, and then at any time after they were asked."""
+def registers(calls, with_reads):
+    """The operations on each znode that is written: creates, sets, deletes, sets inside multis, and reads that follow a sync
+    where those are to be linearizable. Unanswered requests count if the log says that they happened, and then at any time after they were asked."""
     found = collections.defaultdict(list)
     synced = None  # The sync that the call before was.
     for call in sorted(calls, key=lambda call: (call["c"], call["id"])):
@@ -26,7 +26,7 @@ def registers(calls):
         if reply is None and (call["fate"] is None or call["fate"][1] != OK):
             continue
         if op == "get" and reply and previous and previous["c"] == call["c"] and previous["session"] == call["session"]:
-            if previous["reply"] and previous["reply"]["err"] == OK and error in (OK, NO_NODE):
+            if with_reads and previous["reply"] and previous["reply"]["err"] == OK and error in (OK, NO_NODE):
                 result = reply["result"]
                 seen = (result["data"], result["stat"]["version"]) if error == OK else None
                 found[arguments["path"]].append(Operation(previous["t"], answered, "get", None, None, error, seen))

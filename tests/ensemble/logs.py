@@ -81,12 +81,13 @@ def read(member):
     return read_ours(member.data_folder) if member.called == "ours" else read_stock(member.data_folder)
 
 
-def merge(logs, seen, leader):
+def merge(logs, seen):
     """The committed history out of the logs by server, and what is wrong with them.
 
-    `seen` are zxids that clients were told, `leader` is who leads at the end. A log may be without a part that came as a
-    snapshot, and may end one of its epochs with records that were never committed. So a record that another log passes over
-    counts if a client has seen it or a later one of its epoch, or if the leader has it.
+    `seen` are zxids that clients were told. A log may be without a part that came as a snapshot, and may end one of its epochs
+    with records that were never committed; stock leaves those where they are when a snapshot comes. So a record that another
+    log passes over counts if a client has seen it or a later one of its epoch, or if most logs have it: no leader can have
+    been elected without it then.
     """
     faults, union, holders = [], {}, collections.defaultdict(set)
     passed_over = []  # (after, before): pairs of neighbours in a log
@@ -110,7 +111,7 @@ def merge(logs, seen, leader):
     committed = []
     for zxid in sorted(union):
         doubtful = any(after < zxid < before for after, before in passed_over)
-        if not doubtful or zxid <= newest_seen.get(epoch(zxid), 0) or leader in holders[zxid]:
+        if not doubtful or zxid <= newest_seen.get(epoch(zxid), 0) or len(holders[zxid]) > len(logs) // 2:
             committed.append(union[zxid])
     expected = None
     for record in committed:
