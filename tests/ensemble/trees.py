@@ -119,6 +119,8 @@ def check_digests_match(ensemble):
     for member, count in counts().items():
         if count > (0 if member.called == "ours" else before[member]):
             raise AssertionError(f"{member} counts {count} digests that were not its tree's")
-    if any(of_one != next(iter(digests.values())) or not of_one for of_one in digests.values()):
+    # Sessions of others come and go meanwhile, so that one may be a line ahead.
+    common = set.intersection(*(set(of_one) for of_one in digests.values()))
+    if not common or any(len({of_one[zxid] for of_one in digests.values()}) > 1 for zxid in common):
         shown = {str(member): of_one for member, of_one in digests.items()}
-        raise AssertionError(f"digests since {first:#x} differ, or there are none: {shown}")
+        raise AssertionError(f"digests since {first:#x} differ, or there are none in common: {shown}")
