@@ -65,7 +65,9 @@ class Story:
         )  # fmt: skip
 
     def answer(self, call, zxid, error, result, name=None):
-        self.note("reply", call["c"], name, id=call["id"], xid=call["xid"], zxid=zxid, err=error, result=copy.deepcopy(result))
+        self.note(
+            "reply", call["c"], name, id=call["id"], xid=call["xid"], zxid=zxid, err=error, result=copy.deepcopy(result)
+        )
 
     def do(self, call):
         """The leader carries a write out."""
@@ -120,7 +122,9 @@ class Story:
 
     def trees(self):
         tree = {
-            path: {"data": node.data, "stat": node.stat()} for path, node in self.model.nodes.items() if path != "/zookeeper"
+            path: {"data": node.data, "stat": node.stat()}
+            for path, node in self.model.nodes.items()
+            if path != "/zookeeper"
         }
         return {sid: copy.deepcopy(tree) for sid in (1, 2, 3)}
 
@@ -150,7 +154,9 @@ class Story:
         """The place in the logs of the write with that name."""
         call = self.names[f"{name}?"]
         return next(
-            at for at, record in enumerate(self.records) if (record.session, record.cxid) == (call["session"], call["xid"])
+            at
+            for at, record in enumerate(self.records)
+            if (record.session, record.cxid) == (call["session"], call["xid"])
         )
 
     def change_logs(self, at, sids=(1, 2, 3), **fields):
@@ -184,7 +190,10 @@ def good():
     story.write(1, "set", "wrong version", path="/r", data="no", version=7)
     story.write(2, "delete", "delete none", path="/none", version=-1)
     story.write(2, "create", path="/r", data="", flags=0)
-    operations = [["set", {"path": "/r", "data": "m", "version": -1}], ["create", {"path": "/q/t", "data": "", "flags": 0}]]
+    operations = [
+        ["set", {"path": "/r", "data": "m", "version": -1}],
+        ["create", {"path": "/q/t", "data": "", "flags": 0}],
+    ]
     story.write(1, "multi", "multi", path="", operations=operations)
     failing = [["set", {"path": "/r", "data": "f", "version": -1}], ["check", {"path": "/q", "version": 9}]]
     story.write(1, "multi", "failing multi", path="", operations=failing)
@@ -229,7 +238,9 @@ def good():
     story.lost(2)
     story.write(1, "set", "meanwhile", path="/r", data="z", version=-1)
     story.open(2, 1)
-    again = story.ask(2, "watches", {"path": "", "zxid": since, "paths": {"get": ["/r", "/q"], "exists": [], "list": []}})
+    again = story.ask(
+        2, "watches", {"path": "", "zxid": since, "paths": {"get": ["/r", "/q"], "exists": [], "list": []}}
+    )
     story.event(2, "changed", "/r", "again", zxid=-1)
     story.answer(again, story.zxid, OK, {}, "watches")
     story.say(2, "ping", "ping after")
@@ -418,7 +429,11 @@ STORIES = [
     ("another_zxid_than_the_log's", "C2", lambda story: story.names["last"].update(zxid=story.zxid + 1)),
     ("real_time_against_zxids", "C2", answered_before),
     ("half_of_a_multi", "C2 C5", half_of_a_multi),
-    ("a_multi_that_names_another_path", "C2", lambda story: story.names["multi"]["result"]["results"][1].update(path="/q/u")),
+    (
+        "a_multi_that_names_another_path",
+        "C2",
+        lambda story: story.names["multi"]["result"]["results"][1].update(path="/q/u"),
+    ),
     ("old_data", "C3", old_data("reads b")),
     ("data_nobody_wrote", "C3", result("reads b", data="ghost")),
     ("data_of_another_version", "C3", in_stat("reads b", version=9)),
@@ -446,7 +461,11 @@ STORIES = [
     ("an_event_after_the_data", "C8", lambda story: story.move("changed", "after changed")),
     ("an_event_twice", "C8", twice),
     ("an_event_of_another_kind", "C8", reply("changed", type="deleted")),
-    ("an_event_of_another_zxid", "C8", lambda story: story.names["changed"].update(zxid=story.names["not watched"]["zxid"])),
+    (
+        "an_event_of_another_zxid",
+        "C8",
+        lambda story: story.names["changed"].update(zxid=story.names["not watched"]["zxid"]),
+    ),
     ("an_event_of_another_path", "C8", reply("changed", path="/q")),
     ("an_event_nobody_asked_for", "C8", reply("again", path="/p1")),
     ("set_watches_tells_nothing", "C8", told_nothing),

@@ -13,8 +13,9 @@
     C9  answers come in the order of the questions
 
 Servers that are `exact` answer reads with data of exactly the answer's zxid. Stock does not promise that: its data are of
-some zxid between the answer before and the answer after. Nor does its sync promise what C4 wants; an ensemble that stock may
-lead is not `strict`: what C4 finds there is said and does not count, and reads after a sync are none of C5's.
+some zxid between the answer before and the answer after. Nor does its sync promise what C4 wants: its leader answers it
+from what it has applied itself, and followers may be ahead of that. An ensemble that stock may lead is not `strict`: what
+C4 finds there is said and does not count, and reads after a sync are none of C5's.
 """
 
 import bisect
@@ -125,7 +126,9 @@ def replay(run):
             call["fate"] = (record.zxid, error, result)
         if record.digest is not None and record.digest != model.digest % 2**64 and not wrong_digest:
             wrong_digest = True  # All that follow are wrong with it.
-            run.fault("C1", f"the digest at {record.zxid:#x} is {record.digest:#x}, the model's {model.digest % 2**64:#x}")
+            run.fault(
+                "C1", f"the digest at {record.zxid:#x} is {record.digest:#x}, the model's {model.digest % 2**64:#x}"
+            )
 
 
 def would_fail(model, record, call):
@@ -135,10 +138,10 @@ def would_fail(model, record, call):
         return OK if parent_of(arguments["path"]) in model.nodes else NO_NODE
     if op not in WRITES:
         return OK
-    saved = model._save(arguments["operations"] if op == "multi" else [(op, arguments)])
+    saved = model.save(arguments["operations"] if op == "multi" else [(op, arguments)])
     error, _ = model.write(record.zxid, record.time, record.session, op, arguments)
     if error == OK:
-        model._restore(saved)
+        model.restore(saved)
     return error
 
 
@@ -184,7 +187,10 @@ def check_writes(run):
             newest = max(newest, ended[at][1])
             at += 1
         if call["fate"][0] <= newest:
-            run.fault("C2", f"{call['op']} {call['args']} has zxid {call['fate'][0]:#x}; {newest:#x} was answered before it was asked")
+            run.fault(
+                "C2",
+                f"{call['op']} {call['args']} has zxid {call['fate'][0]:#x}; {newest:#x} was answered before it was asked",
+            )
 
 
 def window(run, call):
@@ -273,7 +279,10 @@ def check_registers(run):
             later = written.get(path, [])
             at = bisect.bisect_right(later, stat["mzxid"])
             if call["op"] in READS and at < len(later) and later[at] <= newest:
-                run.fault("C5", f"{path} is of {stat['mzxid']:#x}, though the session has seen {newest:#x} and {later[at]:#x} wrote it")
+                run.fault(
+                    "C5",
+                    f"{path} is of {stat['mzxid']:#x}, though the session has seen {newest:#x} and {later[at]:#x} wrote it",
+                )
             newest = max(newest, stat["mzxid"], stat["pzxid"])
 
 
@@ -281,7 +290,8 @@ def check_sessions(run):
     for entry, timeout_ms in run.over:
         if entry["silence"] < (timeout_ms - run.tick_ms) / 1000:
             run.fault(
-                "C6", f"session {entry['session']:#x} was over {entry['silence']:.2f} s after a contact; it had {timeout_ms} ms"
+                "C6",
+                f"session {entry['session']:#x} was over {entry['silence']:.2f} s after a contact; it had {timeout_ms} ms",
             )
     for session, paths in run.model.ephemerals.items():
         if paths and session not in run.model.open:
@@ -298,7 +308,10 @@ def check_lock(run):
         view = run.model.at(parent_of(path), zxid)
         name = path.rsplit("/", 1)[1]
         if view is None or name not in view.names or min(view.names) != name:
-            run.fault("C7", f"{path} was held at {zxid:#x}, when it was not the first: {sorted(view.names)[:3] if view else None}")
+            run.fault(
+                "C7",
+                f"{path} was held at {zxid:#x}, when it was not the first: {sorted(view.names)[:3] if view else None}",
+            )
     held.sort()
     for (_, path), (zxid, after) in zip(held, held[1:]):
         gone = next((at for at, kind in run.model.changes.get(path, ()) if kind == "deleted"), None)
@@ -309,7 +322,10 @@ def check_lock(run):
 def check_order(run):
     for call in run.calls.values():
         if call["reply"] and call["reply"]["xid"] != call["xid"]:
-            run.fault("C9", f"the answer to request {call['xid']} of session {call['session']:#x} has xid {call['reply']['xid']}")
+            run.fault(
+                "C9",
+                f"the answer to request {call['xid']} of session {call['session']:#x} has xid {call['reply']['xid']}",
+            )
 
 
 class Watch:
@@ -392,9 +408,16 @@ def asked_again(run, call):
 
 def settle(run, watch, zxid, exact, armed):
     """setWatches is answered: a watch that gave no event is armed, if it may be."""
-    zxids = [zxid] if exact else [watch.low, *(at for at, _ in run.model.versions.get(watch.path, ()) if watch.low < at <= zxid)]
+    zxids = (
+        [zxid]
+        if exact
+        else [watch.low, *(at for at, _ in run.model.versions.get(watch.path, ()) if watch.low < at <= zxid)]
+    )
     if all(immediate(run.model, watch, at) for at in zxids):
-        run.fault("C8", f"setWatches at {zxid:#x} told nothing of {watch.path}, {immediate(run.model, watch, zxids[-1])} since {watch.low:#x}")
+        run.fault(
+            "C8",
+            f"setWatches at {zxid:#x} told nothing of {watch.path}, {immediate(run.model, watch, zxids[-1])} since {watch.low:#x}",
+        )
         armed.remove(watch)
         return
     watch.low, watch.high, watch.again = (zxid if exact else watch.low), zxid, None

@@ -3,8 +3,8 @@
 import raw_client as zk
 from ensemble import until
 from raw_client import ConnectionLost
-from sessions import Load, Session
-from smoke import create, equal, exists, ok, read, set_data, short_lived, sync
+from sessions import Load, Session, catch_up
+from smoke import create, equal, exists, ok, read, set_data, short_lived
 from trees import check_equal_everywhere
 
 
@@ -100,7 +100,7 @@ def m33_without_a_majority_nothing_is_acknowledged(ensemble, path):
     until("the survivor to stop serving", lambda: ensemble.members[survivor].mode() is None)
     ensemble.heal()
     client.lose()
-    client.sync()
+    client.catch_up()
     # It was in the survivor's log, so that it may have become true; that is all that it may be.
     reply = client.must(zk.GET_DATA, zk.read_body(f"{path}/n"))
     found = zk.parse_buffer(reply.body)[0]
@@ -139,7 +139,7 @@ def m36_a_frozen_leader_is_deposed_and_acknowledges_nothing_when_it_wakes(ensemb
         pass
     ensemble.wait()
     equal(True, epoch_of(ensemble, ensemble.leader()) > epoch, "the epoch grew")
-    writer.sync()
+    writer.catch_up()
     equal(b"from the new one", zk.parse_buffer(writer.must(zk.GET_DATA, zk.read_body(node)).body)[0], "data")
     writer.close()
     check_equal_everywhere(ensemble)
@@ -201,7 +201,7 @@ def drop_a_tail(ensemble, path, newer_epoch_has_writes):
     ensemble.heal()
     for sid in ensemble.sids:
         reader = ensemble.client(sid)
-        sync(reader)
+        catch_up(reader)
         expected = b"newer 19" if newer_epoch_has_writes else b"before"
         equal(expected, read(reader, node), f"data on server {sid}")
         reader.close()
@@ -229,7 +229,7 @@ def m35_a_write_that_the_followers_have_outlives_its_leader(ensemble, path):
     except (ConnectionLost, OSError):
         acknowledged = False
     reader = Session([(member.host, member.port) for member in others])
-    reader.sync()
+    reader.catch_up()
     found = zk.parse_buffer(reader.must(zk.GET_DATA, zk.read_body(node)).body)[0]
     # The one that had it had the newest history, and so one that has it leads now, unless it was not yet on its disk.
     if acknowledged or ensemble.members[ensemble.leader()].holds(marker):
@@ -246,7 +246,7 @@ def m37_a_follower_that_missed_much_gets_a_snapshot(ensemble, path):
     client = ensemble.client(leader)
     gone = create(client, f"{path}/gone")
     mine = create(client, f"{path}/ephemeral", b"", zk.EPHEMERAL)
-    sync(client)
+    catch_up(client)
     ensemble.members[victim].kill()
     ok(client.call(zk.DELETE, zk.delete_body(gone)))
     client.call_all([(zk.CREATE, zk.create_body(f"{path}/n{number}", b"x" * 100)) for number in range(1500)])
@@ -256,11 +256,11 @@ def m37_a_follower_that_missed_much_gets_a_snapshot(ensemble, path):
         load.pass_by(100)
     check_way(ensemble, leader, before, "snap")
     reader = ensemble.client(victim)
-    sync(reader)
+    catch_up(reader)
     equal((False, True), (exists(reader, gone), exists(reader, mine)), "the deleted node, and the ephemeral")
     set_data(reader, f"{path}/n1", b"through the returned one")
     ok(client.close())
-    sync(reader)
+    catch_up(reader)
     equal(False, exists(reader, mine), "the ephemeral after its session's end")
     reader.close()
     check_equal_everywhere(ensemble)

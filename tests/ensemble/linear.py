@@ -14,8 +14,9 @@ Operation = collections.namedtuple("Operation", "asked answered op data version 
 
 
 def registers(calls, with_reads):
-    """The operations on each znode that is written: creates, sets, deletes, sets inside multis, and reads that follow a sync
-    where those are to be linearizable. Unanswered requests count if the log says that they happened, and then at any time after they were asked."""
+    """The operations on each znode that is written: creates, sets, deletes, sets inside multis, and reads that follow a
+    sync where those are to be linearizable. Unanswered requests count if the log says that they happened, and then at any
+    time after they were asked."""
     found = collections.defaultdict(list)
     synced = None  # The sync that the call before was.
     for call in sorted(calls, key=lambda call: (call["c"], call["id"])):
@@ -57,9 +58,7 @@ def first(operations, count):
     if len(operations) <= count:
         return operations
     end = operations[count].asked
-    return [
-        one if one.answered < end else one._replace(answered=math.inf) for one in operations[:count]
-    ]
+    return [one if one.answered < end else one._replace(answered=math.inf) for one in operations[:count]]
 
 
 def after(state, one):
@@ -107,4 +106,3 @@ def is_linearizable(operations):
             if not done >> at & 1:
                 stack += [(done | 1 << at, next_state) for next_state in after(state, one)]
     return False
-

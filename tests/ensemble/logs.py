@@ -100,7 +100,9 @@ def merge(logs, seen):
             elif known.digest is None:
                 union[record.zxid] = record
             elif record.digest not in (None, known.digest):
-                faults.append(f"zxid {record.zxid:#x} has digest {record.digest} on server {sid}, {known.digest} elsewhere")
+                faults.append(
+                    f"zxid {record.zxid:#x} has digest {record.digest} on server {sid}, {known.digest} elsewhere"
+                )
             holders[record.zxid].add(sid)
             if last is not None and record.zxid != last + 1:
                 passed_over.append((last, record.zxid))

@@ -123,12 +123,12 @@ class Model:
         return (OK, {}) if version in (-1, node.version) else (BAD_VERSION, None)
 
     def multi(self, zxid, time, session, operations):
-        saved = self._save(operations)
+        saved = self.save(operations)
         results = []
         for operation in operations:
             error, result = self.write(zxid, time, session, *operation)
             if error:
-                self._restore(saved)
+                self.restore(saved)
                 before = [{"err": OK}] * len(results)
                 after = [{"err": RUNTIME_INCONSISTENCY}] * (len(operations) - len(results) - 1)
                 return error, {"results": [*before, {"err": error}, *after]}
@@ -183,7 +183,7 @@ class Model:
             versions.append((zxid, View(node) if node else None))
             self.changes.setdefault(path, []).append((zxid, kind))
 
-    def _save(self, operations):
+    def save(self, operations):
         """What a failing multi must give back: the nodes that it names, and their parents. (None of it is sequential.)"""
         named = [arguments["path"] for _, arguments in operations]
         nodes = {}
@@ -194,7 +194,7 @@ class Model:
         ephemerals = {session: set(paths) for session, paths in self.ephemerals.items()}
         return nodes, ephemerals, self.digest
 
-    def _restore(self, saved):
+    def restore(self, saved):
         nodes, self.ephemerals, self.digest = saved
         for path, (node, fields, versions, changes) in nodes.items():
             self.nodes.pop(path, None)

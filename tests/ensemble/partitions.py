@@ -35,7 +35,7 @@ def m36_a_leader_cut_off_from_all_others_acknowledges_nothing_and_returns(ensemb
         pass
     until("the old leader to stop serving", lambda: ensemble.members[leader].mode() is None)
     ensemble.heal()
-    writer.sync()
+    writer.catch_up()
     equal(b"by the majority", zk.parse_buffer(writer.must(zk.GET_DATA, zk.read_body(node)).body)[0], "data")
     writer.close()
     check_equal_everywhere(ensemble)

@@ -167,7 +167,12 @@ class Client(threading.Thread):
             asked = time.monotonic()
             try:
                 connection = Connection(
-                    self.ensemble.host(sid), 2181, self.timeout_ms, self.identity, self.timeout_ms * 2 / 3000, self.last_zxid
+                    self.ensemble.host(sid),
+                    2181,
+                    self.timeout_ms,
+                    self.identity,
+                    self.timeout_ms * 2 / 3000,
+                    self.last_zxid,
                 )
             except SessionRefused:
                 self.ended(asked)
@@ -177,7 +182,7 @@ class Client(threading.Thread):
                 time.sleep(0.01)
                 continue
             self.connection, self.server, self.identity = connection, sid, connection.session
-            connection._xid = self.xid
+            connection.xid = self.xid
             self.heard = asked
             self.note("open", session=self.identity[0], server=sid, timeout_ms=connection.timeout_ms)
             if any(self.watches.values()):
@@ -189,7 +194,7 @@ class Client(threading.Thread):
         self.forget()
 
     def lose(self):
-        self.xid = self.connection._xid
+        self.xid = self.connection.xid
         self.connection.abandon()
         self.connection = None
         self.at += 1
@@ -207,8 +212,8 @@ class Client(threading.Thread):
             code, body = encode(op, arguments)
             xid = {"ping": zk.PING_XID, "watches": SET_WATCHES_XID}.get(op)
             if xid is None:
-                connection._xid += 1
-                xid = connection._xid
+                connection.xid += 1
+                xid = connection.xid
             frames.append(struct.pack(">iii", 8 + len(body), xid, code) + body)
             call = next(Client.numbers)
             calls.append((call, op, arguments, xid))

@@ -14,9 +14,19 @@ from raw_client import ConnectionLost, RawClient, SessionRefused
 
 SESSION_EXPIRED, SESSION_MOVED = -112, -118
 STAT_FORMAT = ">qqqqiiiqiiq"
-STAT_FIELDS = (
-    "czxid mzxid ctime mtime version cversion aversion ephemeral_owner data_length children pzxid".split()
-)
+STAT_FIELDS = "czxid mzxid ctime mtime version cversion aversion ephemeral_owner data_length children pzxid".split()
+
+# What a client asks to be sure that its server has all that was acknowledged to anybody before. A sync alone is not enough where
+# stock leads: its leader answers from what it has applied itself, and a follower may be ahead of that by a moment. A write,
+# even one that fails, comes after all that was ordered before it.
+BARRIER = [(zk.SYNC, zk.text("/")), (zk.DELETE, zk.delete_body("/nothing is called so"))]
+
+
+def catch_up(client):
+    """The barrier, on one connection."""
+    for reply in client.call_all(BARRIER):
+        if reply.error not in (zk.OK, zk.NO_NODE):
+            raise AssertionError(f"a sync, or a write that had to fail, was answered with {reply.error}")
 
 
 class SessionExpired(Exception):
@@ -50,7 +60,7 @@ class Session:
         self.connection = None
         self.connections = 0
         self.heard = time.monotonic()
-        self._xid = 0
+        self.xid = 0
         self.connect()
 
     @property
@@ -79,14 +89,14 @@ class Session:
                 continue
             self.connection, self.identity = connection, connection.session
             self.timeout_ms = connection.timeout_ms
-            connection._xid = self._xid
+            connection.xid = self.xid
             self.connections += 1
             self.heard = asked
 
     def lose(self):
         """Leaves the connection, as after an error; the next request goes to another server."""
         if self.connection is not None:
-            self._xid = self.connection._xid
+            self.xid = self.connection.xid
             self.connection.abandon()
             self.connection = None
         self.at += 1
@@ -125,8 +135,9 @@ class Session:
             raise AssertionError(f"operation {op} was answered with {reply.error}")
         return reply
 
-    def sync(self):
-        self.must(zk.SYNC, zk.text("/"))
+    def catch_up(self):
+        for op, body in BARRIER:
+            self.must(op, body, (zk.OK, zk.NO_NODE))
 
     def close(self):
         """Ends the session, and is sure of it."""
@@ -207,7 +218,9 @@ class Worker(threading.Thread):
         except SessionExpired as expired:
             # Who was not answered for about its time-out was not kept alive, whoever is to blame.
             kept_alive = expired.silence < (self.session_timeout - self.ensemble.tick_ms) / 1000
-            self.fault(f"{expired}" + ("" if kept_alive else ", which its time-out allows; but it is not expected here"))
+            self.fault(
+                f"{expired}" + ("" if kept_alive else ", which its time-out allows; but it is not expected here")
+            )
         except AssertionError as failure:
             self.fault(str(failure))
         finally:
@@ -302,7 +315,7 @@ class Worker(threading.Thread):
 
     def settle(self):
         """After a lost connection: what is there is what was acknowledged, and a prefix of what was on its way."""
-        self.session.sync()
+        self.session.catch_up()
         actual = read_folder(self.session, self.path)
         if "alive" not in actual:
             self.fault("its ephemeral is gone, but its session lives")

@@ -6,7 +6,7 @@ import zlib
 import raw_client as zk
 from ensemble import until
 from server import four_letter_word
-from sessions import data_and_stat
+from sessions import catch_up, data_and_stat
 
 # Below it every server keeps things of its own: configuration and quota statistics.
 OWN = "/zookeeper/"
@@ -36,9 +36,7 @@ def node_digest(path, data, stat):
     # A client is told twice the number of changes of the children, less the children.
     changes = (stat["cversion"] + stat["children"]) // 2
     numbers = [stat[field] for field in ("czxid", "mzxid", "pzxid", "ctime", "mtime")]
-    fields = struct.pack(
-        ">qqqqqiiiq", *numbers, stat["version"], changes, stat["aversion"], stat["ephemeral_owner"]
-    )
+    fields = struct.pack(">qqqqqiiiq", *numbers, stat["version"], changes, stat["aversion"], stat["ephemeral_owner"])
     return zlib.crc32(("" if path == "/" else path).encode() + (data or b"") + fields)
 
 
@@ -56,7 +54,7 @@ def logged_digests(member):
 
 def synced_tree(ensemble, sid):
     client = ensemble.client(sid)
-    client.call(zk.SYNC, zk.text("/"))
+    catch_up(client)
     tree = read_tree(client)
     client.close()
     return tree
@@ -113,7 +111,7 @@ def check_digests_match(ensemble):
     digests = {}
     for member in ensemble.running:
         synced = ensemble.client(member.sid)
-        synced.call(zk.SYNC, zk.text("/"))
+        catch_up(synced)
         synced.close()
         digests[member] = {zxid: digest for zxid, digest in logged_digests(member).items() if zxid >= first}
     for member, count in counts().items():

@@ -83,7 +83,7 @@ class RawClient:
         self.socket = socket.create_connection((host, port), timeout=seconds)
         self.socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         self._received = bytearray()
-        self._xid = 0
+        self.xid = 0
         self.events = []
         session_id, password = session
         self._send(struct.pack(">iqiq", 0, last_zxid, timeout_ms, session_id) + buffer(password) + b"\0")
@@ -102,8 +102,8 @@ class RawClient:
         """Sends pairs of opcode and body in one write. Returns their xids."""
         xids, frames = [], []
         for op, body in requests:
-            self._xid += 1
-            xid = PING_XID if op == PING else self._xid
+            self.xid += 1
+            xid = PING_XID if op == PING else self.xid
             frames.append(struct.pack(">iii", 8 + len(body), xid, op) + body)
             xids.append(xid)
         try:
