@@ -94,9 +94,18 @@ class Member(Server):
         return {key.removeprefix("zk_"): value for key, value in pairs}
 
     def freeze(self):
-        """SIGSTOP: alive for the kernel, silent for everybody else."""
+        """SIGSTOP: alive for the kernel, silent for everybody else. All of its threads stand still when this returns."""
         self.process.send_signal(signal.SIGSTOP)
         self.frozen = True
+        until(f"{self} to stand still", self._stands_still)
+
+    def _stands_still(self):
+        # The state follows the name, which stands in brackets and may hold anything (proc(5)).
+        tasks = pathlib.Path(f"/proc/{self.process.pid}/task").glob("*/stat")
+        try:
+            return all(task.read_text().rpartition(")")[2].split()[0] in "tT" for task in tasks)
+        except OSError:
+            return False  # One that ended meanwhile; so they do not stand still yet.
 
     def thaw(self):
         self.process.send_signal(signal.SIGCONT)
