@@ -44,22 +44,13 @@ pub struct Checked {
     pub notices: Vec<Notice>,
 }
 
-/// Whether this release runs as a member of an ensemble. While it does not, server lines of more than one server stop
-/// the start.
-pub const ENSEMBLES: bool = false;
-
 /// Checks everything and fills in the defaults.
 ///
 /// # Errors
 /// The first thing wrong, with its file and line; the server must not start (exit status 2) and nothing was touched.
 pub fn check(inputs: &Inputs) -> Result<Checked, ConfigError> {
-    check_as(inputs, ENSEMBLES)
-}
-
-/// As [`check`], of a release that runs as a member or does not.
-pub(crate) fn check_as(inputs: &Inputs, ensembles: bool) -> Result<Checked, ConfigError> {
     let mut reader = Reader::new(Settings::resolve(&inputs.raw)?);
-    let (members, document) = check_membership(&mut reader, inputs, ensembles)?;
+    let (members, document) = check_membership(&mut reader, inputs)?;
     check_quorum_sasl(&mut reader)?;
 
     let tick_ms = reader.unsigned("tickTime", 3000, 0..=i32::MAX as u32)?;
@@ -110,11 +101,7 @@ pub(crate) fn check_as(inputs: &Inputs, ensembles: bool) -> Result<Checked, Conf
 type Membership = (Vec<(Member, Origin)>, Option<ConfigDocument>);
 
 /// Server lines of the one file that may hold them, and whether they make an ensemble.
-fn check_membership(
-    reader: &mut Reader,
-    inputs: &Inputs,
-    ensembles: bool,
-) -> Result<Membership, ConfigError> {
+fn check_membership(reader: &mut Reader, inputs: &Inputs) -> Result<Membership, ConfigError> {
     if let Some(value) = reader.text("electionAlg")
         && reader.number("electionAlg", 3, i64::MIN..=i64::MAX)? != 3
     {
@@ -190,7 +177,6 @@ fn check_membership(
                 .warn("only one server line: running as a single server, as stock does".to_owned());
             Ok((members, None))
         }
-        _ if !ensembles => refuse(Cause::EnsembleUnsupported),
         _ => {
             let belongs = |key: &str| {
                 let server = key.starts_with("server.") && key != "server.realm";
@@ -221,6 +207,23 @@ fn check_ensemble(
         ticks => Ok(ticks),
     };
     let (init_limit, sync_limit) = (ticks("initLimit")?, ticks("syncLimit")?);
+    reader.settings.warn(
+        "ensembles are new in this release and have not been through its long campaigns of faults: not for data that cannot be lost"
+            .to_owned(),
+    );
+    for key in [
+        "localSessionsEnabled",
+        "localSessionsUpgradingEnabled",
+        "syncEnabled",
+        "observer.syncEnabled",
+        "observerMasterPort",
+        "oraclePath",
+        "reconfigEnabled",
+    ] {
+        if reader.text(key).is_some() {
+            reader.settings.warn(format!("{key} has no effect on a member yet"));
+        }
+    }
     let connect_limit = reader.small_limit("connectToLearnerMasterLimit", None, 0)?;
     let Some(id) = inputs.my_id.as_deref().and_then(decimal) else {
         return Err(ConfigError::nowhere(Cause::MyIdMissing));
@@ -466,6 +469,7 @@ fn check_storage(reader: &mut Reader) -> Result<Storage, ConfigError> {
     let segment_kib = reader.unsigned("preAllocSize", 65_536, 64..=16_777_216)?;
     let segment_bytes_limit = reader.limit("txnLogSizeLimitInKb", None, 0, 1024)?;
     let commit_log_count = reader.floored("commitLogCount", 500, 500)?;
+    let log_range_share = reader.number_or_default("snapshotSizeFactor", 0.33);
     let force_sync = reader.yes_no("forceSync", true);
     if !force_sync {
         reader.settings.warn(
@@ -479,6 +483,7 @@ fn check_storage(reader: &mut Reader) -> Result<Storage, ConfigError> {
         segment_bytes: u64::from(segment_kib) * 1024,
         segment_bytes_limit,
         commit_log_count,
+        log_range_share,
         force_sync,
         flush_warning_ms: reader.unsigned("fsync.warningthresholdms", 1000, 0..=i32::MAX as u32)?,
         flush_delay_ms: reader.unsigned("flushDelay", 0, 0..=60_000)?,

@@ -205,6 +205,9 @@ pub struct Storage {
     pub segment_bytes_limit: Option<u64>,
     /// `commitLogCount`: 500 txns, at least 500. Committed txns kept in memory for learners that fell behind.
     pub commit_log_count: u32,
+    /// `snapshotSizeFactor`: 0.33. A learner that fell behind further than that is sent a range of the log while it is
+    /// shorter than this share of a snapshot, else the whole state; below 0 never a range.
+    pub log_range_share: f64,
     /// `forceSync`: yes. `no` acknowledges before the disk has it: a power cut then loses acknowledged writes.
     pub force_sync: bool,
     /// `fsync.warningthresholdms`: 1000 ms. A flush that takes longer is logged and counted.

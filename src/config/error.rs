@@ -97,9 +97,6 @@ pub enum Cause {
     /// `standaloneEnabled=false` and nobody to vote (stock's text).
     #[error("standaloneEnabled = false then number of participants should be >0")]
     NoParticipants,
-    /// Two server lines or more, or one with `standaloneEnabled=false`.
-    #[error("ensembles are not supported by this release")]
-    EnsembleUnsupported,
     /// An ensemble, and nothing says which server this is.
     #[error("myid file is missing: dataDir/myid names the server line that is about this server")]
     MyIdMissing,

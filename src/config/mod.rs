@@ -19,9 +19,7 @@ mod settings;
 #[cfg(test)]
 mod tests;
 
-#[cfg(test)]
-pub(crate) use check::check_as;
-pub use check::{Checked, ENSEMBLES, Inputs, check};
+pub use check::{Checked, Inputs, check};
 pub use checked::{
     Auth, Config, ConnectThrottle, DateStyle, DigestAlgorithm, Ensemble, Folders, Host, ListenAddress,
     LogFormat, LogLevel, MASK, Net, Own, Pin, Requests, Secret, Sessions, Storage, Tree, Words,

@@ -73,6 +73,14 @@ pub struct Settings {
 /// Paths of prepared creates, with the txn of each.
 type PendingPaths = VecDeque<(Zxid, Arc<[u8]>)>;
 
+/// A session whose createSession is prepared and not applied.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+enum PendingSession {
+    Open,
+    /// Its closeSession is prepared behind it.
+    Closing,
+}
+
 /// The state machine between a request and its reply.
 pub struct Pipeline {
     tree: TreeWriter,
@@ -80,6 +88,9 @@ pub struct Pipeline {
     outstanding: outstanding::Outstanding,
     /// Ephemerals prepared and not yet applied, oldest first, by session.
     pending_ephemerals: HashMap<SessionId, PendingPaths, ahash::RandomState>,
+    /// Sessions prepared and not yet applied, and whether their end is prepared as well. Another server may have applied
+    /// them already, and its clients ask here.
+    pending_sessions: HashMap<SessionId, PendingSession, ahash::RandomState>,
     quota: quota::QuotaPaths,
     reaper: reaper::Reaper,
     settings: Settings,
@@ -108,6 +119,7 @@ impl Pipeline {
             outstanding,
             // Looked up by key only, never iterated.
             pending_ephemerals: HashMap::with_hasher(ahash::RandomState::with_seeds(5, 6, 7, 8)),
+            pending_sessions: HashMap::with_hasher(ahash::RandomState::with_seeds(9, 10, 11, 12)),
             quota: quota::QuotaPaths::default(),
             reaper: reaper::Reaper::new(),
             settings,
@@ -157,6 +169,20 @@ impl Pipeline {
     /// The log has been replayed into the tree: prep goes on from there.
     pub fn replayed(&mut self) {
         self.outstanding.restart(self.tree.digest());
+    }
+
+    /// Nothing that was prepared and not applied will be: the role in which it was is over. Prep goes on from the tree.
+    pub fn forget_prepared(&mut self) {
+        self.outstanding.forget(self.tree.digest());
+        self.pending_ephemerals.clear();
+        self.pending_sessions.clear();
+        self.prepared = self.applied;
+    }
+
+    /// Whether the session exists, or will once everything prepared is applied, and is not closing: what prep asks (stock
+    /// `SessionTrackerImpl.checkSession`, which knows a session from its prep on).
+    pub fn is_open(&self, session: SessionId) -> bool {
+        self.sessions.is_open(session) || self.pending_sessions.get(&session) == Some(&PendingSession::Open)
     }
 
     /// The newest applied txn.

@@ -169,6 +169,16 @@ impl SnapshotPolicy {
         self.since.log_bytes += bytes as u64;
     }
 
+    /// Size of the newest snapshot, bytes; 0 before the first.
+    pub fn snapshot_bytes(&self) -> u64 {
+        self.since.snapshot_bytes
+    }
+
+    /// A state of which this is the snapshot took the place of ours.
+    pub fn received(&mut self, bytes: u64) {
+        self.since = SinceSnapshot { txns: 0, log_bytes: 0, snapshot_bytes: bytes };
+    }
+
     /// Whether one should start now.
     pub fn due(&self) -> bool {
         !self.running && snapshot_due(&self.since, &self.limits, self.roll)

@@ -88,6 +88,8 @@ struct Read {
 
 /// The sequencer's end.
 pub struct Keeper {
+    /// `snapshotSizeFactor`.
+    range_share: f64,
     saves: mpsc::Sender<Save>,
     reads: mpsc::Sender<Read>,
     saved: Consumer<KeeperReport>,
@@ -111,7 +113,7 @@ impl Keeper {
     /// now, `snapshot_bytes` the size of the newest snapshot, which would be sent instead. Reported as
     /// [`KeeperReport::LogRead`].
     pub fn read_log(&self, link: LinkId, span: LogSpan, after: Zxid, up_to: Zxid, snapshot_bytes: u64) {
-        let bytes_max = range_bytes_max(snapshot_bytes);
+        let bytes_max = range_bytes_max(self.range_share, snapshot_bytes);
         let _ = self.reads.send(Read { link, span, after, up_to, bytes_max });
     }
 
@@ -126,18 +128,26 @@ impl Keeper {
     }
 }
 
-/// Payload bytes of a range that is worth sending instead of an image of so many bytes: half of them, since txns have
-/// to be logged and applied one by one.
-fn range_bytes_max(snapshot_bytes: u64) -> usize {
-    let half = usize::try_from(snapshot_bytes / 2).unwrap_or(usize::MAX);
-    half.clamp(limits::RANGE_BYTES_MIN, limits::RANGE_BYTES_MAX)
+/// Payload bytes of a range that is worth sending instead of an image of so many bytes: a share of them, since txns have
+/// to be logged and applied one by one. Below 0: none is.
+fn range_bytes_max(share: f64, snapshot_bytes: u64) -> usize {
+    if share < 0.0 {
+        return 0;
+    }
+    // Saturates.
+    ((snapshot_bytes as f64 * share) as usize).clamp(limits::RANGE_BYTES_MIN, limits::RANGE_BYTES_MAX)
 }
 
 /// Starts the threads and gives the sequencer's end. `record` is what recovery left on disk.
 ///
 /// # Errors
 /// When the system has no thread to give.
-pub fn spawn(dirs: Arc<DataDirs>, record: EpochRecord, shared: Arc<Shared>) -> std::io::Result<Keeper> {
+pub fn spawn(
+    dirs: Arc<DataDirs>,
+    record: EpochRecord,
+    shared: Arc<Shared>,
+    range_share: f64,
+) -> std::io::Result<Keeper> {
     let (saves, save_inbox) = mpsc::channel();
     let (reads, read_inbox) = mpsc::channel();
     let (saved_in, saved) = super::ring::queue();
@@ -155,7 +165,7 @@ pub fn spawn(dirs: Arc<DataDirs>, record: EpochRecord, shared: Arc<Shared>) -> s
             reports.push(KeeperReport::LogRead { link, txns });
         }
     })?;
-    Ok(Keeper { saves, reads, saved, read })
+    Ok(Keeper { range_share, saves, reads, saved, read })
 }
 
 struct Reports {
@@ -261,7 +271,7 @@ mod tests {
         let dirs = Arc::new(DataDirs::open(temporary.path(), temporary.path()).unwrap());
         let record = recovered(&dirs, false).epoch;
         assert_eq!((record.admitted, record.member), (false, true));
-        let mut keeper = spawn(dirs.clone(), record, shared()).unwrap();
+        let mut keeper = spawn(dirs.clone(), record, shared(), 0.33).unwrap();
         keeper.save_epoch(Epoch(7), Epoch(2));
         keeper.admit();
         keeper.save_epoch(Epoch(7), Epoch(7));
@@ -286,7 +296,7 @@ mod tests {
             let written = WriteMethod::BufferedFdatasync.write_wal(&file, &write).unwrap();
             wal.completed(write, written).unwrap();
         }
-        let mut keeper = spawn(dirs, epoch, shared()).unwrap();
+        let mut keeper = spawn(dirs, epoch, shared(), 0.33).unwrap();
         let span = wal.span(Zxid(1));
         assert_eq!(span.segments, [SegmentId(1)]);
         let link = LinkId(9);
@@ -299,8 +309,9 @@ mod tests {
 
     #[test]
     fn a_range_is_worth_half_an_image_within_bounds() {
-        assert_eq!(range_bytes_max(0), limits::RANGE_BYTES_MIN);
-        assert_eq!(range_bytes_max(20 << 20), 10 << 20);
-        assert_eq!(range_bytes_max(u64::MAX), limits::RANGE_BYTES_MAX);
+        assert_eq!(range_bytes_max(0.33, 0), limits::RANGE_BYTES_MIN);
+        assert_eq!(range_bytes_max(0.5, 20 << 20), 10 << 20);
+        assert_eq!(range_bytes_max(0.5, u64::MAX), limits::RANGE_BYTES_MAX);
+        assert_eq!(range_bytes_max(-1.0, 20 << 20), 0);
     }
 }

@@ -32,8 +32,17 @@ pub struct Ticket {
 pub enum Submission {
     /// A write whose body was found decodable.
     Write(WriteRequest),
-    /// Answer when everything submitted before it has been decided.
-    Sync(Ticket),
+    /// Answer when everything submitted before it has been decided, here and by whoever leads.
+    Sync {
+        /// Whom to answer.
+        ticket: Ticket,
+        /// The session that asks.
+        session: SessionId,
+        /// The client's number.
+        cxid: Xid,
+        /// As asked.
+        path: Box<[u8]>,
+    },
     /// Answer with the session's ephemerals whose path begins so, as of everything submitted before it.
     Ephemerals {
         /// Whom to answer.
@@ -264,6 +273,39 @@ impl Outcome {
             | Outcome::Serving { zxid, .. }
             | Outcome::Gather { zxid, .. }
             | Outcome::Gathered { zxid, .. } => *zxid,
+        }
+    }
+}
+
+impl Outcome {
+    /// The same, gated at `at`: an entry that waited takes the place in which it leaves. Events have theirs from their txn.
+    #[must_use]
+    pub fn at(mut self, at: Zxid) -> Outcome {
+        match &mut self {
+            Outcome::Event(_) => {}
+            Outcome::Reply { zxid, .. }
+            | Outcome::Moved { zxid, .. }
+            | Outcome::Attached { zxid, .. }
+            | Outcome::Refused { zxid, .. }
+            | Outcome::Close { zxid, .. }
+            | Outcome::Serving { zxid, .. }
+            | Outcome::Gather { zxid, .. }
+            | Outcome::Gathered { zxid, .. } => *zxid = at,
+        }
+        self
+    }
+
+    /// What goes out at `at` in the place of an answer that cannot be given any more: the connection ends without a word,
+    /// and whoever waits for a credit has it.
+    #[must_use]
+    pub fn withdrawn(self, at: Zxid) -> Outcome {
+        let generation = Generation(u64::MAX);
+        match self {
+            Outcome::Reply { ticket, .. } => Outcome::Moved { zxid: at, ticket },
+            Outcome::Attached { connection, .. } | Outcome::Refused { connection, .. } => {
+                Outcome::Close { zxid: at, connection, generation }
+            }
+            other => other.at(at),
         }
     }
 }

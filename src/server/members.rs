@@ -3,10 +3,19 @@
 //! are. Plain values that may cross threads; what counts without atomics is made where it lives.
 
 use std::collections::VecDeque;
+use std::io;
+use std::sync::Arc;
 
+use super::words::ConfMember;
 use crate::base::{ServerId, Zxid, limits};
 use crate::config::{Config, MemberRole, PeerAddress};
-use crate::runtime::keeper::DurableParts;
+use crate::pipeline;
+use crate::runtime::Clock;
+use crate::runtime::files::DataDirs;
+use crate::runtime::images::{self, Images};
+use crate::runtime::keeper::{self, DurableParts};
+use crate::runtime::peers::{self, Address, Server};
+use crate::runtime::sequencer::{self, Shared};
 use crate::storage::epoch::EpochRecord;
 use crate::zab::membership::{Membership, Quorum};
 use crate::zab::settings::Settings;
@@ -14,28 +23,11 @@ use crate::zab::settings::Settings;
 /// How long a won round of election waits for a better vote, ms (stock `FastLeaderElection.finalizeWait`).
 const FINALIZE_WAIT_MS: u64 = 200;
 
+/// How long a port that is taken is waited for, ms: the kernel takes its time with those of a process that was killed.
+const BIND_PATIENCE_MS: u64 = 10_000;
+
 /// Room that the proposals outstanding leave below the end of an epoch's counter.
 const COUNTER_MARGIN: u32 = 1 << 20;
-
-/// A place where a server listens.
-#[derive(Clone, PartialEq, Eq, Debug)]
-pub struct Address {
-    /// Name or address, without brackets; resolved at each connect.
-    pub host: Box<str>,
-    /// TCP port.
-    pub port: u16,
-}
-
-/// Where a server is.
-#[derive(Clone, PartialEq, Eq, Debug)]
-pub struct Server {
-    /// Which.
-    pub id: ServerId,
-    /// Its quorum addresses, in the order written.
-    pub quorum: Vec<Address>,
-    /// Its election addresses, likewise.
-    pub election: Vec<Address>,
-}
 
 /// [`Membership`], made on one thread for another.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -141,6 +133,83 @@ pub fn members(config: &Config) -> Option<Members> {
     })
 }
 
+/// What a member's parts share with the rest of the server.
+pub(super) struct Surroundings<'a> {
+    pub(super) dirs: &'a Arc<DataDirs>,
+    pub(super) shared: &'a Arc<Shared>,
+    pub(super) clock: &'a Clock,
+    pub(super) pipeline: pipeline::Settings,
+    /// Random, one for each part that needs one.
+    pub(super) seeds: [u64; 2],
+}
+
+impl MemberStart {
+    /// Starts what works beside the sequencer, and gives what the sequencer takes.
+    ///
+    /// # Errors
+    /// When the system has no thread to give.
+    pub(super) fn launch(
+        self,
+        config: &Config,
+        around: Surroundings<'_>,
+    ) -> io::Result<sequencer::MemberStart> {
+        let MemberStart { members, durable, record } = self;
+        let identity = record.identity;
+        let keeper = keeper::spawn(
+            around.dirs.clone(),
+            record,
+            around.shared.clone(),
+            config.storage.log_range_share,
+        )?;
+        let frame_bytes_max = config.requests.frame_bytes_max as usize;
+        let element_bytes_max = frame_bytes_max.saturating_add(config.requests.record_extra_bytes as usize);
+        let settings = images::Settings {
+            dirs: around.dirs.clone(),
+            identity,
+            pipeline: around.pipeline,
+            tick_ms: members.zab.tick_ms,
+            clock: around.clock.clone(),
+            element_bytes_max,
+            image_bytes_max: images::memory_bytes_max(),
+            seed: around.seeds[0],
+        };
+        let shared = around.shared.clone();
+        let images = Images::new(settings, Arc::new(move || shared.wake_sequencer()))?;
+        let peers = peers::Settings {
+            me: members.zab.me,
+            servers: members.servers,
+            listen_on_all: members.listen_on_all,
+            connect_timeout_ms: members.connect_timeout_ms,
+            tick_ms: members.zab.tick_ms,
+            packet_bytes_max: element_bytes_max,
+            bind_patience_ms: BIND_PATIENCE_MS,
+            seed: around.seeds[1],
+        };
+        let (zab, membership) = (members.zab, members.membership);
+        let zab = Box::new(move || (zab, membership.into_membership(), durable.into_durable()));
+        Ok(sequencer::MemberStart { peers, keeper, images, zab })
+    }
+}
+
+/// What `conf` says of a member.
+pub(super) fn conf_member(config: &Config) -> Option<ConfMember> {
+    let ensemble = config.ensemble.as_ref()?;
+    let own = &ensemble.document.members[&ensemble.me];
+    let ports = |port: fn(&PeerAddress) -> u16| {
+        let mut ports: Vec<u16> = own.addresses.iter().map(port).collect();
+        ports.dedup();
+        ports
+    };
+    Some(ConfMember {
+        init_limit: ensemble.init_limit,
+        sync_limit: ensemble.sync_limit,
+        election_ports: ports(|address| address.election_port),
+        quorum_ports: ports(|address| address.quorum_port),
+        observes: own.role == MemberRole::Observer,
+        membership: ensemble.document.to_string(),
+    })
+}
+
 /// The newest txns of a log that is read from its beginning: all that is not known to be committed, and as much before it
 /// as is kept for learners.
 #[derive(Debug)]
@@ -179,13 +248,13 @@ const _: () = assert!(limits::PROPOSALS_OUTSTANDING_MAX < COUNTER_MARGIN as usiz
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::config::{Checked, Inputs, Raw, check_as};
+    use crate::config::{Checked, Inputs, Raw, check};
 
     fn check_file(file: &str, my_id: Option<&str>) -> Result<Checked, String> {
         let text = format!("dataDir=/d\nclientPort=2181\ninitLimit=10\nsyncLimit=5\n{file}");
         let raw = Raw::from_file("zoo.cfg", text.as_bytes()).expect("well-formed");
         let inputs = Inputs { raw, dynamic: None, my_id: my_id.map(str::to_owned) };
-        check_as(&inputs, true).map_err(|error| error.to_string())
+        check(&inputs).map_err(|error| error.to_string())
     }
 
     fn members_of(file: &str) -> Members {

@@ -509,8 +509,10 @@ impl Shard {
         let mut echo = None;
         let submission = match Request::decode(op, body) {
             Ok(Request::Sync(path)) => {
-                echo = Some(path.unwrap_or_default().into());
-                Submission::Sync(ticket)
+                let path: Box<[u8]> = path.unwrap_or_default().into();
+                echo = Some(path.clone());
+                let (session, cxid) = (attachment.session, Xid(header.xid));
+                Submission::Sync { ticket, session, cxid, path }
             }
             Ok(Request::GetEphemerals(prefix)) => Submission::Ephemerals {
                 ticket,

@@ -271,6 +271,28 @@ impl SessionTable {
         true
     }
 
+    /// [`touch`](Self::touch) with the timeout, ms, that its connection to the other server has; 0 leaves the one known.
+    pub fn touch_for(&mut self, session: SessionId, heard: Millis, timeout_ms: u64) -> bool {
+        if let Some(live) = self.live.get_mut(&session)
+            && live.attachment.is_none()
+            && timeout_ms > 0
+        {
+            live.timeout_ms = timeout_ms;
+        }
+        self.touch(session, heard)
+    }
+
+    /// A client came with the session to another server at `heard`: gives the connection here that loses it. Nothing that
+    /// it still sends may land, and the clock is ours again.
+    pub fn take_away(&mut self, session: SessionId, heard: Millis) -> Option<Attachment> {
+        let live = self.live.get_mut(&session).filter(|live| !live.closing)?;
+        let held = live.attachment.take()?;
+        self.last_generation.0 += 1;
+        live.generation = self.last_generation;
+        self.unattached.touch(session, heard, live.timeout_ms);
+        Some(held)
+    }
+
     /// The session is about to be closed: from now on it is refused everywhere. Whether it was open.
     pub fn mark_closing(&mut self, session: SessionId) -> bool {
         let Some(live) = self.live.get_mut(&session).filter(|live| !live.closing) else { return false };
@@ -479,6 +501,25 @@ mod tests {
         assert_eq!(again.previous, None);
         assert!(table.poll(Millis(60_000)).is_empty());
         assert_eq!(table.image().ephemerals_of(A).count(), 1);
+    }
+
+    #[test]
+    fn another_server_takes_a_session_away_and_reports_for_it() {
+        let mut table = table_with(&[A]);
+        let held = table.attach(A, at(1), 4000, Millis(0)).expect("open");
+        assert_eq!(table.take_away(B, Millis(1)), None, "unknown");
+        assert_eq!(table.take_away(A, Millis(1000)), Some(at(1)));
+        assert_eq!(table.take_away(A, Millis(1000)), None, "nobody has it here");
+        assert!(!table.is_current(A, held.generation), "what the old connection sends does not land");
+        assert!(!table.detach(A, held.generation, Millis(50_000)));
+        assert!(table.touch_for(A, Millis(2000), 9000));
+        assert_eq!(table.by_deadline(), vec![(Millis(12_000), A)]);
+        assert!(table.touch_for(A, Millis(2500), 0), "with the timeout it has");
+        assert_eq!(table.by_deadline(), vec![(Millis(12_000), A)]);
+        assert_eq!(table.poll(Millis(12_000)), vec![A]);
+        assert!(!table.touch_for(A, Millis(12_000), 9000), "closing");
+        assert_eq!(table.take_away(A, Millis(12_000)), None);
+        table.invariants();
     }
 
     #[test]

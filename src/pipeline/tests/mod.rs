@@ -166,6 +166,13 @@ impl Rig {
         all
     }
 
+    /// The server stops leading: nothing pending is applied, and its zxids are given again.
+    pub(super) fn forget_pending(&mut self) {
+        self.pending.clear();
+        self.pipeline.forget_prepared();
+        self.last = self.pipeline.applied();
+    }
+
     fn apply(&mut self, payload: &[u8]) -> Applied {
         let decoded = Pipeline::decode(payload).unwrap();
         self.pipeline.begin(Zxid(decoded.header.zxid));

@@ -11,7 +11,7 @@ const LEADING: Serving = Serving::Leading(Epoch(3));
 fn tickets(submitted: &[Submission]) -> Vec<Ticket> {
     let tickets = submitted.iter().filter_map(|submission| match submission {
         Submission::Write(write) => Some(write.ticket),
-        Submission::Sync(ticket) | Submission::Ephemerals { ticket, .. } => Some(*ticket),
+        Submission::Sync { ticket, .. } | Submission::Ephemerals { ticket, .. } => Some(*ticket),
         _ => None,
     });
     tickets.collect()
