@@ -110,20 +110,19 @@ impl Sequencer {
                 self.push(shard, Outcome::Reply { zxid, ticket, err: applied.err, body: applied.body });
             }
             Some(Origin::NewSession(to, timeout_ms)) => {
-                let attached =
-                    self.pipeline.sessions().attach(applied.session, to, u64::from(timeout_ms), now);
-                let generation = attached.expect("a session just opened is nobody's").generation;
-                self.held_here(applied.session);
-                self.push(
-                    to.shard,
-                    Outcome::Attached {
-                        zxid,
-                        connection: to.connection,
-                        session: applied.session,
-                        generation,
-                        timeout_ms,
-                    },
-                );
+                let (session, sessions) = (applied.session, self.pipeline.sessions());
+                match sessions.attach(session, to, u64::from(timeout_ms), now) {
+                    Ok(attached) => {
+                        let (connection, generation) = (to.connection, attached.generation);
+                        self.held_here(session);
+                        self.push(
+                            to.shard,
+                            Outcome::Attached { zxid, connection, session, generation, timeout_ms },
+                        );
+                    }
+                    // Whoever guessed its id came through another server, and its end is prepared already.
+                    Err(_) => self.hang_up(to.shard, to.connection),
+                }
             }
             None => {}
         }

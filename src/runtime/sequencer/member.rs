@@ -40,6 +40,8 @@ pub(super) struct Member {
     due: VecDeque<DueImage>,
     /// When zab was last told that an image moves.
     moved: HashMap<LinkId, Millis, ahash::RandomState>,
+    /// Whose state is being installed: what comes of it is the only way on.
+    installing: Option<LinkId>,
     /// A received state, durable, while the log is made to go on from it.
     installed: Option<Installed>,
     tick_ms: u64,
@@ -83,6 +85,7 @@ impl Member {
             due: VecDeque::new(),
             // Looked up by key, never iterated.
             moved: HashMap::default(),
+            installing: None,
             installed: None,
             tick_ms,
             resigned: false,
@@ -233,6 +236,12 @@ impl Sequencer {
                 member.moved.remove(&link);
                 self.step(now, Event::SnapReceived { link });
             }
+            ImageReport::Bad { link, why } if member.installing == Some(link) => fatal(
+                Fatal::Invariant,
+                &format!(
+                    "the state that the leader sent is not what its txns say: {why}; the one before it is untouched on disk, and a restart asks for another"
+                ),
+            ),
             ImageReport::Bad { link, why } => {
                 tracing::warn!(?link, why, "a whole state cannot be sent or used; the link is closed");
                 self.lose_link(link);
@@ -259,6 +268,7 @@ impl Sequencer {
         assert!(!self.serving.is_serving(), "a state is replaced while clients are served");
         let Some(member) = &mut self.member else { return };
         let installed = member.installed.take().expect("the log is restarted for an installed state");
+        member.installing = None;
         let Installed { link, zxid, state, snapshot_bytes } = installed;
         self.entries.clear();
         let leftover = self.pipeline.adopt(*state);
@@ -322,6 +332,7 @@ impl Sequencer {
                 let txns = txns.into_iter().map(|(zxid, payload)| (zxid, Box::from(&*payload))).collect();
                 // The log is at rest: nothing is written before the restart.
                 let log_from = self.wal.restart_segment();
+                member.installing = Some(link);
                 member.images.install(link, zxid, txns, Received { log_from, confirmed: self.committed });
             }
             Action::DropSnap { link } => member.images.drop_image(link),
