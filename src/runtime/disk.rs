@@ -174,11 +174,6 @@ impl SnapshotPolicy {
         self.since.snapshot_bytes
     }
 
-    /// A state of which this is the snapshot took the place of ours.
-    pub fn received(&mut self, bytes: u64) {
-        self.since = SinceSnapshot { txns: 0, log_bytes: 0, snapshot_bytes: bytes };
-    }
-
     /// Whether one should start now.
     pub fn due(&self) -> bool {
         !self.running && snapshot_due(&self.since, &self.limits, self.roll)

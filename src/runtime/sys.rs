@@ -11,7 +11,7 @@ use std::io;
 use std::net::SocketAddr;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, IntoRawFd, OwnedFd, RawFd};
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use io_uring::{IoUring, opcode, types};
 
@@ -548,6 +548,39 @@ pub fn listen(address: SocketAddr, backlog: i32) -> io::Result<OwnedFd> {
     socket.bind(&address.into())?;
     socket.listen(backlog)?;
     Ok(socket.into())
+}
+
+/// How long a port may be taken when we want it. The kernel takes the rings of a killed process apart in the background:
+/// its listening socket lives on for a moment after the process is gone, longer on a busy machine, and whoever starts
+/// us again at once must not fail for that.
+pub const PORT_PATIENCE: Duration = Duration::from_secs(10);
+
+/// Gives what `listen` gave, called again and again while an address is taken, for as long as `patience`. `port` says in
+/// the log which port is waited for.
+///
+/// # Errors
+/// What it said last, and of which address.
+pub fn once_free<T>(
+    port: &'static str,
+    patience: Duration,
+    mut listen: impl FnMut() -> Result<T, (SocketAddr, io::Error)>,
+) -> Result<T, (SocketAddr, io::Error)> {
+    let began = Instant::now();
+    let mut is_told = false;
+    loop {
+        match listen() {
+            Err((address, error))
+                if error.kind() == io::ErrorKind::AddrInUse && began.elapsed() < patience =>
+            {
+                if !std::mem::replace(&mut is_told, true) {
+                    tracing::warn!(%address, port, "the port is taken; waiting for it");
+                }
+                // Nobody tells when a port becomes free.
+                std::thread::sleep(Duration::from_millis(5));
+            }
+            result => return result,
+        }
+    }
 }
 
 /// A TCP socket that is to connect to `address`: no delay, keep-alive left to the caller, close-on-exec.

@@ -6,7 +6,6 @@ use std::collections::VecDeque;
 use std::io;
 use std::sync::Arc;
 
-use super::words::ConfMember;
 use crate::base::{ServerId, Zxid, limits};
 use crate::config::{Config, MemberRole, PeerAddress};
 use crate::pipeline;
@@ -16,15 +15,13 @@ use crate::runtime::images::{self, Images};
 use crate::runtime::keeper::{self, DurableParts};
 use crate::runtime::peers::{self, Address, Server};
 use crate::runtime::sequencer::{self, Shared};
+use crate::runtime::sys;
 use crate::storage::epoch::EpochRecord;
 use crate::zab::membership::{Membership, Quorum};
 use crate::zab::settings::Settings;
 
 /// How long a won round of election waits for a better vote, ms (stock `FastLeaderElection.finalizeWait`).
 const FINALIZE_WAIT_MS: u64 = 200;
-
-/// How long a port that is taken is waited for, ms: the kernel takes its time with those of a process that was killed.
-const BIND_PATIENCE_MS: u64 = 10_000;
 
 /// Room that the proposals outstanding leave below the end of an epoch's counter.
 const COUNTER_MARGIN: u32 = 1 << 20;
@@ -182,32 +179,13 @@ impl MemberStart {
             connect_timeout_ms: members.connect_timeout_ms,
             tick_ms: members.zab.tick_ms,
             packet_bytes_max: element_bytes_max,
-            bind_patience_ms: BIND_PATIENCE_MS,
+            bind_patience: sys::PORT_PATIENCE,
             seed: around.seeds[1],
         };
         let (zab, membership) = (members.zab, members.membership);
         let zab = Box::new(move || (zab, membership.into_membership(), durable.into_durable()));
         Ok(sequencer::MemberStart { peers, keeper, images, zab })
     }
-}
-
-/// What `conf` says of a member.
-pub(super) fn conf_member(config: &Config) -> Option<ConfMember> {
-    let ensemble = config.ensemble.as_ref()?;
-    let own = &ensemble.document.members[&ensemble.me];
-    let ports = |port: fn(&PeerAddress) -> u16| {
-        let mut ports: Vec<u16> = own.addresses.iter().map(port).collect();
-        ports.dedup();
-        ports
-    };
-    Some(ConfMember {
-        init_limit: ensemble.init_limit,
-        sync_limit: ensemble.sync_limit,
-        election_ports: ports(|address| address.election_port),
-        quorum_ports: ports(|address| address.quorum_port),
-        observes: own.role == MemberRole::Observer,
-        membership: ensemble.document.to_string(),
-    })
 }
 
 /// The newest txns of a log that is read from its beginning: all that is not known to be committed, and as much before it

@@ -17,9 +17,9 @@ use super::registry::{AcceptLimits, Registry};
 use super::settings::Settings;
 use super::shard::{Shard, ShardParts};
 use super::throttle::{ConnectGate, ConnectThrottle};
-use super::words::{BuildDateStyle, ConfView, EnvView, Version, Whitelist};
+use super::words::{BuildDateStyle, ConfMember, ConfView, EnvView, Version, Whitelist};
 use crate::base::{ServerId, ShardId, Zxid, limits};
-use crate::config::{Config, Pin, Storage};
+use crate::config::{Config, Ensemble, Pin, Storage};
 use crate::pipeline::acl::{DigestPolicy, Policy};
 use crate::pipeline::digest::DigestAlgorithm;
 use crate::pipeline::{Loaded, Pipeline, ReaperSettings, StateLoader};
@@ -657,41 +657,20 @@ fn bind(
     };
     let mut refused = None;
     for &address in addresses {
-        match listen(address, backlog) {
+        let listening = sys::once_free("client", sys::PORT_PATIENCE, || {
+            sys::listen(address, backlog).map_err(|source| (address, source))
+        });
+        match listening {
             Ok(fd) => {
                 let bound = sys::local_address(std::os::fd::AsFd::as_fd(&fd));
                 let bound = bound.map_err(|source| StartError::Bind { address, source })?;
                 return Ok(Some((fd, bound)));
             }
             // A host without IPv6 still has the wildcard of IPv4; a port that is taken is taken on both.
-            Err(source) => refused = refused.or(Some(StartError::Bind { address, source })),
+            Err((address, source)) => refused = refused.or(Some(StartError::Bind { address, source })),
         }
     }
     refused.map_or(Ok(None), Err)
-}
-
-/// How long a port may be taken when we want it. The kernel takes the rings of a killed process apart in the background:
-/// its listening socket lives on for a moment after the process is gone, longer on a busy machine, and whoever starts
-/// us again at once must not fail for that.
-const PORT_PATIENCE: Duration = Duration::from_secs(10);
-
-fn listen(address: SocketAddr, backlog: i32) -> std::io::Result<std::os::fd::OwnedFd> {
-    let began = Instant::now();
-    let mut is_told = false;
-    loop {
-        match sys::listen(address, backlog) {
-            Err(error)
-                if error.kind() == std::io::ErrorKind::AddrInUse && began.elapsed() < PORT_PATIENCE =>
-            {
-                if !std::mem::replace(&mut is_told, true) {
-                    tracing::warn!(%address, "the port is taken; waiting for it");
-                }
-                // Nobody tells when a port becomes free.
-                std::thread::sleep(Duration::from_millis(5));
-            }
-            result => return result,
-        }
-    }
 }
 
 fn policy(config: &Config) -> Policy {
@@ -759,7 +738,10 @@ fn settings(config: &Config, version: Version, facts: &Facts, placement: &Placem
             max_session_timeout_ms: config.sessions.timeout_ms_max,
             client_port_listen_backlog: config.net.listen_backlog,
             server_id: config.ensemble.as_ref().map_or(0, |ensemble| ensemble.me.0),
-            member: members::conf_member(config),
+            member: config.ensemble.as_ref().and_then(|ensemble| {
+                let Ensemble { document, me, init_limit, sync_limit, .. } = ensemble;
+                ConfMember::new(document, *me, *init_limit, *sync_limit)
+            }),
         },
         env: EnvView {
             version: version.clone(),
@@ -779,7 +761,7 @@ fn settings(config: &Config, version: Version, facts: &Facts, placement: &Placem
         version,
         folders: facts.folders.clone(),
         shards: placement.shards.len(),
-        voters: members::members(config).map(|members| members.membership.voters.len()),
+        voters: config.ensemble.as_ref().map(|ensemble| ensemble.document.voters().count()),
     }
 }
 

@@ -19,7 +19,7 @@
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::os::fd::OwnedFd;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use super::dial::{Dial, Progress};
 use super::names::Answer;
@@ -30,7 +30,7 @@ use super::{
 };
 use crate::base::limits::LINK_SPARE_CONNECTIONS;
 use crate::base::{Millis, ServerId};
-use crate::runtime::sys::SocketId;
+use crate::runtime::sys::{self, SocketId};
 use crate::wire::peer::election::{ANONYMOUS_OBSERVER, ElectionAddress, Opening, decode_frame};
 use crate::zab::event::Event;
 use crate::zab::message::Notification;
@@ -123,31 +123,15 @@ impl Elections {
         &mut self,
         cx: &mut Context<'_, S>,
         alternatives: &[SocketAddr],
-        patience_ms: u64,
+        patience: Duration,
     ) -> std::io::Result<()> {
-        let began = Instant::now();
-        let mut is_told = false;
-        loop {
-            match open_first(cx, alternatives, Route::ElectionPort) {
-                Ok((port, address)) => {
-                    tracing::info!(%address, server = self.me.0, "election port open");
-                    self.ports.push(port);
-                    return Ok(());
-                }
-                Err((address, error)) => {
-                    let taken = error.kind() == std::io::ErrorKind::AddrInUse;
-                    if !taken || began.elapsed() >= Duration::from_millis(patience_ms) {
-                        let why = format!("cannot open the election port {address}: {error}");
-                        return Err(std::io::Error::new(error.kind(), why));
-                    }
-                    if !std::mem::replace(&mut is_told, true) {
-                        tracing::warn!(%address, "the election port is taken; waiting for it");
-                    }
-                    // Nobody tells when a port becomes free.
-                    std::thread::sleep(Duration::from_millis(5));
-                }
-            }
-        }
+        let open = || open_first(cx, alternatives, Route::ElectionPort);
+        let (port, address) = sys::once_free("election", patience, open).map_err(|(address, error)| {
+            std::io::Error::new(error.kind(), format!("cannot open the election port {address}: {error}"))
+        })?;
+        tracing::info!(%address, server = self.me.0, "election port open");
+        self.ports.push(port);
+        Ok(())
     }
 
     pub(super) fn linked(&self) -> impl Iterator<Item = ServerId> + '_ {

@@ -49,6 +49,7 @@ use std::fmt;
 use std::io;
 use std::net::{IpAddr, SocketAddr};
 use std::os::fd::OwnedFd;
+use std::time::Duration;
 
 use self::elections::Elections;
 use self::names::{Names, SystemNames};
@@ -118,9 +119,8 @@ pub struct Settings {
     pub tick_ms: u64,
     /// Longest string or buffer of a packet, bytes: `jute.maxbuffer` and its extra size.
     pub packet_bytes_max: usize,
-    /// How long a port that is taken is waited for at start, ms (stock `zookeeper.electionPortBindRetry`, in seconds, 3).
-    /// The kernel takes its time with the ports of a process that was killed.
-    pub bind_patience_ms: u64,
+    /// How long an election port that is taken is waited for at start (stock `zookeeper.electionPortBindRetry`, tries, 3).
+    pub bind_patience: Duration,
     /// Scatters attempts in time, so that servers do not keep calling each other at once.
     pub seed: u64,
 }
@@ -406,7 +406,7 @@ impl Peers {
         let election_ports = addresses_to_bind(&own.election, settings.listen_on_all)?;
         let quorum_ports = addresses_to_bind(&own.quorum, settings.listen_on_all)?;
         let elections = Elections::new(&settings);
-        let patience_ms = settings.bind_patience_ms;
+        let patience = settings.bind_patience;
         let random = settings.seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1;
         let shared = Shared {
             settings,
@@ -424,7 +424,7 @@ impl Peers {
         let Peers { shared, elections, .. } = &mut peers;
         for alternatives in election_ports {
             let mut cx = Context { sockets: &mut *sockets, shared: &mut *shared };
-            elections.open(&mut cx, &alternatives, patience_ms)?;
+            elections.open(&mut cx, &alternatives, patience)?;
         }
         Ok(peers)
     }

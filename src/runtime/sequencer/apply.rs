@@ -52,7 +52,8 @@ impl Sequencer {
             self.images_due();
             self.snapshot_if_due();
         }
-        self.round_end().is_some()
+        let end = self.applicable();
+        matches!(self.entries.front(), Some(Entry::Txn { zxid, .. }) if *zxid <= end)
     }
 
     /// Answers what waited for the txns before it.
@@ -72,9 +73,15 @@ impl Sequencer {
         }
     }
 
-    /// The last txn of the coming round. An image that is due is exact at its zxid: no round goes past it.
+    /// How far may be applied: what is decided and durable here. An image that is due is exact at its zxid: no round goes
+    /// past it.
+    fn applicable(&self) -> Zxid {
+        self.committed.min(self.flushed).min(self.image_bound())
+    }
+
+    /// The last txn of the coming round.
     fn round_end(&self) -> Option<Zxid> {
-        let end = self.committed.min(self.flushed).min(self.image_bound());
+        let end = self.applicable();
         let txns = self.entries.iter().filter_map(|entry| match entry {
             Entry::Txn { zxid, .. } => Some(*zxid),
             Entry::Barrier(..) | Entry::Ephemerals { .. } => None,

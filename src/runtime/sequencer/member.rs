@@ -275,7 +275,7 @@ impl Sequencer {
         member.images.discard(leftover);
         assert!(self.pipeline.applied() == zxid, "a state of {zxid} is at {}", self.pipeline.applied());
         self.disk.send(Job::Received(zxid));
-        self.snapshots.received(snapshot_bytes);
+        self.snapshots.installed(snapshot_bytes);
         self.step(now, Event::SnapInstalled { link, zxid });
     }
 

@@ -320,7 +320,7 @@ pub(super) fn settings(me: i64, servers: Vec<Server>) -> Settings {
         connect_timeout_ms: 5_000,
         tick_ms: 2_000,
         packet_bytes_max: 1 << 20,
-        bind_patience_ms: 0,
+        bind_patience: std::time::Duration::ZERO,
         seed: me as u64,
     }
 }

@@ -74,7 +74,7 @@ impl Machines {
             connect_timeout_ms: 5_000,
             tick_ms: 2_000,
             packet_bytes_max: 2 << 20,
-            bind_patience_ms: 30_000,
+            bind_patience: Duration::from_secs(30),
             seed: 1,
         };
         let bell = Bell::new().unwrap();
