@@ -19,7 +19,7 @@ mod prep;
 pub mod quota;
 mod reaper;
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;
 
 use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;

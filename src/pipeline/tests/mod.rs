@@ -28,7 +28,8 @@ pub(super) const NEVER: SessionId = SessionId(0x999);
 
 const TICK_MS: u64 = 1_000;
 
-fn settings() -> Settings {
+/// For pipelines of other folders' tests as well.
+pub(crate) fn settings() -> Settings {
     Settings {
         extended_types: true,
         reconfig_enabled: false,

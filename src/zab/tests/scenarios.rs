@@ -69,6 +69,22 @@ fn deliver(cluster: &mut Cluster, from: i64, to: i64) -> bool {
     cluster.deliver(at, to_opener)
 }
 
+/// Two servers hear each other, a packet at a time, until `done` or for so many rounds: the caller says what must have come
+/// of it.
+fn run_two_until(cluster: &mut Cluster, (a, b): (i64, i64), rounds: usize, done: impl Fn(&Cluster) -> bool) {
+    for _ in 0..rounds {
+        if done(cluster) {
+            return;
+        }
+        deliver_mail(cluster);
+        cluster.flush(a, 9);
+        cluster.flush(b, 9);
+        deliver(cluster, a, b);
+        deliver(cluster, b, a);
+        cluster.pass(20);
+    }
+}
+
 /// The newest link of this learner breaks.
 fn break_link(cluster: &mut Cluster, learner: i64) {
     let at = cluster.connections.iter().rposition(|c| c.from == learner).expect("a link");
@@ -100,18 +116,7 @@ fn s3_early_last_zxid() {
     let mut cluster = three([(1, 1, &[z(1, 1), z(1, 2)], 1), (1, 1, &[z(1, 1)], 1), (1, 1, &[z(1, 1)], 1)]);
     cluster.start(1);
     cluster.start(2);
-    for _ in 0..200 {
-        let leads = cluster.nodes[&1].disk.current == Epoch(2);
-        if leads {
-            break;
-        }
-        deliver_mail(&mut cluster);
-        cluster.flush(1, 9);
-        cluster.flush(2, 9);
-        deliver(&mut cluster, 1, 2);
-        deliver(&mut cluster, 2, 1);
-        cluster.pass(20);
-    }
+    run_two_until(&mut cluster, (1, 2), 200, |cluster| cluster.nodes[&1].disk.current == Epoch(2));
     assert_eq!((cluster.nodes[&1].disk.current, cluster.nodes[&2].disk.current), (Epoch(2), Epoch(1)));
     cluster.crash(1, 0);
     cluster.start(3);
@@ -531,17 +536,7 @@ fn an_epoch_has_one_leader_though_it_was_offered_twice() {
     let mut cluster = Cluster::new(&[1, 2, 3], &[], settings());
     cluster.start(2);
     cluster.start(3);
-    for _ in 0..100 {
-        if cluster.nodes[&2].disk.accepted == Epoch(1) {
-            break;
-        }
-        deliver_mail(&mut cluster);
-        cluster.flush(2, 9);
-        cluster.flush(3, 9);
-        deliver(&mut cluster, 2, 3);
-        deliver(&mut cluster, 3, 2);
-        cluster.pass(20);
-    }
+    run_two_until(&mut cluster, (2, 3), 100, |cluster| cluster.nodes[&2].disk.accepted == Epoch(1));
     assert_eq!(cluster.nodes[&2].disk.accepted, Epoch(1));
     cluster.crash(3, 0);
     cluster.start(1);

@@ -12,8 +12,8 @@ use std::time::{Duration, Instant};
 
 use super::*;
 use crate::base::{Millis, ServerId, SessionId};
-use crate::pipeline::acl::Policy;
-use crate::pipeline::{Loaded, ReaperSettings};
+use crate::pipeline::Loaded;
+use crate::pipeline::tests::settings;
 use crate::sessions::SessionTable;
 use crate::storage::ClusterId;
 use crate::storage::wal::SegmentId;
@@ -29,30 +29,11 @@ const HANG: Duration = Duration::from_secs(120);
 const IDENTITY: Identity = Identity { cluster: ClusterId([3; 16]), server: ServerId(2) };
 const RECEIVED: Received = Received { log_from: SegmentId(4), confirmed: Zxid::ZERO };
 
-fn pipeline_settings() -> pipeline::Settings {
-    pipeline::Settings {
-        extended_types: true,
-        reconfig_enabled: false,
-        close_session_txn: true,
-        enforce_quota: true,
-        payload_bytes_max: 1 << 20,
-        acl_lists_max: 1000,
-        digest: true,
-        acl: Policy::default(),
-        reaper: ReaperSettings {
-            check_interval_ms: 60_000,
-            max_per_minute: 10_000,
-            max_never_used_ms: 0,
-            extended_types: true,
-        },
-    }
-}
-
 fn empty_pipeline() -> (Pipeline, TreeReader) {
     let (mut tree, reader) = crate::tree::new(7);
     tree.set_extended_types(true);
     let sessions = SessionTable::new(1000);
-    (Pipeline::new(tree, sessions, Loaded::default(), Zxid::ZERO, pipeline_settings()), reader)
+    (Pipeline::new(tree, sessions, Loaded::default(), Zxid::ZERO, settings()), reader)
 }
 
 /// The images of a server, and its folder.
@@ -73,7 +54,7 @@ impl Host {
         let mut settings = Settings {
             dirs,
             identity: IDENTITY,
-            pipeline: pipeline_settings(),
+            pipeline: settings(),
             tick_ms: 1000,
             clock: Clock::start(),
             element_bytes_max: 1 << 20,
