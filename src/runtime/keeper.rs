@@ -41,14 +41,25 @@ pub struct DurableParts {
     pub history: Vec<(Zxid, Box<[u8]>)>,
     /// As in [`Durable::admitted`].
     pub admitted: bool,
+    /// As in [`Durable::provisional`].
+    pub provisional: bool,
 }
 
 impl DurableParts {
     /// On the thread that goes on with it.
     pub fn into_durable(self) -> Durable {
-        let DurableParts { accepted, current, last_logged, committed, confirmed, history, admitted } = self;
+        let DurableParts {
+            accepted,
+            current,
+            last_logged,
+            committed,
+            confirmed,
+            history,
+            admitted,
+            provisional,
+        } = self;
         let history = history.into_iter().map(|(zxid, payload)| (zxid, payload.into())).collect();
-        Durable { accepted, current, last_logged, committed, confirmed, history, admitted }
+        Durable { accepted, current, last_logged, committed, confirmed, history, admitted, provisional }
     }
 }
 
@@ -64,6 +75,8 @@ pub enum KeeperReport {
     },
     /// The record says, durably, that this server may vote.
     Admitted,
+    /// The record says, durably, that it may not.
+    Disowned,
     /// The range that was asked for, as [`crate::zab::Event::LogRead`] wants it.
     LogRead {
         /// For whom.
@@ -76,6 +89,7 @@ pub enum KeeperReport {
 enum Save {
     Epoch { accepted: Epoch, current: Epoch },
     Admit,
+    Disown,
 }
 
 struct Read {
@@ -107,6 +121,11 @@ impl Keeper {
     /// Notes in the record that this server may vote. Reported as [`KeeperReport::Admitted`].
     pub fn admit(&self) {
         let _ = self.saves.send(Save::Admit);
+    }
+
+    /// Notes in the record that this server may not vote. Reported as [`KeeperReport::Disowned`].
+    pub fn disown(&self) {
+        let _ = self.saves.send(Save::Disown);
     }
 
     /// Reads all txns after `after` up to `up_to`; `span` is the log's ([`crate::storage::wal::WalWriter::span`]) as of
@@ -195,6 +214,7 @@ impl Recorder {
                 KeeperReport::EpochSaved { accepted, current },
             ),
             Save::Admit => (self.record.advance(accepted, current, true), KeeperReport::Admitted),
+            Save::Disown => (self.record.unadmitted(), KeeperReport::Disowned),
         };
         self.write(&record.rewrite());
         self.record = record;
@@ -228,13 +248,13 @@ mod tests {
     use crate::runtime::ring::Parked;
     use crate::runtime::sys::Bell;
     use crate::storage::ClusterId;
-    use crate::storage::recovery::{Mode, Recovered};
+    use crate::storage::recovery::{Empty, Mode, Recovered};
     use crate::storage::wal::{SegmentId, WalLimits};
 
-    fn recovered(dirs: &DataDirs, may_begin: bool) -> Recovered {
+    fn recovered(dirs: &DataDirs, empty: Empty) -> Recovered {
         let settings = RecoverSettings {
             server: ServerId(3),
-            mode: Mode::Member { may_begin },
+            mode: Mode::Member { empty },
             new_cluster: ClusterId([5; 16]),
             new_generation: 11,
             limits: WalLimits::for_segments_of(1 << 20, 100_000),
@@ -269,9 +289,13 @@ mod tests {
     fn epochs_and_admission_are_durable_when_they_are_reported_and_in_order() {
         let temporary = tempfile::tempdir().unwrap();
         let dirs = Arc::new(DataDirs::open(temporary.path(), temporary.path()).unwrap());
-        let record = recovered(&dirs, false).epoch;
-        assert_eq!((record.admitted, record.member), (false, true));
+        let record = recovered(&dirs, Empty::Unsaid).epoch;
+        assert_eq!((record.admitted, record.provisional, record.member), (true, true, true));
         let mut keeper = spawn(dirs.clone(), record, shared(), 0.33).unwrap();
+        keeper.disown();
+        assert_eq!(next(&mut keeper), KeeperReport::Disowned);
+        let disowned = recovered(&dirs, Empty::Unsaid).epoch;
+        assert_eq!((disowned.admitted, disowned.provisional), (false, false));
         keeper.save_epoch(Epoch(7), Epoch(2));
         keeper.admit();
         keeper.save_epoch(Epoch(7), Epoch(7));
@@ -279,16 +303,16 @@ mod tests {
         assert_eq!(next(&mut keeper), saved(Epoch(7), Epoch(2)));
         assert_eq!(next(&mut keeper), KeeperReport::Admitted);
         assert_eq!(next(&mut keeper), saved(Epoch(7), Epoch(7)));
-        let after = recovered(&dirs, false).epoch;
+        let after = recovered(&dirs, Empty::Unsaid).epoch;
         assert_eq!((after.accepted, after.current, after.admitted), (Epoch(7), Epoch(7), true));
-        assert_eq!(after.sequence, record.sequence + 3);
+        assert_eq!(after.sequence, record.sequence + 4);
     }
 
     #[test]
     fn a_range_is_read_back_from_the_files_of_a_log_that_goes_on() {
         let temporary = tempfile::tempdir().unwrap();
         let dirs = Arc::new(DataDirs::open(temporary.path(), temporary.path()).unwrap());
-        let Recovered { epoch, mut wal, .. } = recovered(&dirs, true);
+        let Recovered { epoch, mut wal, .. } = recovered(&dirs, Empty::New);
         for z in 1..=3 {
             wal.append(Zxid(z), &[z as u8; 5000]);
             let write = wal.next_write(Zxid(0)).expect("recovery prepared a segment");

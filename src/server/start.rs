@@ -38,7 +38,7 @@ use crate::runtime::watchdog::{self, Pulse};
 use crate::runtime::{Clock, disk, host, shard};
 use crate::sessions::{SessionIds, SessionImage, SessionTable};
 use crate::storage::names::{self, FileKind};
-use crate::storage::recovery::{Mode, Progress, Recovered, Source, Stage};
+use crate::storage::recovery::{Empty, Mode, Progress, Recovered, Source, Stage};
 use crate::storage::snapshot::{SinceSnapshot, SnapshotFile, SnapshotLimits};
 use crate::storage::wal::{WalLimits, WalWriter};
 use crate::storage::{ClusterId, Identity};
@@ -275,8 +275,12 @@ fn recover(
     let (server, mode) = match &config.ensemble {
         None => (ALONE, Mode::Alone),
         Some(ensemble) => {
-            let may_begin = config.folders.accept_empty || files::may_initialize(&config.folders.log);
-            (ensemble.me, Mode::Member { may_begin })
+            let empty = match files::may_initialize(&config.folders.log) {
+                true => Empty::New,
+                false if config.folders.accept_empty => Empty::Unsaid,
+                false => Empty::Lost,
+            };
+            (ensemble.me, Mode::Member { empty })
         }
     };
     let mut distrusted = Vec::new();
@@ -439,6 +443,7 @@ fn build(
                 confirmed: recovered.confirmed.min(committed),
                 history: history.map(RecentTxns::into_txns).unwrap_or_default(),
                 admitted: recovered.epoch.admitted,
+                provisional: recovered.epoch.provisional,
             },
             record: recovered.epoch,
         }

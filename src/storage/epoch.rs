@@ -7,7 +7,7 @@
 //! ```text
 //!    0   8  magic "RKEPOCH\0"
 //!    8   4  format version
-//!   12   4  flags: bit 0 admitted, bit 1 member
+//!   12   4  flags: bit 0 admitted, bit 1 member, bit 2 provisional
 //!   16  16  first 128 bits of BLAKE3 over the block with this field zero
 //!   32   8  sequence number, one more than the version before
 //!   40  16  bytes 16..32 of the version before; zero in the first
@@ -59,6 +59,9 @@ pub struct EpochRecord {
     pub current: Epoch,
     /// Whether the server may vote (reliability R11).
     pub admitted: bool,
+    /// Whether it gives up its vote when it hears of an ensemble that has had a leader: it began with empty directories,
+    /// which may be those of a server that lost everything. Over with the first epoch that it accepts.
+    pub provisional: bool,
     /// Whether it was a member of an ensemble when it ran last: then what its log holds is committed only as far as the
     /// log says so. A single server's flush commits.
     pub member: bool,
@@ -102,6 +105,7 @@ impl EpochRecord {
             accepted: Epoch(0),
             current: Epoch(0),
             admitted: true,
+            provisional: false,
             member: false,
             settled: Zxid::ZERO,
             sequence: 1,
@@ -115,14 +119,14 @@ impl EpochRecord {
         assert!(accepted >= self.accepted, "accepted epoch {accepted:?} below {:?}", self.accepted);
         assert!(current >= self.current, "current epoch {current:?} below {:?}", self.current);
         assert!(accepted >= current, "current epoch {current:?} was never accepted");
-        EpochRecord { accepted, current, admitted, ..self.successor() }
+        EpochRecord { accepted, current, admitted, provisional: false, ..self.successor() }
     }
 
     /// The next version: a single server, which commits what it flushes.
     #[must_use]
     pub fn alone(&self, server: ServerId) -> EpochRecord {
         let identity = Identity { server, ..self.identity };
-        EpochRecord { identity, member: false, settled: Zxid::ZERO, ..self.successor() }
+        EpochRecord { identity, provisional: false, member: false, settled: Zxid::ZERO, ..self.successor() }
     }
 
     /// The next version: a member under this id. What the single server before it flushed ends at `settled`.
@@ -132,10 +136,11 @@ impl EpochRecord {
         EpochRecord { identity, member: true, settled, ..self.successor() }
     }
 
-    /// The next version: a member that lost some of what it promised. Its log begins anew, so nothing is settled in it.
+    /// The next version: a member that lost some of what it promised, or may have. Its log begins anew, so nothing is
+    /// settled in it.
     #[must_use]
     pub fn unadmitted(&self) -> EpochRecord {
-        EpochRecord { admitted: false, settled: Zxid::ZERO, ..self.successor() }
+        EpochRecord { admitted: false, provisional: false, settled: Zxid::ZERO, ..self.successor() }
     }
 
     fn successor(&self) -> EpochRecord {
@@ -183,7 +188,8 @@ impl EpochRecord {
         let mut fields = Fields::new(&mut block);
         fields.u64(0, MAGIC);
         fields.u32(8, FORMAT_VERSION);
-        fields.u32(12, u32::from(self.admitted) | u32::from(self.member) << 1);
+        let flags = [self.admitted, self.member, self.provisional];
+        fields.u32(12, flags.iter().rev().fold(0, |bits, flag| bits << 1 | u32::from(*flag)));
         fields.u64(32, self.sequence);
         fields.bytes(40, &self.previous);
         fields.bytes(56, &self.identity.cluster.0);
@@ -227,6 +233,7 @@ fn decode(bytes: &[u8]) -> Result<Option<EpochRecord>, EpochFault> {
         current: Epoch(u32_at(84)),
         admitted: u32_at(12) & 1 == 1,
         member: u32_at(12) & 2 == 2,
+        provisional: u32_at(12) & 4 == 4,
         settled: Zxid(u64_at(88).cast_signed()),
         sequence: u64_at(32),
         previous: hash_at(40),

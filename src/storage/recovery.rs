@@ -23,8 +23,8 @@ use super::aligned::{AlignedBuf, BLOCK_BYTES};
 use super::epoch::{self, EpochFault, EpochRecord};
 use super::names::{self, FileKind};
 use super::snapshot::{self, Part, SnapshotFault, SnapshotIndex};
-pub use super::standing::Mode;
 use super::standing::{self, Found, Lost};
+pub use super::standing::{Empty, Mode};
 use super::wal::{
     self, BatchKind, Hole, LogFault, PreparedSegment, Scanned, SegmentHeader, SegmentId, SegmentScan, Tail,
     WalLimits, WalWriter,

@@ -6,7 +6,7 @@
 //!
 //! | found | alone | member |
 //! |---|---|---|
-//! | nothing | begins | begins, with a vote if empty directories are allowed to have one |
+//! | nothing | begins | begins, with a vote as [`Empty`] says |
 //! | the log damaged, or the end of the history missing | refused, where the log tells | starts behind the newest snapshot that loads; no vote |
 //! | an epoch record that proves nothing | refused | keeps what is there; no vote |
 //! | data without a log, or without an epoch record | refused: perhaps a volume is not mounted | likewise |
@@ -28,10 +28,21 @@ pub enum Mode {
     Alone,
     /// As a member of an ensemble.
     Member {
-        /// Whether empty directories are those of a new server, which may vote. Otherwise they may be those of one that
-        /// lost everything (stock `db.autocreate`, and the file `initialize`).
-        may_begin: bool,
+        /// What empty directories mean.
+        empty: Empty,
     },
+}
+
+/// Whose the empty directories of a member are.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Empty {
+    /// Those of a new server, says the operator (the file `initialize`): it votes.
+    New,
+    /// Nobody says: it votes until it hears of an ensemble that has had a leader, in which it may have promised something
+    /// and lost it (stock `db.autocreate` true, where it always votes).
+    Unsaid,
+    /// Those of a server that may have lost everything (stock `db.autocreate` false): it has no vote.
+    Lost,
 }
 
 /// What there is of an epoch record.
@@ -110,8 +121,13 @@ impl Found {
         let first = EpochRecord { member, ..EpochRecord::first(self.identity(settings)) };
         match self {
             Found::Nothing => {
-                let may_vote = matches!(settings.mode, Mode::Alone | Mode::Member { may_begin: true });
-                let record = EpochRecord { admitted: may_vote && !is_lost, ..first };
+                let empty = match settings.mode {
+                    Mode::Alone => Empty::New,
+                    Mode::Member { empty } => empty,
+                };
+                let admitted = empty != Empty::Lost && !is_lost;
+                let provisional = admitted && empty == Empty::Unsaid;
+                let record = EpochRecord { admitted, provisional, ..first };
                 steps.data.extend(record.create());
                 record
             }

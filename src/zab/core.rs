@@ -2,7 +2,7 @@
 //! What a server has in every role: who it is, what its disk holds, its part in elections.
 
 use super::election::{Election, NO_VOTE};
-use super::event::{Action, Observation};
+use super::event::{Action, Event, Observation};
 use super::log::{Epochs, Log};
 use super::membership::Membership;
 use super::message::{LinkId, Vote};
@@ -27,7 +27,9 @@ pub(super) struct Core {
     pub(super) epochs: Epochs,
     /// Whether this server may vote, durably (reliability R11).
     pub(super) admitted: bool,
-    /// The disk was told that it may.
+    /// The vote is given up when the ensemble turns out not to be new.
+    provisional: bool,
+    /// The disk was told that it may, or that it may not.
     admitting: bool,
     /// The own state cannot be continued from: a leader has to send all of its own.
     pub(super) needs_image: bool,
@@ -45,6 +47,7 @@ impl Core {
             election: Election::new(&settings),
             epochs,
             admitted: durable.admitted,
+            provisional: durable.provisional,
             admitting: false,
             log: Log::new(durable, settings.history_txns_max, settings.history_bytes_max),
             needs_image: false,
@@ -95,6 +98,30 @@ impl Core {
         assert!(self.admitting, "admission reported that was not asked for");
         self.admitting = false;
         self.admitted = true;
+    }
+
+    /// Whether this shows that the ensemble has had a leader, of which this server knows nothing though it has a vote: it
+    /// may have lost what it promised. A server that was never told of an epoch votes in none but the first, so the
+    /// epoch is what tells; data alone may be those of a single server that is about to become an ensemble.
+    pub(super) fn is_doubtful(&self, event: &Event) -> bool {
+        let Event::Notified { from, notification } = event else { return false };
+        self.provisional
+            && self.may_vote()
+            && self.epochs.accepted() == Epoch(0)
+            && self.log.last() == Zxid::ZERO
+            && self.membership.voters.contains(from)
+            && notification.vote.peer_epoch > 0
+    }
+
+    /// Gives the vote up, at once; it counts again when a leader has brought this server up to date.
+    pub(super) fn disown(&mut self, actions: &mut Vec<Action>) {
+        (self.admitted, self.provisional, self.admitting) = (false, false, true);
+        actions.push(Action::Disown);
+    }
+
+    pub(super) fn on_disowned(&mut self) {
+        assert!(self.admitting && !self.admitted, "a vote given up that was not asked for");
+        self.admitting = false;
     }
 
     /// A number for a link that we open.

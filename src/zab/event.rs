@@ -2,7 +2,7 @@
 //! What goes into [`super::Peer::step`] and what comes out. Plain values, so that a test asserts the exact list.
 //!
 //! **The shell's contract.** Actions are performed in the order in which they come out. Those that concern the disk
-//! (`Append`, `Truncate`, `SaveEpoch`, `InstallSnap`, `Admit`) take effect in that order, each reports when it is durable, and
+//! (`Append`, `Truncate`, `SaveEpoch`, `InstallSnap`, `Admit`, `Disown`) take effect in that order, each reports when it is durable, and
 //! reports come back in that order. Those that concern one link leave it in that order; what follows a `SendSnap`
 //! waits behind the image. Nothing else is ordered. Whatever is not possible any more (a link that is gone) is skipped
 //! in silence: its `LinkLost` is on its way.
@@ -43,6 +43,8 @@ pub enum Event {
     EpochSaved { accepted: Epoch, current: Epoch },
     /// The record says, durably, that this server may vote.
     Admitted,
+    /// The record says, durably, that it may not.
+    Disowned,
     /// The log ends at this zxid now, durably.
     Truncated(Zxid),
     /// The image behind [`Message::Snap`] arrived whole and was verified as far as can be; it stands beside the state.
@@ -112,6 +114,9 @@ pub enum Action {
     /// Note in the record that this server may vote: it has the history of a quorum that does not include it
     /// (reliability R11).
     Admit,
+    /// Note in the record that this server may not vote: its disk was found empty, and the ensemble is not new
+    /// (reliability R11).
+    Disown,
 
     /// The quorum has decided everything up to here: apply what is also durable here. It names the zxid of a state that
     /// was installed when that is confirmed.

@@ -41,6 +41,9 @@ impl Member {
     pub(super) fn step(&mut self, now: Millis, event: Event, actions: &mut Vec<Action>) {
         self.on_disk(&event);
         self.core.resigning |= event == Event::Resign;
+        if self.core.is_doubtful(&event) {
+            self.doubt(now, actions);
+        }
         let core = &mut self.core;
         let left = match &mut self.role {
             Role::Looking(looking) => {
@@ -80,7 +83,21 @@ impl Member {
                 self.core.needs_image = false;
             }
             Event::Admitted => self.core.on_admitted(),
+            Event::Disowned => self.core.on_disowned(),
             _ => {}
+        }
+    }
+
+    /// Whatever this server was about to do, it was with a vote that it may not have.
+    fn doubt(&mut self, now: Millis, actions: &mut Vec<Action>) {
+        let reason = "the ensemble is not new and this server's folders are: no vote before a leader has sent it everything";
+        self.core.disown(actions);
+        match self.role {
+            Role::Looking(_) => {
+                actions.push(Action::Observed(Observation::SteppedDown { reason }));
+                self.role = Role::Looking(Looking::Settling { until: now });
+            }
+            _ => self.leave(now, reason, actions),
         }
     }
 

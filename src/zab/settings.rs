@@ -55,4 +55,7 @@ pub struct Durable {
     pub history: Vec<(Zxid, Payload)>,
     /// Whether this server may vote (reliability R11): its disk proves what it promised.
     pub admitted: bool,
+    /// Whether it does so only until it hears of an ensemble that has had a leader: its disk was found empty, and nobody
+    /// says that it is a new server's.
+    pub provisional: bool,
 }

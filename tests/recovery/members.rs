@@ -4,7 +4,7 @@
 use std::collections::BTreeMap;
 
 use ringkeeper::base::{Epoch, ServerId, Zxid};
-use ringkeeper::storage::recovery::{self, Mode, RecoverError, Recovered, Settings};
+use ringkeeper::storage::recovery::{self, Empty, Mode, RecoverError, Recovered, Settings};
 use ringkeeper::storage::snapshot::{Publication, Received, SnapshotEncoder, SnapshotMeta};
 use ringkeeper::storage::wal::{LogReader, PreparedSegment, WalWriter};
 use ringkeeper::storage::{epoch, names};
@@ -30,7 +30,7 @@ fn settings(mode: Mode, generation: u64) -> Settings<'static> {
     Settings { server, mode, ..server::settings(generation) }
 }
 
-const MEMBER: Mode = Mode::Member { may_begin: true };
+const MEMBER: Mode = Mode::Member { empty: Empty::New };
 
 /// A toy member: its state is a list of payloads by zxid, log and snapshot together.
 struct Member {
@@ -437,11 +437,13 @@ fn a_member_whose_epoch_record_proves_nothing_keeps_its_history_and_loses_its_vo
 }
 
 #[test]
-fn empty_folders_have_a_vote_only_where_they_may_begin_f13() {
-    let start = |may_begin| Member::start_as(&Disk::new(), Mode::Member { may_begin }, 1).unwrap().unwrap();
-    assert!(start(true).epoch.admitted);
-    let after = start(false);
-    assert!(!after.epoch.admitted && after.lost.is_some());
+fn empty_folders_have_a_vote_as_the_operator_says_f13() {
+    let start = |empty| Member::start_as(&Disk::new(), Mode::Member { empty }, 1).unwrap().unwrap();
+    let vote = |member: &Member| (member.epoch.admitted, member.epoch.provisional);
+    assert_eq!(vote(&start(Empty::New)), (true, false));
+    assert_eq!(vote(&start(Empty::Unsaid)), (true, true));
+    let after = start(Empty::Lost);
+    assert!(vote(&after) == (false, false) && after.lost.is_some());
 }
 
 #[test]

@@ -136,6 +136,7 @@ impl Sequencer {
             let event = match report {
                 KeeperReport::EpochSaved { accepted, current } => Event::EpochSaved { accepted, current },
                 KeeperReport::Admitted => Event::Admitted,
+                KeeperReport::Disowned => Event::Disowned,
                 KeeperReport::LogRead { link, txns } => {
                     let shared = |txns: Vec<(Zxid, Box<[u8]>)>| {
                         txns.into_iter().map(|(zxid, payload)| (zxid, Payload::from(payload))).collect()
@@ -343,6 +344,7 @@ impl Sequencer {
             Action::Truncate(to) => self.truncate(to),
             Action::SaveEpoch { accepted, current } => member.keeper.save_epoch(accepted, current),
             Action::Admit => member.keeper.admit(),
+            Action::Disown => member.keeper.disown(),
             Action::Became(role) => self.became(role, now),
             Action::Requested { link, learner: _, forwarded } => self.requested(link, forwarded),
             Action::Touched { link, learner: _, sessions } => self.heard_of(link, &sessions, now),

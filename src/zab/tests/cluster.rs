@@ -26,6 +26,7 @@ pub(super) struct Disk {
     pub(super) committed: Zxid,
     pub(super) confirmed: Zxid,
     pub(super) admitted: bool,
+    pub(super) provisional: bool,
 }
 
 /// What the disk was told.
@@ -37,6 +38,7 @@ pub(super) enum Write {
     SaveEpoch(Epoch, Epoch),
     Install(LinkId, Vec<Txn>),
     Admit,
+    Disown,
 }
 
 pub(super) struct Node {
@@ -239,6 +241,7 @@ impl Cluster {
             confirmed: disk.confirmed,
             history: disk.log[from..].to_vec(),
             admitted: disk.admitted,
+            provisional: disk.provisional,
         };
         node.log = disk.log.clone();
         node.committed = disk.committed;
@@ -262,6 +265,18 @@ impl Cluster {
     }
 
     /// The process dies after `written` of the writes that were on their way.
+    /// Whether a quorum keeps everything if this voter loses its disk.
+    pub(super) fn can_do_without(&self, id: i64) -> bool {
+        let proves = |disk: &Disk| disk.admitted && disk.current > Epoch(0);
+        self.membership.voters.iter().all(|voter| voter.0 == id || proves(&self.nodes[&voter.0].disk))
+    }
+
+    /// The server crashes, and its folders are empty when it comes back.
+    pub(super) fn lose_disk(&mut self, id: i64) {
+        self.crash(id, 0);
+        self.node(id).disk = Disk { admitted: true, provisional: true, ..Disk::default() };
+    }
+
     pub(super) fn crash(&mut self, id: i64, written: usize) {
         for _ in 0..written {
             if self.node(id).writes.is_empty() {
@@ -417,6 +432,7 @@ impl Cluster {
                 assert!(accepted >= disk.accepted && current >= disk.current, "epochs of {id} go back");
                 assert!(accepted >= current, "server {id} takes over {current:?}, accepted {accepted:?}");
                 (disk.accepted, disk.current) = (accepted, current);
+                disk.provisional = false;
                 Event::EpochSaved { accepted, current }
             }
             Write::Install(link, txns) => {
@@ -435,6 +451,10 @@ impl Cluster {
             Write::Admit => {
                 disk.admitted = true;
                 Event::Admitted
+            }
+            Write::Disown => {
+                (disk.admitted, disk.provisional) = (false, false);
+                Event::Disowned
             }
         })
     }
@@ -681,6 +701,7 @@ impl Cluster {
                 self.node(id).writes.push_back(Write::SaveEpoch(accepted, current));
             }
             Action::Admit => self.node(id).writes.push_back(Write::Admit),
+            Action::Disown => self.node(id).writes.push_back(Write::Disown),
             Action::Commit(zxid) => self.commit(id, zxid),
             Action::Became(role) => self.became(id, role),
             Action::Requested { link, forwarded, .. } => match &*forwarded.body {

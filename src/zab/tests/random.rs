@@ -33,6 +33,7 @@ struct Faults {
     silence: u64,
     pause: u64,
     read: u64,
+    lose: u64,
 }
 
 fn run(seed: u64, steps: u32) -> Cluster {
@@ -56,6 +57,7 @@ fn run(seed: u64, steps: u32) -> Cluster {
         silence: if random.below(2) == 0 { 0 } else { random.below(12) },
         pause: if random.below(2) == 0 { 0 } else { random.below(12) },
         read: 1 + random.below(30),
+        lose: random.below(4),
     };
     // Slow time lets elections, timeouts and messages overlap.
     let time = 20 + random.below(80);
@@ -79,6 +81,10 @@ fn step(cluster: &mut Cluster, random: &mut Random, faults: Faults, time: u64) {
         if cluster.is_up(id) {
             let written = random.below(4) as usize;
             cluster.crash(id, written);
+        }
+    } else if chance(faults.lose) {
+        if cluster.can_do_without(id) {
+            cluster.lose_disk(id);
         }
     } else if chance(faults.restart) {
         if !cluster.is_up(id) {

@@ -21,6 +21,7 @@ fn three(disks: [(u32, u32, &[Zxid], usize); 3]) -> Cluster {
             committed,
             confirmed: committed,
             admitted: true,
+            provisional: false,
         }
     };
     let disks: BTreeMap<i64, Disk> = (1..=3).zip(disks.map(disk)).collect();
@@ -601,6 +602,51 @@ fn an_unadmitted_server_learns_before_it_votes_r11() {
     let zxid = cluster.submit(leader).expect("it leads");
     cluster.settle();
     assert_eq!(cluster.nodes[&1].committed, zxid);
+}
+
+#[test]
+fn an_emptied_server_gives_its_vote_up_r11() {
+    let (mut cluster, leader) = serving(&[1, 2, 3], &[]);
+    let [emptied, behind] = others(&cluster, leader)[..] else { panic!("three servers") };
+    cluster.crash(behind, 0);
+    let zxid = cluster.submit(leader).expect("it leads");
+    cluster.settle();
+    assert_eq!(cluster.decided.last().map(|(decided, _)| *decided), Some(zxid));
+    // It was decided by these two; now only the leader has it, and is down.
+    cluster.lose_disk(emptied);
+    cluster.crash(leader, 0);
+    cluster.start(emptied);
+    cluster.start(behind);
+    for _ in 0..50 {
+        cluster.pass(500);
+        cluster.settle();
+    }
+    assert_eq!(cluster.leader(), None, "the two that do not have it are no quorum");
+    assert!(!cluster.nodes[&emptied].disk.admitted);
+    cluster.start(leader);
+    cluster.run_until("it has a vote again", |c| {
+        c.nodes[&emptied].disk.admitted && matches!(c.role(emptied), Role::Following(_))
+    });
+    assert_eq!(zxids(&cluster, emptied), zxids(&cluster, leader));
+    cluster.converge();
+}
+
+#[test]
+fn new_servers_begin_with_one_that_ran_alone() {
+    let log = [z(0, 1), z(0, 2)];
+    let mut cluster = three([(0, 0, &log, 2), (0, 0, &[], 0), (0, 0, &[], 0)]);
+    for id in [2, 3] {
+        cluster.node(id).disk.provisional = true;
+    }
+    cluster.start(1);
+    cluster.start(2);
+    cluster.run_until("they serve", |c| c.leader() == Some(1));
+    assert_eq!(zxids(&cluster, 2), log);
+    // Too late to be one of the first: it is brought up to date before it votes.
+    cluster.start(3);
+    cluster.run_until("it votes", |c| matches!(c.role(3), Role::Following(_)));
+    assert!(cluster.nodes[&3].disk.admitted && !cluster.nodes[&3].disk.provisional);
+    cluster.converge();
 }
 
 #[test]

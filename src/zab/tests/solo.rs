@@ -91,6 +91,7 @@ impl Solo {
             confirmed: committed,
             history: txns(&log[kept..]),
             admitted: true,
+            provisional: false,
         };
         let membership = Membership::majority(&[1, 2, 3], &[9], b"config");
         Solo { peer: Peer::start(settings, membership, durable), now: Millis(1000) }

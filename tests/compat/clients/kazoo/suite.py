@@ -104,9 +104,10 @@ def free_port_block(servers):
 
 
 def read_expected(servers):
-    """`WHO NAME REASON` a line; WHO is `standalone` (stock fails too, alone), `ensemble` (stock fails too, in one), or
-    `ringkeeper`."""
-    whose = {"standalone" if len(servers) == 1 else "ensemble", *servers}
+    """`WHO NAME REASON` a line; WHO is `standalone` (stock fails too, alone), `ensemble` (stock fails too, in one),
+    `ringkeeper`, or `ringkeeper-ensemble`."""
+    where = "standalone" if len(servers) == 1 else "ensemble"
+    whose = {where, *servers, *(f"{server}-{where}" for server in servers)}
     lines = (line.split(None, 2) for line in read_lines(HERE / "expected_failures.txt"))
     return {name: reason for who, name, reason in lines if who in whose}
 
