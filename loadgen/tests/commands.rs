@@ -103,6 +103,15 @@ fn the_server_is_watched_by_its_process_id() {
     let usage =
         pick(&records, |record| if let Record::Summary(summary) = record { summary.server } else { None });
     assert!(usage[0].cpu_s > 0.0 && usage[0].resident_bytes > 1 << 20, "{usage:?}");
+    let summary = pick(&records, |record| match record {
+        Record::Summary(summary) => Some(summary.clone()),
+        _ => None,
+    });
+    let network = summary[0].network.unwrap();
+    let (moved, values) =
+        (network.sent_per_second + network.received_per_second, summary[0].value_bytes_per_second);
+    // A frame and a header each way beside the values: 4 and at least 8 bytes to the server, 4 and 16 back.
+    assert!(moved > values + summary[0].per_second * 32.0, "{network:?} {values}");
     let samples =
         pick(&records, |record| if let Record::Interval(interval) = record { interval.server } else { None });
     assert!(samples.windows(2).all(|two| two[0].cpu_s <= two[1].cpu_s) && samples.len() >= 3, "{samples:?}");

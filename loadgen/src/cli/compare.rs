@@ -6,7 +6,7 @@ use super::args::{self, CompareArgs};
 use super::context::Context;
 use super::exit::Failure;
 use super::load::{measure, prepare};
-use crate::results::page::Table;
+use crate::results::html::Table;
 use crate::results::records::{Latency, Ratio, Record, Summary};
 
 /// A run's figures by name, in the order in which they are shown.

@@ -2,6 +2,7 @@
 //! What a run leaves behind: lines on the terminal, JSON lines, an HdrHistogram log, an HTML report.
 
 pub mod hdr_log;
+pub mod html;
 pub mod page;
 pub mod records;
 pub mod svg;
