@@ -7,6 +7,9 @@
 
 use super::fit::{self, Row};
 
+/// A later form, which as a rule has more terms, must err by this much less than an earlier one.
+const BETTER: f64 = 0.95;
+
 /// A form of a law over points of type `P`.
 pub struct Form<P> {
     /// Its name in the results.
@@ -79,7 +82,7 @@ impl<P> Law<P> {
             let sum: f64 = blind.iter().zip(samples).map(off).sum();
             let error = (sum / samples.len() as f64).sqrt();
             tried.push((form.name, error));
-            if best.as_ref().is_none_or(|(least, ..)| error < *least) {
+            if best.as_ref().is_none_or(|(least, ..)| error < *least * BETTER) {
                 best = Some((error, form, blind));
             }
         }

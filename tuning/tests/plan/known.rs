@@ -66,9 +66,10 @@ fn the_error_on_what_was_left_out_is_small_where_the_law_holds() {
     assert_eq!(blind.len(), lessons().len(), "each run once");
     for run in &blind {
         for (name, figure) in FIGURES {
-            // The other workloads do not tell everything: without the writes alone, say, less of writes is known.
+            // The others do not tell everything: znodes and bytes of values are hard to tell apart without the large values.
+            let bound = if name == "memory" { 0.2 } else { 0.02 };
             let off = run.off(figure).unwrap_or(0.0).abs();
-            assert!(off < 0.12, "{name} of {}: off by {off}", run.label);
+            assert!(off < bound, "{name} of {}: off by {off}", run.label);
         }
     }
 }
@@ -83,11 +84,10 @@ fn more_than_one_form_is_tried_and_each_error_is_kept() {
     ] {
         let law = laws.iter().find(|law| law.figure == figure).unwrap();
         assert!(law.tried.len() >= 2 && law.tried.iter().all(|(_, error)| error.is_finite()), "{law:?}");
-        // A form with a term more may be as good.
         let of = |name: &str| law.tried.iter().find(|(known, _)| known == name).unwrap().1;
         let best = law.tried.iter().map(|(_, error)| *error).fold(f64::MAX, f64::min);
-        assert_eq!(of(&law.form), best, "{law:?}");
-        assert!(of(form) < 0.05, "{law:?}");
+        // A form with a term more may be as good; the simpler one is taken.
+        assert!(law.form == form && of(form) <= best / 0.95 && best < 0.01, "{law:?}");
     }
 }
 
