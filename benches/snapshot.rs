@@ -42,6 +42,7 @@ fn encoded(paths: &[Vec<u8>]) -> Vec<Chunk> {
         digest: 0,
         digest_version: 2,
         taken: WallMillis(0),
+        received: None,
     });
     let mut chunks = Vec::new();
     for path in paths {

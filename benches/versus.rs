@@ -4,7 +4,7 @@
 //!
 //! `cargo bench --bench versus` runs both; as a test (`cargo test --bench versus`) a few hundred operations against
 //! ringkeeper alone, so that it cannot rot. `VERSUS_SECONDS` sets the length of a run (5), `VERSUS_ROUNDS` how often (3),
-//! `VERSUS_ONLY=ringkeeper` leaves stock out.
+//! `VERSUS_ONLY=ringkeeper` leaves stock out, `VERSUS_LARGE=1` adds a million znodes and the restart with them.
 
 #![allow(dead_code, clippy::unwrap_used)] // A driver of tests: it says what it expects by unwrapping.
 
@@ -112,6 +112,19 @@ fn main() {
                 ours.p50_us as f64 / stock.p50_us as f64,
                 ours.p99_us as f64 / stock.p99_us as f64
             );
+        }
+    }
+    let (watchers, rounds, idle) = if bench { (1000, 11, 5000) } else { (10, 2, 50) };
+    for server in &servers {
+        events(server, watchers, rounds);
+    }
+    for server in &servers {
+        sessions(server, idle);
+    }
+    drop(servers);
+    if !bench || env("VERSUS_LARGE", 0.0) > 0.0 {
+        for &kind in kinds {
+            large(kind, if bench { 1_000_000 } else { 2000 });
         }
     }
 }

@@ -10,6 +10,7 @@ use std::time::Instant;
 use criterion::{Criterion, Throughput, criterion_group, criterion_main};
 use ringkeeper::base::{ServerId, WallMillis, Zxid};
 use ringkeeper::runtime::files::{DataDirs, RecoverSettings, recover, self_test};
+use ringkeeper::storage::recovery::Mode;
 use ringkeeper::storage::snapshot::{NodeView, Publication, SnapshotEncoder, SnapshotMeta};
 use ringkeeper::storage::wal::{PreparedSegment, WalLimits, WalPosition, WalWriter};
 use ringkeeper::storage::{ClusterId, Identity};
@@ -52,6 +53,7 @@ fn encode(c: &mut Criterion) {
 fn settings(limits: WalLimits) -> RecoverSettings<'static> {
     RecoverSettings {
         server: IDENTITY.server,
+        mode: Mode::Alone,
         new_cluster: IDENTITY.cluster,
         new_generation: 1,
         limits,
@@ -132,6 +134,7 @@ fn write_snapshot(dirs: &DataDirs, nodes: u32) {
         digest: 0,
         digest_version: 2,
         taken: WallMillis(0),
+        received: None,
     };
     let publication = Publication::new(meta.zxid);
     let mut encoder = SnapshotEncoder::new(meta);

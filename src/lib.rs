@@ -10,7 +10,7 @@
 //!                connections, their queues of requests, their watches. Reads end here.
 //!       │ Submission ▲ Outcome       two queues a shard (runtime/ring.rs, runtime/messages.rs), a parked flag and a
 //!       ▼            │               doorbell each way
-//!  sequencer     one plain thread with a raw io_uring (runtime/sequencer.rs, runtime/sys.rs): prep, zab, log, apply.
+//!  sequencer     one plain thread with a raw io_uring (runtime/sequencer, runtime/sys.rs): prep, zab, log, apply.
 //!       │ Job        ▲ Done          The only writer of the tree
 //!       ▼            │
 //!  disk shard    a plain thread of low priority (runtime/disk.rs): snapshots, log segments made ahead, purge
@@ -69,6 +69,23 @@
 //! then does the shard propose the end. Attached nowhere, it expires by the sequencer's. Either way the end is a
 //! closeSession txn that lists the ephemerals it deletes.
 //!
+//! # Between servers
+//!
+//! A member of an ensemble is the same server with links ([`runtime::peers`]), all of them sockets of the sequencer's
+//! ring: what a turn sends to others leaves in the system call that writes the own log. `runtime/sequencer/member.rs`
+//! carries events from links, disk and images to [`zab`] and performs what it wants, in its order.
+//!
+//! - *The leader* prepares its own clients' requests and those that learners forward (`sequencer/leader.rs`); it knows
+//!   which server holds which session, and hears from learners, with each ping, which sessions are alive.
+//! - *A learner* forwards writes, asks about sessions that come from other servers, and answers its clients when it
+//!   applies the txn that carries their session and number (`sequencer/learner.rs`). It reads from its own tree.
+//! - *Without a leader* every client is closed, nothing that was asked is answered, and what is logged and not decided
+//!   stays in the log, for the next leader to keep or to cut. It was never applied: nothing applied is ever taken back.
+//!
+//! A txn is applied when a quorum has decided it and the own disk has it. What the own disk promised (epochs, the right
+//! to vote) is saved by `runtime/keeper.rs`, which stands behind no other work. A server that is too far behind gets the
+//! whole state ([`runtime::images`]), built beside its own and put in its place under the readers.
+//!
 //! # Folders
 //!
 //! From the top; each names only folders below it, and siblings do not know each other (`tests/tidy.rs` checks it).
@@ -77,7 +94,7 @@
 //! - [`server`]: what the outside sees: connections, requests, reads, four-letter words; the start of it all.
 //! - [`runtime`]: threads, clocks, rings, files. The only folder that knows glommio and io_uring.
 //! - [`zab`]: who orders and when a proposal is committed: election, discovery, synchronization, broadcast, as one state
-//!   machine. The server runs it alone so far; members exist in its tests.
+//!   machine.
 //! - [`storage`]: what is on disk and in which order it must get there; recovery. Says what to write, never writes.
 //! - [`pipeline`]: request to txn, txn to state; ACLs, quotas, containers.
 //! - [`tree`]: many readers, one writer.
@@ -108,7 +125,7 @@
 //! 10. **A pin lasts a turn and never crosses an await**: every borrow and every view ends within a synchronous function.
 //! 11. **Everything is bounded** (`base/limits.rs`): credits, queued requests, output, watches, identities. The sequencer
 //!     waits for nobody; pressure goes back to the socket.
-//! 12. **Acknowledged is durable.** `applied ≤ committed ≤ flushed ≤ last_logged`. A failed write or flush ends the
+//! 12. **Acknowledged is durable.** `applied ≤ committed ≤ last_logged` and `applied ≤ flushed`. A failed write or flush ends the
 //!     process (`runtime/fatal.rs`); recovery reads what the disk holds and never guesses (`storage/recovery.rs`).
 //!
 //! # Where a test is
@@ -119,9 +136,8 @@
 //!
 //! # Not here yet
 //!
-//! Ensembles as a server: what they need is there in parts that nothing joins yet (`zab`, `wire/peer`, cuts of the log in
-//! `storage/wal`, sockets in the sequencer's ring), without links between servers, learners' requests, read-only mode,
-//! local sessions, reconfig; so one machine is all there is. TLS, SASL, the admin HTTP server, the metrics page, the audit log. Import and export of stock's files.
+//! Of ensembles: read-only mode, local sessions, observer masters, reconfig, repair of damaged ranges from peers,
+//! `ringkeeper admit`. TLS, SASL, the admin HTTP server, the metrics page, the audit log. Import and export of stock's files.
 //! `getAllChildrenNumber` and long getChildren answers are made in one piece.
 
 pub mod base;

@@ -100,12 +100,32 @@ pub const WAL_SEGMENT_BYTES: u64 = 64 << 20;
 /// paces itself by chunks, large enough that a million nodes are a few hundred parts to load in parallel.
 pub const SNAPSHOT_CHUNK_BYTES: usize = 1 << 20;
 
+/// States that may be on their way to learners at once: of five servers all four others. Each costs a change of a znode
+/// a comparison, and a copy of what it changes first.
+pub const IMAGES_SENT_MAX: usize = 4;
+
+/// Bytes of znodes that were changed while an image of them is sent, and wait to be sent as they were. A learner for which
+/// more wait takes it too slowly, and is let go (reliability §7, "send queue per learner": here it is the state itself).
+pub const IMAGE_COPIES_BYTES_MAX: usize = 256 << 20;
+
 /// Snapshots that purge always leaves, whatever `autopurge.snapRetainCount` says (reliability R7; the floor is
 /// stock's too).
 pub const SNAPSHOTS_KEPT_MIN: usize = 3;
 
 /// Log segments held in memory between their verification and their replay, bytes; past it they are read again.
 pub const RECOVERY_KEEP_BYTES: u64 = 256 << 20;
+
+/// Committed txns kept in memory for learners, bytes (in number, `commitLogCount`).
+pub const HISTORY_BYTES_MAX: usize = 32 << 20;
+
+/// Proposals outstanding at once in an ensemble: what three or four flushes carry at full load.
+pub const PROPOSALS_OUTSTANDING_MAX: usize = 4 * BATCH_TXNS_MAX;
+
+/// Payload bytes of a range of the log that a learner is sent instead of an image: at most, and at least however small the
+/// image is.
+pub const RANGE_BYTES_MAX: usize = 64 << 20;
+/// See [`RANGE_BYTES_MAX`].
+pub const RANGE_BYTES_MIN: usize = 4 << 20;
 
 /// Connections without a session: past it the oldest silent one is closed (DESIGN §8).
 pub const SESSIONLESS_CONNECTIONS_MAX: usize = 16_384;
@@ -142,6 +162,24 @@ pub const SASL_ROUNDS_MAX: u32 = 10;
 /// Longest text of a client's that enters a log line, bytes (reliability M47).
 pub const LOG_TEXT_BYTES_MAX: usize = 256;
 
+/// Bytes that wait on one link between servers until the other end takes them; past it the link is given up. The longest
+/// run of txns that is sent at once is 64 MiB; the smallest txn takes 36 bytes and, as PROPOSAL and COMMIT, 76. The rest is
+/// for what is proposed meanwhile (reliability §7, "send queue per learner").
+pub const LINK_OUTBOX_BYTES_MAX: usize = 192 << 20;
+
+/// Bytes of packets that wait behind an image on its way to a learner; past it the link is given up.
+pub const LINK_HELD_BYTES_MAX: usize = 64 << 20;
+
+/// Bytes of packets that leave with one send, before the packet that crosses it ends the piece.
+pub const LINK_PIECE_BYTES: usize = 256 << 10;
+
+/// Bytes of an image that wait on its link before the next piece is asked for.
+pub const LINK_IMAGE_AHEAD_BYTES: usize = 128 << 10;
+
+/// Connections that other servers may open at once to each of the two ports, beside two for each configured server: past
+/// it the oldest that has not said who it is makes room (reliability §7).
+pub const LINK_SPARE_CONNECTIONS: usize = 16;
+
 /// Time one slice of a long answer or of a busy fan-out may take, microseconds (DESIGN §2 rule 9).
 pub const SLICE_US_MAX: u64 = 500;
 
@@ -149,3 +187,4 @@ const _: () = assert!(INTEREST_SLOTS.is_power_of_two());
 const _: () = assert!(RING_SLOTS.is_power_of_two());
 const _: () = assert!(SHARD_CREDITS < RING_SLOTS);
 const _: () = assert!(SHARDS_MAX < 64);
+const _: () = assert!(LINK_HELD_BYTES_MAX < LINK_OUTBOX_BYTES_MAX);

@@ -5,15 +5,16 @@
 use std::path::PathBuf;
 
 use super::checked::{
-    Auth, Config, ConnectThrottle, DateStyle, DigestAlgorithm, Folders, ListenAddress, LogFormat, LogLevel,
-    Net, Own, Pin, Requests, Secret, Sessions, Storage, Tree, Words,
+    Auth, Config, ConnectThrottle, DateStyle, DigestAlgorithm, Ensemble, Folders, ListenAddress, LogFormat,
+    LogLevel, Net, Own, Pin, Requests, Secret, Sessions, Storage, Tree, Words,
 };
+use super::document::ConfigDocument;
 use super::error::{Cause, ConfigError, shown};
 use super::members::{Member, MemberRole, parse_host, parse_member};
 use super::raw::{Origin, Raw};
 use super::reader::{Reader, Table};
 use super::settings::{Notice, NoticeLevel, Settings, decimal};
-use crate::base::limits;
+use crate::base::{ServerId, limits};
 
 /// Everything that was read before checking begins.
 #[derive(Clone, Debug, Default)]
@@ -49,7 +50,7 @@ pub struct Checked {
 /// The first thing wrong, with its file and line; the server must not start (exit status 2) and nothing was touched.
 pub fn check(inputs: &Inputs) -> Result<Checked, ConfigError> {
     let mut reader = Reader::new(Settings::resolve(&inputs.raw)?);
-    let members = check_membership(&mut reader, inputs)?;
+    let (members, document) = check_membership(&mut reader, inputs)?;
     check_quorum_sasl(&mut reader)?;
 
     let tick_ms = reader.unsigned("tickTime", 3000, 0..=i32::MAX as u32)?;
@@ -69,6 +70,10 @@ pub fn check(inputs: &Inputs) -> Result<Checked, ConfigError> {
     check_tls(&mut reader, &net)?;
     check_metrics(&mut reader);
     let words = check_words(&mut reader);
+    let ensemble = match document {
+        Some(document) => Some(check_ensemble(&mut reader, inputs, document, tree.extended_types)?),
+        None => None,
+    };
 
     let members = members.into_iter().map(|(member, _)| member).collect();
     let config = Config {
@@ -84,6 +89,7 @@ pub fn check(inputs: &Inputs) -> Result<Checked, ConfigError> {
         words,
         own,
         members,
+        ensemble,
     };
     let mut notices = reader.settings.notices;
     // Warnings first: they are what an operator should see above a long table.
@@ -91,8 +97,11 @@ pub fn check(inputs: &Inputs) -> Result<Checked, ConfigError> {
     Ok(Checked { config, table: reader.table, notices })
 }
 
+/// Server lines, and the document of the ensemble they make, if they make one.
+type Membership = (Vec<(Member, Origin)>, Option<ConfigDocument>);
+
 /// Server lines of the one file that may hold them, and whether they make an ensemble.
-fn check_membership(reader: &mut Reader, inputs: &Inputs) -> Result<Vec<(Member, Origin)>, ConfigError> {
+fn check_membership(reader: &mut Reader, inputs: &Inputs) -> Result<Membership, ConfigError> {
     if let Some(value) = reader.text("electionAlg")
         && reader.number("electionAlg", 3, i64::MIN..=i64::MAX)? != 3
     {
@@ -161,15 +170,97 @@ fn check_membership(reader: &mut Reader, inputs: &Inputs) -> Result<Vec<(Member,
         (0, _) if !standalone_enabled => refuse(Cause::NoParticipants),
         (0, 1..) => refuse(Cause::OnlyObservers),
         (1, 1..) if standalone_enabled => refuse(Cause::ObserversWithoutQuorum),
-        (0, 0) => Ok(members),
+        (0, 0) => Ok((members, None)),
         (1, 0) if standalone_enabled => {
             reader
                 .settings
                 .warn("only one server line: running as a single server, as stock does".to_owned());
-            Ok(members)
+            Ok((members, None))
         }
-        _ => refuse(Cause::EnsembleUnsupported),
+        _ => {
+            let belongs = |key: &str| {
+                let server = key.starts_with("server.") && key != "server.realm";
+                server || key.starts_with("group") || key.starts_with("weight")
+            };
+            let items = source.file.iter().filter(|item| belongs(&item.key));
+            let pairs = items.map(|item| (item.key.clone(), item.value.clone()));
+            match ConfigDocument::from_pairs(pairs, multi_address) {
+                Ok(document) => Ok((members, Some(document))),
+                Err(error) => refuse(Cause::Groups(error.to_string())),
+            }
+        }
     }
+}
+
+/// What only a member reads (`QuorumPeerConfig.parseDynamicConfig`, `setupMyId`, `setupPeerType`; `QuorumPeer.start`).
+fn check_ensemble(
+    reader: &mut Reader,
+    inputs: &Inputs,
+    document: ConfigDocument,
+    extended_types: bool,
+) -> Result<Ensemble, ConfigError> {
+    let mut ticks = |key: &'static str| match reader.unsigned(key, 0, 0..=i32::MAX as u32)? {
+        0 => {
+            let origin = reader.text(key).map_or(Origin::Default, |value| value.origin);
+            Err(ConfigError::new(origin, Cause::NotSet(key)))
+        }
+        ticks => Ok(ticks),
+    };
+    let (init_limit, sync_limit) = (ticks("initLimit")?, ticks("syncLimit")?);
+    reader.settings.warn(
+        "ensembles are new in this release and have not been through its long campaigns of faults: not for data that cannot be lost"
+            .to_owned(),
+    );
+    for key in [
+        "localSessionsEnabled",
+        "localSessionsUpgradingEnabled",
+        "syncEnabled",
+        "observer.syncEnabled",
+        "observerMasterPort",
+        "oraclePath",
+        "reconfigEnabled",
+    ] {
+        if reader.text(key).is_some() {
+            reader.settings.warn(format!("{key} has no effect on a member yet"));
+        }
+    }
+    let connect_limit = reader.small_limit("connectToLearnerMasterLimit", None, 0)?;
+    let Some(id) = inputs.my_id.as_deref().and_then(decimal) else {
+        return Err(ConfigError::nowhere(Cause::MyIdMissing));
+    };
+    let Some(own) = document.members.get(&ServerId(id)) else {
+        return Err(ConfigError::nowhere(Cause::NotAMember(id)));
+    };
+    if extended_types && !(0..=254).contains(&id) {
+        return Err(ConfigError::nowhere(Cause::MyIdTooLarge(id)));
+    }
+    if let Some(written) = reader.text("peerType") {
+        let observes = written.text.eq_ignore_ascii_case("observer");
+        if observes != (own.role == MemberRole::Observer) {
+            reader.settings.warn(format!(
+                "peerType says {}, the server lines do not: they decide",
+                shown(&written.text)
+            ));
+        }
+    }
+    let notification_ms_min =
+        reader.unsigned("fastleader.minNotificationInterval", 200, 1..=i32::MAX as u32)?;
+    let longest = 60_000.max(notification_ms_min);
+    Ok(Ensemble {
+        me: ServerId(id),
+        document,
+        init_limit,
+        sync_limit,
+        connect_limit,
+        listen_on_all: reader.strict_bool("quorumListenOnAllIPs", false)?,
+        connect_timeout_ms: reader.unsigned("cnxTimeout", 5000, 1..=i32::MAX as u32)?,
+        notification_ms_min,
+        notification_ms_max: reader.unsigned(
+            "fastleader.maxNotificationInterval",
+            longest,
+            notification_ms_min..=i32::MAX as u32,
+        )?,
+    })
 }
 
 fn check_quorum_sasl(reader: &mut Reader) -> Result<(), ConfigError> {
@@ -265,8 +356,13 @@ fn parse_interval_ms(text: &str) -> Option<u64> {
 fn check_net(reader: &mut Reader, inputs: &Inputs, members: &[(Member, Origin)]) -> Result<Net, ConfigError> {
     let fixed = listen_address(reader, "clientPort", "clientPortAddress")?;
     let secure_client = listen_address(reader, "secureClientPort", "secureClientPortAddress")?;
-    let client = match (fixed, members) {
-        (None, [(member, origin)]) => {
+    let my_id = inputs.my_id.as_deref().and_then(decimal);
+    let own = match members {
+        [only] => Some(only),
+        members => members.iter().find(|(member, _)| Some(member.id.0) == my_id),
+    };
+    let client = match (fixed, own) {
+        (None, Some((member, origin))) => {
             if let Some(client) = &member.client {
                 reader.note("clientPort", client.port, origin.clone());
                 reader.note("clientPortAddress", &client.host, origin.clone());
@@ -274,22 +370,18 @@ fn check_net(reader: &mut Reader, inputs: &Inputs, members: &[(Member, Origin)])
             member.client.clone()
         }
         // The line replaces the static keys only in the server it is about, which `myid` decides.
-        (Some(fixed), [(member, origin)])
-            if inputs.my_id.as_deref().and_then(decimal) == Some(member.id.0) =>
-        {
-            match &member.client {
-                Some(dynamic) if !same_listener(&fixed, dynamic) => {
-                    let cause = Cause::ClientAddressConflict {
-                        id: member.id.0,
-                        fixed: fixed.to_string(),
-                        dynamic: dynamic.to_string(),
-                    };
-                    return Err(ConfigError::new(origin.clone(), cause));
-                }
-                Some(dynamic) => Some(dynamic.clone()),
-                None => Some(fixed),
+        (Some(fixed), Some((member, origin))) if my_id == Some(member.id.0) => match &member.client {
+            Some(dynamic) if !same_listener(&fixed, dynamic) => {
+                let cause = Cause::ClientAddressConflict {
+                    id: member.id.0,
+                    fixed: fixed.to_string(),
+                    dynamic: dynamic.to_string(),
+                };
+                return Err(ConfigError::new(origin.clone(), cause));
             }
-        }
+            Some(dynamic) => Some(dynamic.clone()),
+            None => Some(fixed),
+        },
         (fixed, _) => fixed,
     };
     if let (Some(plain), Some(secure)) = (&client, &secure_client) {
@@ -377,6 +469,7 @@ fn check_storage(reader: &mut Reader) -> Result<Storage, ConfigError> {
     let segment_kib = reader.unsigned("preAllocSize", 65_536, 64..=16_777_216)?;
     let segment_bytes_limit = reader.limit("txnLogSizeLimitInKb", None, 0, 1024)?;
     let commit_log_count = reader.floored("commitLogCount", 500, 500)?;
+    let log_range_share = reader.number_or_default("snapshotSizeFactor", 0.33);
     let force_sync = reader.yes_no("forceSync", true);
     if !force_sync {
         reader.settings.warn(
@@ -390,6 +483,7 @@ fn check_storage(reader: &mut Reader) -> Result<Storage, ConfigError> {
         segment_bytes: u64::from(segment_kib) * 1024,
         segment_bytes_limit,
         commit_log_count,
+        log_range_share,
         force_sync,
         flush_warning_ms: reader.unsigned("fsync.warningthresholdms", 1000, 0..=i32::MAX as u32)?,
         flush_delay_ms: reader.unsigned("flushDelay", 0, 0..=60_000)?,

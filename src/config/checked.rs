@@ -10,7 +10,9 @@ use std::fmt;
 use std::net::{IpAddr, Ipv4Addr};
 use std::path::{Path, PathBuf};
 
+use super::document::ConfigDocument;
 use super::members::Member;
+use crate::base::ServerId;
 
 /// Host part of an address to listen on. Names are resolved by `cli`, once, at start.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -112,8 +114,34 @@ pub struct Config {
     pub words: Words,
     /// Keys of our own, all under `ringkeeper.`.
     pub own: Own,
-    /// `server.N`: none, or the one line a single server may have.
+    /// `server.N`: none, the one line a single server may have, or those of an ensemble.
     pub members: Vec<Member>,
+    /// What a member of an ensemble needs; `None`: a single server.
+    pub ensemble: Option<Ensemble>,
+}
+
+/// A server among others.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Ensemble {
+    /// `dataDir/myid`: no default. Which of the members this is.
+    pub me: ServerId,
+    /// `server.N`, `group.N`, `weight.N`: what the members tell each other.
+    pub document: ConfigDocument,
+    /// `initLimit`: no default, ticks, at least 1. Finding a leader's epoch and taking over its state may take this.
+    pub init_limit: u32,
+    /// `syncLimit`: no default, ticks, at least 1. Silence between leader and learner may last this.
+    pub sync_limit: u32,
+    /// `connectToLearnerMasterLimit`: none (0), ticks. Replaces `initLimit` for the connect alone.
+    pub connect_limit: Option<u32>,
+    /// `quorumListenOnAllIPs`: false. True: quorum and election ports on all of the machine's addresses, not on those of
+    /// the own line.
+    pub listen_on_all: bool,
+    /// `cnxTimeout`: 5000 ms, at least 1. One connect to an election port.
+    pub connect_timeout_ms: u32,
+    /// `fastleader.minNotificationInterval`: 200 ms, at least 1. First wait for notifications of a round; it doubles.
+    pub notification_ms_min: u32,
+    /// `fastleader.maxNotificationInterval`: 60,000 ms, at least the minimum.
+    pub notification_ms_max: u32,
 }
 
 /// Listening and connection admission.
@@ -177,6 +205,9 @@ pub struct Storage {
     pub segment_bytes_limit: Option<u64>,
     /// `commitLogCount`: 500 txns, at least 500. Committed txns kept in memory for learners that fell behind.
     pub commit_log_count: u32,
+    /// `snapshotSizeFactor`: 0.33. A learner that fell behind further than that is sent a range of the log while it is
+    /// shorter than this share of a snapshot, else the whole state; below 0 never a range.
+    pub log_range_share: f64,
     /// `forceSync`: yes. `no` acknowledges before the disk has it: a power cut then loses acknowledged writes.
     pub force_sync: bool,
     /// `fsync.warningthresholdms`: 1000 ms. A flush that takes longer is logged and counted.

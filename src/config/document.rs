@@ -58,8 +58,17 @@ impl ConfigDocument {
             return refuse("a configuration that is not UTF-8");
         }
         let Ok(pairs) = properties::parse(text) else { return refuse("Malformed \\uxxxx encoding.") };
+        let pairs = pairs.into_iter().map(|pair| (pair.key, pair.value));
+        ConfigDocument::from_pairs(pairs, multi_address)
+    }
+
+    /// Reads what stands in a document, or in the configuration files.
+    pub fn from_pairs(
+        pairs: impl Iterator<Item = (String, String)>,
+        multi_address: bool,
+    ) -> Result<ConfigDocument, DocumentError> {
         // Of a key that comes twice Java keeps the last.
-        let pairs: BTreeMap<String, String> = pairs.into_iter().map(|pair| (pair.key, pair.value)).collect();
+        let pairs: BTreeMap<String, String> = pairs.collect();
         let mut document = ConfigDocument { members: BTreeMap::new(), groups: None, version: 0 };
         for (key, value) in &pairs {
             if let Some(id) = key.strip_prefix("server.") {

@@ -97,9 +97,18 @@ pub enum Cause {
     /// `standaloneEnabled=false` and nobody to vote (stock's text).
     #[error("standaloneEnabled = false then number of participants should be >0")]
     NoParticipants,
-    /// Two server lines or more, or one with `standaloneEnabled=false`.
-    #[error("ensembles are not supported by this release")]
-    EnsembleUnsupported,
+    /// An ensemble, and nothing says which server this is.
+    #[error("myid file is missing: dataDir/myid names the server line that is about this server")]
+    MyIdMissing,
+    /// `myid` names no server line (stock's text).
+    #[error("My id {0} not in the peer list")]
+    NotAMember(i64),
+    /// TTL nodes leave 8 bits of a session id to the server (stock `EphemeralType.validateServerId`).
+    #[error("with extendedTypesEnabled a server's id is at most 254, and myid says {0}")]
+    MyIdTooLarge(i64),
+    /// Groups or weights that do not fit the server lines; the text is stock's.
+    #[error("{0}")]
+    Groups(String),
     /// Client address of the server line and of the static keys differ (stock's text).
     #[error(
         "client address for this server (id = {id}) in static config file is {fixed} \

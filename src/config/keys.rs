@@ -144,7 +144,7 @@ pub(super) static KEYS: &[Key] = &[
     key("snapSizeLimitInKb", Property, Long, Honoured),
     key("txnLogSizeLimitInKb", Property, Long, Honoured),
     key("commitLogCount", Property, Int, Honoured),
-    key("snapshotSizeFactor", Property, Text, Ensemble),
+    key("snapshotSizeFactor", Property, Text, Honoured),
     key("forceSync", Property, Text, Honoured),
     key("fsync.warningthresholdms", PropertyOrBare, Long, Honoured),
     key("flushDelay", Property, Long, Honoured),

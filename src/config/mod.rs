@@ -21,8 +21,8 @@ mod tests;
 
 pub use check::{Checked, Inputs, check};
 pub use checked::{
-    Auth, Config, ConnectThrottle, DateStyle, DigestAlgorithm, Folders, Host, ListenAddress, LogFormat,
-    LogLevel, MASK, Net, Own, Pin, Requests, Secret, Sessions, Storage, Tree, Words,
+    Auth, Config, ConnectThrottle, DateStyle, DigestAlgorithm, Ensemble, Folders, Host, ListenAddress,
+    LogFormat, LogLevel, MASK, Net, Own, Pin, Requests, Secret, Sessions, Storage, Tree, Words,
 };
 pub use document::{ConfigDocument, DocumentError, Groups};
 pub use error::{Cause, ConfigError, shown};

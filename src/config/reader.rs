@@ -208,6 +208,23 @@ impl Reader {
         Ok(number)
     }
 
+    /// A number; what is none leaves the default, with a warning (`ZKDatabase`'s constructor).
+    pub(super) fn number_or_default(&mut self, key: &'static str, default: f64) -> f64 {
+        let (number, origin) = match self.text(key) {
+            None => (default, Origin::Default),
+            Some(value) => match value.text.parse::<f64>() {
+                Ok(number) if number.is_finite() => (number, value.origin),
+                _ => {
+                    let text = shown(&value.text);
+                    self.settings.warn(format!("{key}={text} is no number: {default} is used"));
+                    (default, Origin::Default)
+                }
+            },
+        };
+        self.note(key, number, origin);
+        number
+    }
+
     /// `true` or `false`, anything else stops the start (`QuorumPeerConfig.parseBoolean`).
     pub(super) fn strict_bool(&mut self, key: &'static str, default: bool) -> Result<bool, ConfigError> {
         let (flag, origin) = match self.text(key) {

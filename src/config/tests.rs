@@ -75,7 +75,7 @@ fn every_honoured_key_takes_effect_from_the_file() {
         ("multiAddress.enabled", "TRUE", "true"), ("autopurge.snapRetainCount", "5", "5"),
         ("autopurge.purgeInterval", "1", "1"), ("quorum.auth.enableSasl", "false", "false"),
         ("preAllocSize", "1024", "1024"), ("snapCount", "10", "10"), ("snapSizeLimitInKb", "-1", "off"),
-        ("txnLogSizeLimitInKb", "7", "7"), ("commitLogCount", "600", "600"), ("forceSync", "no", "no"),
+        ("txnLogSizeLimitInKb", "7", "7"), ("commitLogCount", "600", "600"), ("snapshotSizeFactor", "0.5", "0.5"), ("forceSync", "no", "no"),
         ("fsync.warningthresholdms", "20", "20"), ("flushDelay", "3", "3"), ("maxBatchSize", "5", "5"),
         ("datadir.autocreate", "false", "false"), ("db.autocreate", "false", "false"),
         ("digest.enabled", "false", "false"), ("closeSessionTxn.enabled", "false", "false"),
@@ -489,9 +489,9 @@ fn listen_addresses() {
 
 #[test]
 fn one_server_line_is_no_ensemble_and_two_are() {
-    let unsupported = "ensembles are not supported by this release";
-    check_error("dataDir=/d\nserver.1=a:1:2\nserver.2=b:1:2", &format!("zoo.cfg:3: {unsupported}"));
-    check_error("dataDir=/d\nserver.1=a:1:2\nstandaloneEnabled=false", &format!("zoo.cfg:2: {unsupported}"));
+    // As an ensemble they need what only one needs.
+    check_error("dataDir=/d\nserver.1=a:1:2\nserver.2=b:1:2", "initLimit is not set");
+    check_error("dataDir=/d\nserver.1=a:1:2\nstandaloneEnabled=false", "initLimit is not set");
     check_error(
         "dataDir=/d\nstandaloneEnabled=false",
         "standaloneEnabled = false then number of participants should be >0",

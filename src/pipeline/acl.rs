@@ -79,6 +79,12 @@ impl Identities {
         Identities { list: Arc::new([Id::new("ip", address)]), is_super: false }
     }
 
+    /// As another server found them: of a client of its own.
+    pub fn of_list(list: Vec<Id>) -> Identities {
+        let is_super = list.iter().any(|id| &*id.scheme == SUPER);
+        Identities { list: list.into(), is_super }
+    }
+
     /// Of nobody: internal requests.
     pub fn none() -> Identities {
         Identities { list: Arc::new([]), is_super: false }

@@ -9,8 +9,8 @@ use std::sync::Arc;
 
 use smallvec::SmallVec;
 
-use super::Pipeline;
 use super::quota::{self, Charge, QuotaNode};
+use super::{PendingSession, Pipeline};
 use crate::base::{Millis, SessionId, Xid, Zxid, path};
 use crate::sessions::Attachment;
 use crate::tree::{NewZnode, OwnerKind as Kind, Znode};
@@ -103,6 +103,9 @@ impl Pipeline {
             Txn::Multi(txns) => self.apply_multi(&at, txns, &mut applied),
             Txn::CreateSession(timeout) => {
                 self.sessions.open(at.session, *timeout, now);
+                if self.pending_sessions.remove(&at.session) == Some(PendingSession::Closing) {
+                    self.sessions.mark_closing(at.session);
+                }
                 applied.session_change = Some(SessionChange::Opened(at.session, *timeout));
             }
             Txn::CloseSession(paths) => self.apply_close_session(&at, paths.as_deref(), &mut applied),

@@ -13,6 +13,7 @@ pub mod acl;
 mod apply;
 pub mod digest;
 pub mod ip;
+mod load;
 mod outstanding;
 mod prep;
 pub mod quota;
@@ -24,20 +25,23 @@ use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
 
 pub use apply::{Applied, ApplyError, ReplyBody, SessionChange};
+pub use load::{Leftover, Loaded, ReplayError, StateLoader};
 pub use prep::{Asker, grows};
 pub use reaper::ReaperSettings;
 
 use crate::base::{Millis, SessionId, WallMillis, Zxid};
 use crate::sessions::SessionTable;
-use crate::tree::{OwnerKind, TreeWriter};
+use crate::tree::TreeWriter;
 use crate::wire::jute::Writer;
 use crate::wire::txn::{DIGEST_BYTES, HEADER_BYTES};
-use quota::QuotaNode;
 
 /// How many txns apart the digests kept for `hash` are (stock `DataTree.DIGEST_LOG_INTERVAL`).
 const DIGEST_INTERVAL: i64 = 128;
 /// How many are kept (stock `DataTree.DIGEST_LOG_LIMIT`).
 const DIGESTS_KEPT: usize = 1024;
+
+/// Where clients read the configuration document.
+const CONFIG_NODE: &[u8] = b"/zookeeper/config";
 
 /// Room that any log has for a payload, bytes: what takes the place of a txn that is too long fits.
 pub const PAYLOAD_BYTES_MIN: usize = HEADER_BYTES + 4 + DIGEST_BYTES;
@@ -66,27 +70,16 @@ pub struct Settings {
     pub reaper: ReaperSettings,
 }
 
-/// What a load met that must be found again: collected while the images pass by.
-#[derive(Debug, Default)]
-pub struct Loaded {
-    owned: Vec<(Box<[u8]>, i64)>,
-    managed: Vec<Box<[u8]>>,
-}
-
-impl Loaded {
-    /// A znode of the image, with its owner as stored.
-    pub fn node(&mut self, path: &[u8], owner: i64) {
-        if owner != 0 {
-            self.owned.push((path.into(), owner));
-        }
-        if let Some(QuotaNode::Limits(managed)) = QuotaNode::at(path) {
-            self.managed.push(managed.into());
-        }
-    }
-}
-
 /// Paths of prepared creates, with the txn of each.
 type PendingPaths = VecDeque<(Zxid, Arc<[u8]>)>;
+
+/// A session whose createSession is prepared and not applied.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+enum PendingSession {
+    Open,
+    /// Its closeSession is prepared behind it.
+    Closing,
+}
 
 /// The state machine between a request and its reply.
 pub struct Pipeline {
@@ -95,6 +88,9 @@ pub struct Pipeline {
     outstanding: outstanding::Outstanding,
     /// Ephemerals prepared and not yet applied, oldest first, by session.
     pending_ephemerals: HashMap<SessionId, PendingPaths, ahash::RandomState>,
+    /// Sessions prepared and not yet applied, and whether their end is prepared as well. Another server may have applied
+    /// them already, and its clients ask here.
+    pending_sessions: HashMap<SessionId, PendingSession, ahash::RandomState>,
     quota: quota::QuotaPaths,
     reaper: reaper::Reaper,
     settings: Settings,
@@ -123,6 +119,7 @@ impl Pipeline {
             outstanding,
             // Looked up by key only, never iterated.
             pending_ephemerals: HashMap::with_hasher(ahash::RandomState::with_seeds(5, 6, 7, 8)),
+            pending_sessions: HashMap::with_hasher(ahash::RandomState::with_seeds(9, 10, 11, 12)),
             quota: quota::QuotaPaths::default(),
             reaper: reaper::Reaper::new(),
             settings,
@@ -131,14 +128,7 @@ impl Pipeline {
             backlog: false,
             digests: VecDeque::new(),
         };
-        for (path, owner) in loaded.owned {
-            pipeline.created(&path, OwnerKind::of(owner, pipeline.settings.extended_types));
-        }
-        for managed in loaded.managed {
-            pipeline.quota.insert(&managed);
-            // After a load all stats are counted anew (client-protocol §10.2).
-            pipeline.recount(pipeline.tree.applied(), &managed);
-        }
+        pipeline.restore(loaded);
         pipeline
     }
 
@@ -166,9 +156,33 @@ impl Pipeline {
         (bytes, count)
     }
 
+    /// Writes the configuration document into `/zookeeper/config` (stock `ZKDatabase.initConfigInZKDatabase`): a member
+    /// does so once its log is replayed, and again when a state that a leader sent has taken the place of its own, in
+    /// either case before it serves. `version` is the document's, the zxid of the change that made it or 0. No txn says
+    /// it and no digest covers it, and mtime is this server's clock: only the document must be equal on all servers.
+    pub fn set_config_node(&mut self, document: &str, version: i64, now: WallMillis) {
+        debug_assert!(self.tree.applied() == self.applied, "between rounds");
+        // It is built in, and no request can delete it; where a log did all the same there is nothing to write.
+        let _ = self.tree.set_own_data(CONFIG_NODE, document.as_bytes(), -1, version, now.0);
+    }
+
     /// The log has been replayed into the tree: prep goes on from there.
     pub fn replayed(&mut self) {
         self.outstanding.restart(self.tree.digest());
+    }
+
+    /// Nothing that was prepared and not applied will be: the role in which it was is over. Prep goes on from the tree.
+    pub fn forget_prepared(&mut self) {
+        self.outstanding.forget(self.tree.digest());
+        self.pending_ephemerals.clear();
+        self.pending_sessions.clear();
+        self.prepared = self.applied;
+    }
+
+    /// Whether the session exists, or will once everything prepared is applied, and is not closing: what prep asks (stock
+    /// `SessionTrackerImpl.checkSession`, which knows a session from its prep on).
+    pub fn is_open(&self, session: SessionId) -> bool {
+        self.sessions.is_open(session) || self.pending_sessions.get(&session) == Some(&PendingSession::Open)
     }
 
     /// The newest applied txn.

@@ -66,6 +66,14 @@ impl Outstanding {
         self.undo_digest = digest;
     }
 
+    /// Nothing is outstanding any more over a tree of this digest.
+    pub(super) fn forget(&mut self, digest: i64) {
+        self.changes.clear();
+        self.touched.clear();
+        assert!(self.undo.is_empty(), "no txn is being prepared");
+        self.restart(digest);
+    }
+
     /// Digest after everything prepared; `None` when switched off.
     pub(super) fn digest(&self) -> Option<i64> {
         self.with_digest.then_some(self.digest)

@@ -9,10 +9,10 @@
 use std::borrow::Cow;
 use std::sync::Arc;
 
-use super::Pipeline;
 use super::acl::{self, Identities};
 use super::outstanding::Change;
 use super::quota::{self, Charge};
+use super::{PendingSession, Pipeline};
 use crate::base::{SessionId, WallMillis, Xid, Zxid, path};
 use crate::tree::{OwnerKind as Kind, StoredStat};
 use crate::wire::request::{Create, MultiOp, PathVersion, RawAcl, Request, SetAcl, SetData};
@@ -123,7 +123,10 @@ impl Pipeline {
             Request::DeleteContainer(path) => self.prepare_delete_container(context, *path),
             Request::SetData(set) => self.prepare_set_data(context, set),
             Request::SetAcl(set) => self.prepare_set_acl(context, set),
-            Request::CreateSession(timeout) => Ok(Txn::CreateSession(*timeout)),
+            Request::CreateSession(timeout) => {
+                self.pending_sessions.insert(context.asker.session, PendingSession::Open);
+                Ok(Txn::CreateSession(*timeout))
+            }
             Request::CloseSession => Ok(self.prepare_close_session(context)),
             Request::Reconfig(_) if !self.settings.reconfig_enabled => Err(ErrorCode::ReconfigDisabled),
             Request::Reconfig(_) => {
@@ -356,6 +359,9 @@ impl Pipeline {
     fn prepare_close_session<'a>(&mut self, context: &Context<'_>) -> Txn<'a> {
         let session = context.asker.session;
         self.sessions.mark_closing(session);
+        if let Some(pending) = self.pending_sessions.get_mut(&session) {
+            *pending = PendingSession::Closing;
+        }
         let pending = self.pending_ephemerals.remove(&session).unwrap_or_default();
         // Which of these are still there, and ours, is asked below; a path in both lists is gone the second time.
         let committed = self.sessions.image().ephemerals_of(session).cloned();
@@ -411,9 +417,10 @@ impl Pipeline {
 
     fn check_session(&self, context: &Context<'_>, ephemeral: bool) -> Result<()> {
         let session = context.asker.session;
-        if self.sessions.is_open(session) {
+        if self.is_open(session) {
             Ok(())
-        } else if ephemeral || self.sessions.contains(session) {
+        } else if ephemeral || self.sessions.contains(session) || self.pending_sessions.contains_key(&session)
+        {
             Err(ErrorCode::SessionExpired)
         } else {
             Err(ErrorCode::UnknownSession)

@@ -73,6 +73,11 @@ impl Reaper {
         Reaper { candidates: BTreeSet::new(), next_look: None, last: None, steps: VecDeque::new() }
     }
 
+    /// Goes on with the candidates of another state; gives those of before. Clocks are the server's and stay.
+    pub(super) fn adopt(&mut self, other: Reaper) -> BTreeSet<Arc<[u8]>> {
+        std::mem::replace(&mut self.candidates, other.candidates)
+    }
+
     pub(super) fn remember(&mut self, path: &[u8]) {
         self.candidates.insert(Arc::from(path));
     }

@@ -16,21 +16,15 @@ use super::files::{DataDirs, WriteMethod, verify_snapshot};
 use super::pressure::{self, Gauge, Marks};
 use super::ring::{Consumer, Producer};
 use super::sequencer::Shared;
+use super::snapshots::{self, SnapshotJob};
 use super::sys;
-use crate::base::{WallMillis, Zxid, limits};
-use crate::sessions::SessionImage;
+use crate::base::{Zxid, limits};
 use crate::storage::action::FileAction;
 use crate::storage::snapshot::{
-    NodeView, Publication, Purge, SinceSnapshot, SnapshotEncoder, SnapshotFile, SnapshotLimits, SnapshotMeta,
-    next_to_verify, purge, snapshot_due,
+    Purge, SinceSnapshot, SnapshotFile, SnapshotLimits, next_to_verify, purge, snapshot_due,
 };
 use crate::storage::wal::{PreparedSegment, SegmentId};
 use crate::storage::{Identity, names};
-use crate::tree::{Progress, SnapshotWalker};
-use crate::wire::{Acl, txn};
-
-/// Znodes taken from the walker before what they filled is written.
-const SLICE_NODES: usize = 512;
 
 /// Segments kept for reuse beside the one in use: more than the log needs between two snapshots is given back.
 const FREE_SEGMENTS_MAX: usize = 4;
@@ -43,18 +37,9 @@ pub enum Job {
     FreeSegments(Vec<SegmentId>),
     /// Write this state.
     Snapshot(Box<SnapshotJob>),
-}
-
-/// A state at one zxid, while writes go on.
-pub struct SnapshotJob {
-    /// The znodes, and the zxid.
-    pub walker: SnapshotWalker,
-    /// Every ACL list they name.
-    pub acls: Vec<Arc<[Acl]>>,
-    /// Sessions as of that zxid.
-    pub sessions: SessionImage,
-    /// When, by the wall clock.
-    pub taken: WallMillis,
+    /// A state that came from a leader was published at this zxid and read back: it counts as a snapshot, and those newer
+    /// by number go with the history they belonged to.
+    Received(Zxid),
 }
 
 /// What the disk shard answers.
@@ -184,6 +169,11 @@ impl SnapshotPolicy {
         self.since.log_bytes += bytes as u64;
     }
 
+    /// Size of the newest snapshot, bytes; 0 before the first.
+    pub fn snapshot_bytes(&self) -> u64 {
+        self.since.snapshot_bytes
+    }
+
     /// Whether one should start now.
     pub fn due(&self) -> bool {
         !self.running && snapshot_due(&self.since, &self.limits, self.roll)
@@ -195,6 +185,11 @@ impl SnapshotPolicy {
         self.since.txns = 0;
         self.since.log_bytes = 0;
         self.draw();
+    }
+
+    /// A leader's state took the place of all that was logged, in a snapshot of this size.
+    pub fn installed(&mut self, bytes: u64) {
+        self.since = SinceSnapshot { txns: 0, log_bytes: 0, snapshot_bytes: bytes };
     }
 
     /// It is over; its size, if there is one.
@@ -332,10 +327,24 @@ impl DiskShard {
                 ),
             },
             Job::FreeSegments(segments) => return self.free(segments),
+            Job::Received(zxid) => return self.received(zxid),
             Job::Snapshot(job) => self.snapshot(*job),
         };
         self.reports.push(report);
         self.shared.wake_sequencer();
+    }
+
+    /// What has a higher number is of a history that this one supersedes; the snapshot of the state before may have been
+    /// finished only now (scenario S17).
+    fn received(&mut self, zxid: Zxid) {
+        let superseded: Vec<Zxid> =
+            self.start.snapshots.iter().map(|file| file.zxid).filter(|other| *other > zxid).collect();
+        for other in superseded {
+            self.remove_snapshot(other);
+        }
+        self.start.snapshots.retain(|file| file.zxid < zxid);
+        self.faulty.remove(&zxid);
+        self.start.snapshots.push(SnapshotFile { zxid, verified: true });
     }
 
     fn prepare(&mut self, segment: SegmentId) -> std::io::Result<(PreparedSegment, OwnedFd)> {
@@ -385,8 +394,7 @@ impl DiskShard {
     fn snapshot(&mut self, job: SnapshotJob) -> Report {
         let zxid = job.walker.at();
         let began = std::time::Instant::now();
-        let publication = Publication::new(zxid);
-        match self.write_snapshot(job, &publication) {
+        match self.write_snapshot(job) {
             Ok(Some(bytes)) => {
                 tracing::info!(%zxid, bytes, took_ms = began.elapsed().as_millis() as u64, "snapshot written");
                 match verify_snapshot(self.start.dirs.data(), self.start.identity.cluster, zxid) {
@@ -407,90 +415,23 @@ impl DiskShard {
                     folder = %self.start.dirs.data().path().display(),
                     "snapshot abandoned; serving goes on, the log grows until one succeeds. Is the disk full?"
                 );
-                if let Err(error) = self.start.dirs.data().perform(&publication.abandon()) {
-                    tracing::warn!(%error, "cannot remove the part of the abandoned snapshot");
-                }
+                snapshots::abandon(&self.start.dirs, zxid);
                 Report::SnapshotFailed
             }
         }
     }
 
     /// Bytes written; `None` when the state was replaced meanwhile.
-    fn write_snapshot(
-        &mut self,
-        job: SnapshotJob,
-        publication: &Publication,
-    ) -> std::io::Result<Option<u64>> {
-        let SnapshotJob { mut walker, acls, sessions, taken } = job;
-        let (zxid, digest, total) = (walker.at(), walker.digest(), walker.znodes());
-        let data = self.start.dirs.data();
-        let mut performer = data.performer();
-        performer.perform(&publication.create())?;
-        let mut encoder = SnapshotEncoder::new(SnapshotMeta {
-            identity: self.start.identity,
-            zxid,
-            digest: digest as u64,
-            digest_version: txn::DIGEST_VERSION as u32,
-            taken,
-        });
-        let mut numbers: HashMap<Arc<[Acl]>, u32> = HashMap::new();
-        for list in std::iter::once(Arc::from(crate::tree::acl_open())).chain(acls) {
-            let number = u32::try_from(numbers.len()).expect("fewer ACL lists than memory holds");
-            encoder.acl(number, &list);
-            numbers.insert(list, number);
-        }
-        for (session, timeout_ms) in sessions.sessions() {
-            encoder.session(session, timeout_ms);
-        }
-        let (mut written, mut told) = (0u64, std::time::Instant::now());
-        loop {
-            let progress = walker.next_slice(SLICE_NODES, &mut |node| {
-                written += 1;
-                let acl = *numbers.get(node.acl).expect("every list was written before the znodes");
-                encoder.node(&NodeView {
-                    path: node.path,
-                    data: node.data,
-                    acl,
-                    czxid: node.stat.czxid,
-                    mzxid: node.stat.mzxid,
-                    pzxid: node.stat.pzxid,
-                    ctime: node.stat.ctime,
-                    mtime: node.stat.mtime,
-                    version: node.stat.version,
-                    cversion: node.stat.cversion,
-                    aversion: node.stat.aversion,
-                    owner: node.stat.owner,
-                });
-            });
-            while let Some(chunk) = encoder.take_chunk() {
-                performer.perform(&publication.write(chunk))?;
-            }
-            if self.looked.elapsed() >= pressure::LOOK_EVERY {
-                self.looked = Instant::now();
-                self.gauge.look(&self.start.dirs, &self.shared.pressure);
-            }
+    fn write_snapshot(&mut self, job: SnapshotJob) -> std::io::Result<Option<u64>> {
+        let dirs = self.start.dirs.clone();
+        let mut told = Instant::now();
+        snapshots::write(&dirs, self.start.identity, job, None, &mut |written, total| {
+            self.look();
             if told.elapsed().as_secs() >= 1 {
-                told = std::time::Instant::now();
+                told = Instant::now();
                 (self.start.progress)(written, total);
             }
-            match progress {
-                Progress::More => std::thread::yield_now(),
-                Progress::Done => break,
-                Progress::Aborted => {
-                    performer.perform(&publication.abandon()[0])?;
-                    return Ok(None);
-                }
-            }
-        }
-        let mut bytes = encoder.bytes();
-        for chunk in encoder.finish() {
-            bytes = bytes.max(chunk.offset + chunk.bytes.len() as u64);
-            performer.perform(&publication.write(chunk))?;
-        }
-        for step in publication.publish() {
-            performer.perform(&step)?;
-        }
-        Ok(Some(bytes))
+        })
     }
 
     /// A step of a purge between snapshots: reads back one that an earlier start has left, or, when enough have been,
@@ -522,15 +463,19 @@ impl DiskShard {
     fn purge(&mut self) -> Zxid {
         let Purge { snapshots, log_up_to } = purge(&self.start.snapshots, self.start.retain);
         for zxid in snapshots {
-            let steps = [FileAction::Unlink { name: names::snapshot(zxid) }, FileAction::SyncDirectory];
-            match self.start.dirs.data().perform(&steps) {
-                Ok(()) => {
-                    tracing::info!(%zxid, "old snapshot removed");
-                    self.start.snapshots.retain(|kept| kept.zxid != zxid);
-                }
-                Err(error) => tracing::warn!(%zxid, %error, "cannot remove an old snapshot"),
-            }
+            self.remove_snapshot(zxid);
         }
         log_up_to
+    }
+
+    fn remove_snapshot(&mut self, zxid: Zxid) {
+        let steps = [FileAction::Unlink { name: names::snapshot(zxid) }, FileAction::SyncDirectory];
+        match self.start.dirs.data().perform(&steps) {
+            Ok(()) => {
+                tracing::info!(%zxid, "old snapshot removed");
+                self.start.snapshots.retain(|kept| kept.zxid != zxid);
+            }
+            Err(error) => tracing::warn!(%zxid, %error, "cannot remove an old snapshot"),
+        }
     }
 }

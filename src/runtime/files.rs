@@ -5,7 +5,7 @@
 //! takes only the descriptors from here.
 //!
 //! Invariants: one process owns a data directory (an exclusive lock, held as long as [`DataDirs`] lives); no file is
-//! opened through a symlink; nothing outside our own directory is written; an action that failed is not retried.
+//! opened through a symlink; nothing outside our own directory is written, and but for one mark ([`initialized`]) removed; an action that failed is not retried.
 //!
 //! Not here: what to write and when (storage), the ring (runtime's sequencer).
 
@@ -24,7 +24,7 @@ use crate::base::ServerId;
 use crate::storage::action::FileAction;
 use crate::storage::aligned::{AlignedBuf, BLOCK_BYTES};
 use crate::storage::names;
-use crate::storage::recovery::{self, FileEntry, Progress, RecoverError, Recovered, Source};
+use crate::storage::recovery::{self, FileEntry, Progress, RecoverError, Recovered, Source, Steps};
 use crate::storage::wal::{SegmentId, WalLimits, WalWrite};
 use crate::storage::{ClusterId, snapshot};
 
@@ -438,10 +438,32 @@ fn measure(log: &Directory, name: &str, method: WriteMethod) -> io::Result<Durat
     Ok(times[times.len() / 2])
 }
 
+/// The file in a log folder with which an operator says that empty folders are those of a new server, and not of one that
+/// lost everything (stock's `zkServer-initialize.sh` makes it).
+const INITIALIZE: &str = "initialize";
+
+/// Whether the operator says so.
+pub fn may_initialize(log_dir: &Path) -> bool {
+    std::fs::symlink_metadata(log_dir.join(INITIALIZE)).is_ok_and(|file| file.is_file())
+}
+
+/// It was said once, and counts once: the one file that is removed outside of our own directories.
+///
+/// # Errors
+/// The system's; then folders that come up empty another time would be taken for new ones.
+pub fn initialized(log_dir: &Path) -> io::Result<()> {
+    match std::fs::remove_file(log_dir.join(INITIALIZE)) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
+        _ => Ok(()),
+    }
+}
+
 /// What [`recover`] is told. The random values come from the caller, which owns the source of randomness.
 pub struct RecoverSettings<'a> {
     /// This server's id by the configuration.
     pub server: ServerId,
+    /// How it will run.
+    pub mode: recovery::Mode,
     /// Random: the cluster id, should this be the first start.
     pub new_cluster: ClusterId,
     /// Random: the generation of the segment that is prepared.
@@ -476,6 +498,7 @@ pub fn recover(
 ) -> Result<Recovered, StartError> {
     let settings = recovery::Settings {
         server: settings.server,
+        mode: settings.mode,
         new_cluster: settings.new_cluster,
         new_generation: settings.new_generation,
         limits: settings.limits,
@@ -483,7 +506,8 @@ pub fn recover(
         runner: &run_on_threads,
     };
     let recovered = recovery::recover(dirs.data(), dirs.log(), &settings, progress)?;
-    for (directory, steps) in [(dirs.log(), &recovered.steps.log), (dirs.data(), &recovered.steps.data)] {
+    let Steps { record, log, data } = &recovered.steps;
+    for (directory, steps) in [(dirs.data(), record), (dirs.log(), log), (dirs.data(), data)] {
         let failed = |source| StartError::Io { path: directory.path.clone(), source };
         directory.perform(steps).map_err(failed)?;
     }
@@ -543,6 +567,7 @@ mod tests {
     fn settings() -> RecoverSettings<'static> {
         RecoverSettings {
             server: ServerId(1),
+            mode: recovery::Mode::Alone,
             new_cluster: CLUSTER,
             new_generation: 11,
             limits: WalLimits::for_segments_of(1 << 20, 100_000),
@@ -600,8 +625,14 @@ mod tests {
     fn publish_snapshot(dirs: &DataDirs, zxid: Zxid) {
         let identity = crate::storage::Identity { cluster: CLUSTER, server: ServerId(1) };
         let taken = WallMillis(0);
-        let mut encoder =
-            SnapshotEncoder::new(SnapshotMeta { identity, zxid, digest: 0, digest_version: 2, taken });
+        let mut encoder = SnapshotEncoder::new(SnapshotMeta {
+            identity,
+            zxid,
+            digest: 0,
+            digest_version: 2,
+            taken,
+            received: None,
+        });
         encoder.session(SessionId(1), 30_000);
         encoder.node(&NodeView {
             path: b"/",

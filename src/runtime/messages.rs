@@ -8,12 +8,13 @@
 
 use std::sync::Arc;
 
-use crate::base::{ConnectionId, Generation, Millis, SessionId, WallMillis, Xid, Zxid};
+use crate::base::{ConnectionId, Epoch, Generation, Millis, ServerId, SessionId, WallMillis, Xid, Zxid};
 use crate::pipeline::ReplyBody;
 use crate::pipeline::acl::Identities;
 use crate::runtime::metrics::SequencerMetrics;
 use crate::watches::ChangeEvent;
 use crate::wire::OpCode;
+use crate::zab::Figures;
 
 /// Where the outcome of a submission belongs: a request of a connection.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -31,8 +32,17 @@ pub struct Ticket {
 pub enum Submission {
     /// A write whose body was found decodable.
     Write(WriteRequest),
-    /// Answer when everything submitted before it has been decided.
-    Sync(Ticket),
+    /// Answer when everything submitted before it has been decided, here and by whoever leads.
+    Sync {
+        /// Whom to answer.
+        ticket: Ticket,
+        /// The session that asks.
+        session: SessionId,
+        /// The client's number.
+        cxid: Xid,
+        /// As asked.
+        path: Box<[u8]>,
+    },
     /// Answer with the session's ephemerals whose path begins so, as of everything submitted before it.
     Ephemerals {
         /// Whom to answer.
@@ -62,6 +72,8 @@ pub enum Submission {
         /// Which attachment.
         generation: Generation,
     },
+    /// Clients that were heard of since the last such message, for the leader: sent by shards of a server that learns.
+    Touched(Vec<Touched>),
     /// A word wants what the sequencer knows, then what every shard knows.
     Gather {
         /// Names the collection.
@@ -78,6 +90,43 @@ pub enum Submission {
         /// The connection that asked.
         connection: ConnectionId,
     },
+}
+
+/// A session whose client was heard of.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Touched {
+    /// The session.
+    pub session: SessionId,
+    /// The timeout negotiated on its connection, ms.
+    pub timeout_ms: u32,
+}
+
+/// What a server is to its clients.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub enum Serving {
+    /// A member without a leader: every client is closed, and none is let in.
+    No,
+    /// Without an ensemble.
+    #[default]
+    Alone,
+    /// Leads, in this epoch.
+    Leading(Epoch),
+    /// Follows.
+    Following,
+    /// Observes.
+    Observing,
+}
+
+impl Serving {
+    /// Whether clients are served.
+    pub fn is_serving(self) -> bool {
+        self != Serving::No
+    }
+
+    /// Whether another server keeps the sessions' clocks, and is told who was heard of.
+    pub fn learns(self) -> bool {
+        matches!(self, Serving::Following | Serving::Observing)
+    }
 }
 
 /// A write.
@@ -182,6 +231,15 @@ pub enum Outcome {
         /// Which attachment of its session; another one is left alone.
         generation: Generation,
     },
+    /// What this server is to its clients changed. With [`Serving::No`] every client connection is closed, those in a
+    /// handshake included, and so is every one that begins a handshake later; words are answered as by a server that does
+    /// not serve. Whatever was submitted is answered with [`Outcome::Moved`] or [`Outcome::Close`] besides.
+    Serving {
+        /// Gate of this entry.
+        zxid: Zxid,
+        /// From now on.
+        serving: Serving,
+    },
     /// Add this shard's part to a collection.
     Gather {
         /// Gate of this entry.
@@ -212,8 +270,42 @@ impl Outcome {
             | Outcome::Attached { zxid, .. }
             | Outcome::Refused { zxid, .. }
             | Outcome::Close { zxid, .. }
+            | Outcome::Serving { zxid, .. }
             | Outcome::Gather { zxid, .. }
             | Outcome::Gathered { zxid, .. } => *zxid,
+        }
+    }
+}
+
+impl Outcome {
+    /// The same, gated at `at`: an entry that waited takes the place in which it leaves. Events have theirs from their txn.
+    #[must_use]
+    pub fn at(mut self, at: Zxid) -> Outcome {
+        match &mut self {
+            Outcome::Event(_) => {}
+            Outcome::Reply { zxid, .. }
+            | Outcome::Moved { zxid, .. }
+            | Outcome::Attached { zxid, .. }
+            | Outcome::Refused { zxid, .. }
+            | Outcome::Close { zxid, .. }
+            | Outcome::Serving { zxid, .. }
+            | Outcome::Gather { zxid, .. }
+            | Outcome::Gathered { zxid, .. } => *zxid = at,
+        }
+        self
+    }
+
+    /// What goes out at `at` in the place of an answer that cannot be given any more: the connection ends without a word,
+    /// and whoever waits for a credit has it.
+    #[must_use]
+    pub fn withdrawn(self, at: Zxid) -> Outcome {
+        let generation = Generation(u64::MAX);
+        match self {
+            Outcome::Reply { ticket, .. } => Outcome::Moved { zxid: at, ticket },
+            Outcome::Attached { connection, .. } | Outcome::Refused { connection, .. } => {
+                Outcome::Close { zxid: at, connection, generation }
+            }
+            other => other.at(at),
         }
     }
 }
@@ -233,4 +325,12 @@ pub struct SequencerPart {
     pub digests: Vec<(Zxid, i64)>,
     /// When it was taken, wall clock.
     pub taken: WallMillis,
+    /// What this server is to its clients.
+    pub serving: Serving,
+    /// What a member counts: followers and observers that serve, learners that do not yet, syncs that wait.
+    pub figures: Figures,
+    /// Whom a member follows; itself when it leads.
+    pub leader: Option<ServerId>,
+    /// While learning, for [`Gather::Sessions`]: every session with its timeout as created, ms, by id.
+    pub timeouts: Vec<(SessionId, i32)>,
 }

@@ -11,7 +11,7 @@ use std::io;
 use std::net::SocketAddr;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, IntoRawFd, OwnedFd, RawFd};
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use io_uring::{IoUring, opcode, types};
 
@@ -58,6 +58,14 @@ pub struct Woken {
 /// A socket in the ring's care. Never reused while the ring lives.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
 pub struct SocketId(u64);
+
+#[cfg(test)]
+impl SocketId {
+    /// A socket of a network that a test makes up.
+    pub fn made_up(number: u64) -> SocketId {
+        SocketId(number)
+    }
+}
 
 /// What happened on a socket that was not closed by us.
 #[derive(Debug)]
@@ -255,6 +263,20 @@ impl<B: Buffer> Ring<B> {
     /// The descriptor of a socket, for what is not the ring's: its addresses, a stream that another thread sends.
     pub fn socket_fd(&self, id: SocketId) -> Option<BorrowedFd<'_>> {
         self.sockets.get(&id.0).filter(|socket| !socket.closing).map(|socket| socket.fd.as_fd())
+    }
+
+    /// Says that nothing more will be sent; what was sent still arrives, and what comes can still be received.
+    pub fn finish(&self, id: SocketId) {
+        if let Some(fd) = self.socket_fd(id) {
+            // A peer that is gone already makes it fail; the next receive will tell.
+            let _ = rustix::net::shutdown(fd, rustix::net::Shutdown::Write);
+        }
+    }
+
+    /// Who is at the other end, while there is one.
+    pub fn peer_address(&self, id: SocketId) -> Option<SocketAddr> {
+        let address = rustix::net::getpeername(self.socket_fd(id)?).ok()??;
+        SocketAddr::try_from(address).ok()
     }
 
     /// Closes a socket, whatever is under way on it.
@@ -528,6 +550,39 @@ pub fn listen(address: SocketAddr, backlog: i32) -> io::Result<OwnedFd> {
     Ok(socket.into())
 }
 
+/// How long a port may be taken when we want it. The kernel takes the rings of a killed process apart in the background:
+/// its listening socket lives on for a moment after the process is gone, longer on a busy machine, and whoever starts
+/// us again at once must not fail for that.
+pub const PORT_PATIENCE: Duration = Duration::from_secs(10);
+
+/// Gives what `listen` gave, called again and again while an address is taken, for as long as `patience`. `port` says in
+/// the log which port is waited for.
+///
+/// # Errors
+/// What it said last, and of which address.
+pub fn once_free<T>(
+    port: &'static str,
+    patience: Duration,
+    mut listen: impl FnMut() -> Result<T, (SocketAddr, io::Error)>,
+) -> Result<T, (SocketAddr, io::Error)> {
+    let began = Instant::now();
+    let mut is_told = false;
+    loop {
+        match listen() {
+            Err((address, error))
+                if error.kind() == io::ErrorKind::AddrInUse && began.elapsed() < patience =>
+            {
+                if !std::mem::replace(&mut is_told, true) {
+                    tracing::warn!(%address, port, "the port is taken; waiting for it");
+                }
+                // Nobody tells when a port becomes free.
+                std::thread::sleep(Duration::from_millis(5));
+            }
+            result => return result,
+        }
+    }
+}
+
 /// A TCP socket that is to connect to `address`: no delay, keep-alive left to the caller, close-on-exec.
 ///
 /// # Errors
@@ -565,6 +620,19 @@ pub fn configure_accepted(fd: BorrowedFd<'_>, keep_alive: bool) {
     if keep_alive {
         let _ = rustix::net::sockopt::set_socket_keepalive(fd, true);
     }
+}
+
+/// Options of a connection between servers: no delay; the kernel looks after a silent one, and gives it up when the other
+/// end leaves something unanswered for `unanswered_ms`. Without it a host that vanished is found out after a quarter of an
+/// hour, and a network that came back may not be used for two minutes.
+pub fn configure_peer(fd: BorrowedFd<'_>, unanswered_ms: u32) {
+    use rustix::net::sockopt;
+    // A peer that is gone already makes these fail; the first receive will tell.
+    let _ = sockopt::set_tcp_nodelay(fd, true);
+    let _ = sockopt::set_socket_keepalive(fd, true);
+    let _ = sockopt::set_tcp_keepidle(fd, Duration::from_secs(10));
+    let _ = sockopt::set_tcp_keepintvl(fd, Duration::from_secs(2));
+    let _ = sockopt::set_tcp_user_timeout(fd, unanswered_ms);
 }
 
 /// Closes with a reset and without a byte, as stock does to connections beyond a limit.

@@ -79,6 +79,12 @@ impl Intake {
         Queue { items: VecDeque::new(), counted: 0, count: self.own.clone(), unread: false }
     }
 
+    /// Requests in process on this shard.
+    #[cfg(test)]
+    pub(super) fn own(&self) -> usize {
+        self.own.get()
+    }
+
     /// Requests in process on this server.
     fn in_process(&self) -> usize {
         self.own.get() + self.others
@@ -221,6 +227,15 @@ impl Drop for Share {
     fn drop(&mut self) {
         // Relaxed: see `take`.
         self.of.fetch_sub(self.units, Ordering::Relaxed);
+    }
+}
+
+/// A server's share of `globalOutstandingLimit`: what its followers take on ends in the leader's pipeline (stock
+/// `LeaderZooKeeperServer.getGlobalOutstandingLimit`).
+pub(super) fn outstanding_max(configured: u32, voters: Option<usize>) -> u32 {
+    match voters.and_then(|voters| u32::try_from(voters).ok()) {
+        Some(voters @ 3..) => configured / (voters - 1),
+        _ => configured,
     }
 }
 
@@ -500,6 +515,14 @@ mod tests {
         a.exchange(&load);
         b.exchange(&load);
         assert_eq!((a.in_process(), b.in_process()), (0, 0));
+    }
+
+    #[test]
+    fn members_share_the_limit_of_what_is_outstanding() {
+        let shares = [(None, 1000), (Some(1), 1000), (Some(2), 1000), (Some(3), 500), (Some(5), 250)];
+        for (voters, share) in shares {
+            assert_eq!(outstanding_max(1000, voters), share, "{voters:?}");
+        }
     }
 
     #[test]

@@ -104,6 +104,10 @@ pub(super) struct Connection {
     /// Counted among those of its address that have had no session.
     pub is_sessionless: bool,
     pub phase: Phase,
+    /// The attachment that must be given back when the connection is gone, whatever became of its phase.
+    pub attached: Option<Attachment>,
+    /// The report of [`super::serving::Touches`] that it is in.
+    pub touched_in: u64,
     pub accepted: Millis,
     pub established: WallMillis,
     pub last_heard: Millis,
@@ -190,6 +194,8 @@ impl Connection {
             peer,
             is_sessionless: true,
             phase: Phase::Fresh,
+            attached: None,
+            touched_in: 0,
             accepted: now,
             established: wall,
             last_heard: now,

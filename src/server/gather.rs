@@ -9,14 +9,15 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
 use super::connection::Phase;
+use super::serving::newest_of;
 use super::shard::Shard;
 use super::words::{
-    self, Answer, ConnectionExpiry, ConnectionView, DigestLog, DumpView, EnvView, ExpiryQueueView, Mode,
-    MonitorView, Opening, ServerView, SessionView, WatchView, Word,
+    self, Answer, ConnectionExpiry, ConnectionView, DigestLog, DumpView, EnvView, ExpiryQueueView,
+    LeaderView, MemberView, Mode, MonitorView, Opening, ServerView, SessionView, WatchView, Word,
 };
 use crate::base::{ConnectionId, Millis, WallMillis, limits};
 use crate::runtime::host;
-use crate::runtime::messages::{Gather, SequencerPart, Submission};
+use crate::runtime::messages::{Gather, SequencerPart, Serving, Submission};
 use crate::runtime::metrics::{Metrics, ShardMetrics};
 
 /// What one shard adds.
@@ -69,6 +70,12 @@ impl Shard {
         self.words.touch(id, now, limits::WORD_MS_MAX);
         if !self.settings.whitelist.allows(word) {
             self.answer_with(id, word.refusal());
+            return Some(used);
+        }
+        if !self.serving.is_serving()
+            && let Some(answer) = word.answer_while_not_serving()
+        {
+            self.answer_with(id, answer);
             return Some(used);
         }
         let conf = &self.settings.conf;
@@ -167,11 +174,16 @@ impl Shard {
     }
 
     /// Every part is there: renders the answer.
-    pub(super) fn answer_word(&mut self, collection: u64, id: ConnectionId, _now: Millis) {
+    pub(super) fn answer_word(&mut self, collection: u64, id: ConnectionId, now: Millis) {
         let Some(collection) = self.registry.take(collection) else { return };
         self.words_running -= 1;
         self.collect_next();
         let sequencer = collection.sequencer.unwrap_or_default();
+        let Some(mode) = mode_of(sequencer.serving) else {
+            // The leader was lost while the parts came together.
+            let answer = collection.word.answer_while_not_serving();
+            return self.answer_with(id, answer.unwrap_or_else(|| Answer::text("")));
+        };
         let mut total = ShardPart::default();
         let mut shards = ShardMetrics::default();
         for part in collection.parts {
@@ -193,9 +205,10 @@ impl Shard {
             sent: shards.packets_sent,
             connections: total.open_connections,
             outstanding: total.outstanding,
-            zxid: self.applied(),
-            mode: Mode::Standalone,
+            zxid: newest_of(sequencer.serving, self.applied()),
+            mode,
             node_count: tree.znode_count,
+            proposal_sizes: sequencer.metrics.member.proposal_sizes,
         };
         let answer = match collection.word {
             Word::Srvr => words::srvr(&server),
@@ -205,6 +218,7 @@ impl Shard {
                 let (open, most) = host::descriptors();
                 words::mntr(MonitorView {
                     server,
+                    member: self.member_view(mode, &sequencer, now),
                     watch_count: total.watches,
                     ephemerals_count: tree.ephemerals_count,
                     approximate_data_size: tree.approximate_data_size,
@@ -228,6 +242,7 @@ impl Shard {
                     view.sessions.add(self.wall_of(*deadline), sessions.iter().copied());
                 }
                 view.ephemerals = sequencer.ephemerals.clone();
+                view.learned = sequencer.serving.learns().then(|| sequencer.timeouts.clone());
                 words::dump(view)
             }
             Word::Wchs => words::wchs(total.watched),
@@ -246,6 +261,23 @@ impl Shard {
             _ => Answer::text(""),
         };
         self.answer_with(id, answer);
+    }
+
+    fn member_view(&self, mode: Mode, sequencer: &SequencerPart, now: Millis) -> Option<MemberView> {
+        let figures = &sequencer.figures;
+        let leader = LeaderView {
+            followers: figures.followers,
+            non_voting: figures.non_voting,
+            observers: figures.observers,
+            syncing: figures.syncing,
+            pending_syncs: figures.pending_syncs,
+            uptime_ms: now.since(self.serving_since),
+        };
+        Some(MemberView {
+            voters: self.settings.voters?,
+            observed: sequencer.leader.filter(|_| mode == Mode::Observer),
+            leader: (mode == Mode::Leader).then_some(leader),
+        })
     }
 
     fn connection_views(&self, asker: ConnectionId) -> Vec<ConnectionView> {
@@ -287,7 +319,7 @@ impl Shard {
             connections.add(self.wall_of(deadline), [expiry]);
         }
         let _ = now;
-        DumpView { sessions, ephemerals: Vec::new(), connections }
+        DumpView { sessions, learned: None, ephemerals: Vec::new(), connections }
     }
 
     fn watch_view(&self) -> WatchView {
@@ -318,5 +350,16 @@ impl Shard {
             memory_total_mb: used,
             ..self.settings.env.clone()
         }
+    }
+}
+
+/// What words call a role; `None` while nobody is served.
+fn mode_of(serving: Serving) -> Option<Mode> {
+    match serving {
+        Serving::No => None,
+        Serving::Alone => Some(Mode::Standalone),
+        Serving::Leading(_) => Some(Mode::Leader),
+        Serving::Following => Some(Mode::Follower),
+        Serving::Observing => Some(Mode::Observer),
     }
 }

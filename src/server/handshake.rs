@@ -5,6 +5,7 @@
 //! Lives on: each shard; the sequencer decides about sessions.
 
 use super::connection::{Attachment, Phase};
+use super::serving::newest_of;
 use super::shard::Shard;
 use crate::base::{ConnectionId, Generation, Millis, SessionId, limits};
 use crate::pipeline::acl;
@@ -39,7 +40,7 @@ impl Shard {
         }
         self.metrics.connect_request(renewal);
         let Some(connection) = self.connections.get_mut(&id) else { return };
-        if request.last_zxid_seen > view.at().0 {
+        if request.last_zxid_seen > newest_of(self.serving, view.at()).0 {
             // The client has seen more than this server: it is to try another one (§2.4, step 3).
             tracing::info!(
                 peer = %connection.peer,
@@ -79,8 +80,13 @@ impl Shard {
             _ => return self.give_back(session, generation, timeout_ms, now),
         };
         let Some(connection) = self.connections.get_mut(&id) else { return };
-        connection.phase = Phase::Open(Attachment { session, generation, timeout_ms });
+        let attachment = Attachment { session, generation, timeout_ms };
+        connection.phase = Phase::Open(attachment);
+        connection.attached = Some(attachment);
         connection.last_heard = now;
+        if self.serving.learns() {
+            self.touches.heard(connection, now);
+        }
         if self.settings.own.sessionless_per_address_max.is_some() {
             connection.is_sessionless = false;
             self.registry.seated(connection.peer);

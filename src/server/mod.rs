@@ -4,7 +4,8 @@
 //! - `start.rs`: from a configuration to a running server, and back down.
 //! - `shard.rs`: the logic of a core that serves clients; `connection.rs` one client's state, `handshake.rs`, `reads.rs`,
 //!   `passing.rs` (writes that go ahead of reads), `replies.rs`, `jobs.rs` (long answers in slices), `outcomes.rs` (what the sequencer sends back), `gather.rs` (words
-//!   that need every core), `deadlines.rs` (who is closed for being slow).
+//!   that need every core), `deadlines.rs` (who is closed for being slow), `serving.rs` (what a member's role is to its
+//!   clients).
 //! - `throttle.rs`: who may connect, by a bucket of tokens; `admission.rs`: how many requests are taken; `limits.rs`: what
 //!   stock does not limit.
 //! - `words/`: the texts of the four-letter words, as pure functions. `registry.rs`: what several cores look up rarely.
@@ -19,14 +20,18 @@ mod gather;
 mod handshake;
 mod jobs;
 pub mod limits;
+pub mod members;
 mod outcomes;
 mod passing;
 mod quotas;
 mod reads;
 pub mod registry;
 mod replies;
+mod serving;
 pub mod settings;
 pub mod shard;
 pub mod start;
+#[cfg(test)]
+mod tests;
 pub mod throttle;
 pub mod words;

@@ -33,6 +33,7 @@ impl Shard {
                 }
                 Outcome::Refused { connection, .. } => self.refused(connection),
                 Outcome::Close { connection, generation, .. } => self.close(connection, generation),
+                Outcome::Serving { serving, .. } => self.serve(serving, now),
                 Outcome::Gather { id, part, .. } => self.contribute(id, part, now),
                 Outcome::Gathered { id, connection, .. } => self.answer_word(id, connection, now),
             }

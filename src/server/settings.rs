@@ -39,4 +39,6 @@ pub struct Settings {
     pub folders: (std::path::PathBuf, std::path::PathBuf),
     /// How many shards there are.
     pub shards: usize,
+    /// Members of the ensemble that have a vote; `None` alone.
+    pub voters: Option<usize>,
 }

@@ -12,19 +12,20 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-use super::admission::{Gate, Intake, Pass};
+use super::admission::{Gate, Intake, Pass, outstanding_max};
 use super::answers::Answered;
 use super::connection::{Attachment, Connection, Framed, Held, Pending, Phase, Submitted, frame};
 use super::deadlines::DEADLINE_TICK_MS;
 use super::passing::{Anchors, Passing, Turn};
 use super::registry::Registry;
+use super::serving::Touches;
 use super::settings::Settings;
 use super::words::{self, Word};
 use crate::base::{ConnectionId, Millis, SessionId, ShardId, Xid, Zxid, limits};
 use crate::pipeline::acl::{self, Identities};
 use crate::pipeline::ip;
 use crate::runtime::Clock;
-use crate::runtime::messages::{Outcome, Submission, Ticket, WriteRequest};
+use crate::runtime::messages::{Outcome, Serving, Submission, Ticket, WriteRequest};
 use crate::runtime::metrics::ShardMetrics;
 use crate::runtime::ring::{Consumer, Producer};
 use crate::runtime::sequencer::Shared;
@@ -58,6 +59,9 @@ pub struct ShardParts {
     pub loads: Arc<Vec<AtomicUsize>>,
     /// Time.
     pub clock: Clock,
+    /// What the server is to its clients until an outcome says otherwise: [`Serving::Alone`], or [`Serving::No`] for a
+    /// member.
+    pub serving: Serving,
 }
 
 /// One shard's state.
@@ -72,6 +76,11 @@ pub struct Shard {
     pub(super) registry: Arc<Registry>,
     loads: Arc<Vec<AtomicUsize>>,
     pub(super) clock: Clock,
+    /// What the server is to its clients, and since when.
+    pub(super) serving: Serving,
+    pub(super) serving_since: Millis,
+    /// For the leader, while it is not this server.
+    pub(super) touches: Touches,
     pub(super) connections: HashMap<ConnectionId, Connection, ahash::RandomState>,
     next_connection: u64,
     /// Sessions by the time they expire.
@@ -92,7 +101,7 @@ pub struct Shard {
     pub(super) intake: Intake,
     /// Writes the sequencer may still be given, and bytes of those it has.
     credits: usize,
-    request_bytes: usize,
+    pub(super) request_bytes: usize,
     /// For reads between writes. `None` only while a turn takes its outcomes.
     anchors: Option<Box<Anchors>>,
     /// Memory of all connections' input, bytes.
@@ -125,7 +134,9 @@ impl Shard {
     pub fn new(parts: ShardParts) -> Shard {
         let tick = u64::from(parts.settings.tick_ms);
         let sessionless = u64::from(parts.settings.sessionless_timeout_ms.max(1));
-        let intake = Intake::new(&parts.settings.requests, parts.settings.own.syncs_max, parts.loads.len());
+        let mut requests = parts.settings.requests;
+        requests.outstanding_max = outstanding_max(requests.outstanding_max, parts.settings.voters);
+        let intake = Intake::new(&requests, parts.settings.own.syncs_max, parts.loads.len());
         Shard {
             id: parts.id,
             tree: std::rc::Rc::new(parts.tree),
@@ -135,6 +146,9 @@ impl Shard {
             shared: parts.shared,
             registry: parts.registry,
             loads: parts.loads,
+            serving: parts.serving,
+            serving_since: parts.clock.now(),
+            touches: Touches::default(),
             clock: parts.clock,
             // Looked up by ids of our own making.
             connections: HashMap::with_hasher(ahash::RandomState::with_seeds(17, 18, 19, 20)),
@@ -322,6 +336,10 @@ impl Shard {
                 taken += used;
                 continue;
             }
+            if connection.phase == Phase::Fresh && rest.len() >= 4 && !self.serving.is_serving() {
+                self.turn_away(id);
+                return bytes.len();
+            }
             if self.intake.is_on {
                 match self.admit(id, rest, now) {
                     Gate::Open => {}
@@ -491,8 +509,10 @@ impl Shard {
         let mut echo = None;
         let submission = match Request::decode(op, body) {
             Ok(Request::Sync(path)) => {
-                echo = Some(path.unwrap_or_default().into());
-                Submission::Sync(ticket)
+                let path: Box<[u8]> = path.unwrap_or_default().into();
+                echo = Some(path.clone());
+                let (session, cxid) = (attachment.session, Xid(header.xid));
+                Submission::Sync { ticket, session, cxid, path }
             }
             Ok(Request::GetEphemerals(prefix)) => Submission::Ephemerals {
                 ticket,
@@ -597,7 +617,7 @@ impl Shard {
     }
 
     /// Whether every connection's writes were answered.
-    fn is_idle(&self) -> bool {
+    pub(super) fn is_idle(&self) -> bool {
         self.credits == limits::SHARD_CREDITS
     }
 }
@@ -653,6 +673,9 @@ impl Logic for Shard {
             connection.last_heard = now;
             if let Some(attachment) = connection.attachment() {
                 shard.expiry.touch(id, now, u64::from(attachment.timeout_ms));
+                if shard.serving.learns() {
+                    shard.touches.heard(connection, now);
+                }
             }
             if connection.input.is_empty() && !connection.choked {
                 let taken = shard.take_frames_from(id, bytes, view, now);
@@ -688,7 +711,7 @@ impl Logic for Shard {
         self.fresh.remove(id);
         self.deadlines.remove(id);
         self.words.remove(id);
-        if let Some(attachment) = connection.attachment() {
+        if let Some(attachment) = connection.attached {
             self.registry.detached(attachment.session, self.id, id);
             self.submit(Submission::Detach {
                 session: attachment.session,
@@ -729,6 +752,7 @@ impl Logic for Shard {
         }
         self.expire(now);
         self.close_the_late(now);
+        self.report_touches(now);
     }
 
     fn take_dirty(&mut self, into: &mut Vec<ConnectionId>) {
@@ -772,13 +796,23 @@ impl Logic for Shard {
 
 impl Shard {
     /// Sessions whose client was silent for their whole timeout. A first finding only raises suspicion: the socket is
-    /// read once more, by the next tick of the driver, before the session is given up (DESIGN §2 rule 8).
+    /// read once more, by the next tick of the driver, before the session is given up (DESIGN §2 rule 8). A learner
+    /// gives up the connection only: the session may have moved, and whether it is over is the leader's to say.
     fn expire(&mut self, now: Millis) {
         for (id, heard) in std::mem::take(&mut self.suspects) {
             let Some(connection) = self.connections.get(&id) else { continue };
             let Some(attachment) = connection.attachment().filter(|_| connection.last_heard == heard) else {
                 continue;
             };
+            if self.serving.learns() {
+                tracing::debug!(
+                    session = %attachment.session,
+                    peer = %connection.peer,
+                    "closing a connection whose client was silent for the session's whole timeout"
+                );
+                self.abort(id);
+                continue;
+            }
             tracing::info!(
                 session = %attachment.session,
                 timeout_ms = attachment.timeout_ms,

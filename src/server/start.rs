@@ -12,19 +12,22 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 use super::limits::{Bounds, Rates};
+use super::members::{self, MemberStart, RecentTxns, Surroundings};
 use super::registry::{AcceptLimits, Registry};
 use super::settings::Settings;
 use super::shard::{Shard, ShardParts};
 use super::throttle::{ConnectGate, ConnectThrottle};
-use super::words::{BuildDateStyle, ConfView, EnvView, Version, Whitelist};
-use crate::base::{Millis, ServerId, ShardId, Zxid, limits};
-use crate::config::{Config, Pin, Storage};
+use super::words::{BuildDateStyle, ConfMember, ConfView, EnvView, Version, Whitelist};
+use crate::base::{ServerId, ShardId, Zxid, limits};
+use crate::config::{Config, Ensemble, Pin, Storage};
 use crate::pipeline::acl::{DigestPolicy, Policy};
 use crate::pipeline::digest::DigestAlgorithm;
-use crate::pipeline::{Loaded, Pipeline, ReaperSettings};
+use crate::pipeline::{Loaded, Pipeline, ReaperSettings, StateLoader};
 use crate::runtime::disk::{DiskStart, LogFile, SnapshotPolicy};
 use crate::runtime::fatal::{Fatal, fatal};
 use crate::runtime::files::{self, DataDirs, OpenError, RecoverSettings, SelfTest, WriteMethod};
+use crate::runtime::keeper::DurableParts;
+use crate::runtime::messages::Serving;
 use crate::runtime::placement::{self, Pinning, Placement};
 use crate::runtime::pressure::{Marks, Pressure};
 use crate::runtime::ring::{self, Parked};
@@ -35,7 +38,7 @@ use crate::runtime::watchdog::{self, Pulse};
 use crate::runtime::{Clock, disk, host, shard};
 use crate::sessions::{SessionIds, SessionImage, SessionTable};
 use crate::storage::names::{self, FileKind};
-use crate::storage::recovery::{Progress, Recovered, Source, Stage};
+use crate::storage::recovery::{Mode, Progress, Recovered, Source, Stage};
 use crate::storage::snapshot::{SinceSnapshot, SnapshotFile, SnapshotLimits};
 use crate::storage::wal::{WalLimits, WalWriter};
 use crate::storage::{ClusterId, Identity};
@@ -163,6 +166,14 @@ pub fn start(
     let self_test = files::self_test(dirs.log())
         .map_err(|source| StartError::System { what: "testing the log folder", source })?;
     let state = recover(config, &dirs, &clock, random("drawing random numbers")?, on_progress)?;
+    if let Some(MemberStart { members, durable, .. }) = &state.member {
+        let DurableParts { accepted, current, last_logged, committed, admitted, .. } = durable;
+        let (me, servers) = (members.zab.me.0, members.servers.len());
+        tracing::info!(
+            me, servers, accepted = accepted.0, current = current.0, %last_logged, %committed, admitted,
+            "member of an ensemble"
+        );
+    }
 
     let shared = Arc::new(Shared {
         parked: Parked::new(),
@@ -243,7 +254,12 @@ struct State {
     replayed: u64,
     replayed_bytes: u64,
     repaired: Option<String>,
+    /// Of a member of an ensemble; the pipeline is at what it knows to be committed.
+    member: Option<MemberStart>,
 }
+
+/// The id of a server without others.
+const ALONE: ServerId = ServerId(1);
 
 fn recover(
     config: &Config,
@@ -256,10 +272,18 @@ fn recover(
     let mut cluster = [0u8; 16];
     cluster[..8].copy_from_slice(&random[0].to_le_bytes());
     cluster[8..].copy_from_slice(&random[1].to_le_bytes());
+    let (server, mode) = match &config.ensemble {
+        None => (ALONE, Mode::Alone),
+        Some(ensemble) => {
+            let may_begin = config.folders.accept_empty || files::may_initialize(&config.folders.log);
+            (ensemble.me, Mode::Member { may_begin })
+        }
+    };
     let mut distrusted = Vec::new();
     loop {
         let settings = RecoverSettings {
-            server: ServerId(1),
+            server,
+            mode,
             new_cluster: ClusterId(cluster),
             new_generation: random[2],
             limits: wal_limits,
@@ -275,6 +299,11 @@ fn recover(
         };
         let recovered = files::recover(dirs, &settings, &mut progress)
             .map_err(|error| StartError::Recovery(error.to_string()))?;
+        if mode != Mode::Alone {
+            let initialized = files::initialized(&config.folders.log);
+            initialized
+                .map_err(|source| StartError::System { what: "removing the file initialize", source })?;
+        }
         match build(config, dirs, clock, random[3], recovered, on_progress)? {
             Ok(state) => return Ok(state),
             Err(zxid) => {
@@ -315,8 +344,7 @@ fn build(
     let failed = |error: String| StartError::Recovery(error);
     let (mut tree, reader) = crate::tree::new(seed);
     tree.set_extended_types(config.tree.extended_types);
-    let mut sessions = SessionImage::default();
-    let mut loaded = Loaded::default();
+    let (mut sessions, mut loaded) = (SessionImage::default(), Loaded::default());
     let mut base = Zxid::ZERO;
     let mut snapshot_bytes = 0;
     if let Some(snapshot) = recovered.snapshot {
@@ -325,18 +353,17 @@ fn build(
         let total = snapshot.index.totals.nodes;
         let mut acls: Vec<(u32, Vec<Acl>)> = Vec::new();
         let mut done = 0;
-        let mut loader = tree.load(base);
+        let mut loader = StateLoader::new(&mut tree, base);
         for part in snapshot.parts {
             acls.extend(part.acls());
             acls.sort_unstable_by_key(|(number, _)| *number);
             for (session, timeout_ms) in part.sessions() {
-                sessions.insert(session, timeout_ms);
+                loader.session(session, timeout_ms);
             }
             for node in part.nodes() {
                 let acl = acls.binary_search_by_key(&node.acl, |(number, _)| *number).map_err(|_| {
                     failed(format!("snapshot {base} names ACL list {} and lacks it", node.acl))
                 })?;
-                loaded.node(node.path, node.owner);
                 let image = NodeImage {
                     path: node.path,
                     data: node.data,
@@ -353,14 +380,14 @@ fn build(
                         owner: node.owner,
                     },
                 };
-                loader.load_node(&image).map_err(|error| failed(format!("snapshot {base}: {error}")))?;
+                loader.node(&image).map_err(|error| failed(format!("snapshot {base}: {error}")))?;
                 done += 1;
                 if done % 65_536 == 0 {
                     on_progress("building the tree", done, total);
                 }
             }
         }
-        loader.finish().map_err(|error| failed(format!("snapshot {base}: {error}")))?;
+        (sessions, loaded) = loader.finish().map_err(|error| failed(format!("snapshot {base}: {error}")))?;
         if tree.digest() != snapshot.index.meta.digest as i64 {
             return Ok(Err(base));
         }
@@ -368,15 +395,22 @@ fn build(
     let now = clock.now();
     let table = SessionTable::from_image(sessions, u64::from(config.tick_ms), now);
     let mut pipeline = Pipeline::new(tree, table, loaded, base, pipeline_settings(config));
+    let members = members::members(config);
+    let committed = recovered.committed;
+    let mut history = members.as_ref().map(|_| RecentTxns::new(config.storage.commit_log_count as usize));
     let (mut replayed, mut replayed_bytes) = (0, 0);
     let mut broken = None;
     let mut apply = |zxid: Zxid, payload: &[u8]| {
-        if broken.is_some() {
+        if let Some(history) = &mut history {
+            history.push(zxid, payload, committed);
+        }
+        // Of a single server everything is committed; what a member does not know to be is its next leader's to decide.
+        if broken.is_some() || zxid > committed {
             return;
         }
         replayed += 1;
         replayed_bytes += payload.len() as u64;
-        broken = replay_one(&mut pipeline, zxid, payload, now).err();
+        broken = pipeline.replay(zxid, payload, now).err();
     };
     let mut progress = |progress: Progress| on_progress("replaying the log", progress.done, progress.total);
     let replay = recovered.replay.run(dirs.log(), &mut apply, &mut progress);
@@ -393,6 +427,25 @@ fn build(
     }
     repaired.extend(report.skipped.iter().map(|(name, fault)| format!("{name} was not loaded: {fault}")));
     repaired.extend(report.unexplained.iter().map(|name| format!("{name} is not ours and was left alone")));
+    let member = members.map(|members| {
+        let committed = pipeline.applied();
+        MemberStart {
+            members,
+            durable: DurableParts {
+                accepted: recovered.epoch.accepted,
+                current: recovered.epoch.current,
+                last_logged: report.last,
+                committed,
+                confirmed: recovered.confirmed.min(committed),
+                history: history.map(RecentTxns::into_txns).unwrap_or_default(),
+                admitted: recovered.epoch.admitted,
+            },
+            record: recovered.epoch,
+        }
+    });
+    if let Some(why) = &report.lost {
+        tracing::warn!(%why, "this server has no vote until its ensemble has brought it up to date");
+    }
     Ok(Ok(State {
         pipeline,
         reader,
@@ -403,16 +456,8 @@ fn build(
         replayed,
         replayed_bytes,
         repaired: (!repaired.is_empty()).then(|| repaired.join("; ")),
+        member,
     }))
-}
-
-fn replay_one(pipeline: &mut Pipeline, zxid: Zxid, payload: &[u8], now: Millis) -> Result<(), String> {
-    let decoded = Pipeline::decode(payload).map_err(|error| format!("txn {zxid}: {error}"))?;
-    pipeline.begin(zxid);
-    pipeline.apply(&decoded, now).map_err(|error| error.to_string())?;
-    pipeline.publish();
-    pipeline.reclaim();
-    Ok(())
 }
 
 #[allow(clippy::too_many_arguments)] // Each is made once, here and nowhere else; a struct would only rename them.
@@ -465,6 +510,7 @@ fn launch(
             registry: registry.clone(),
             loads: loads.clone(),
             clock: clock.clone(),
+            serving: if config.ensemble.is_some() { Serving::No } else { Serving::Alone },
         };
         let start = ShardStart {
             index,
@@ -544,6 +590,16 @@ fn spawn_sequencer(
         log_bytes: state.replayed_bytes,
         snapshot_bytes: state.snapshot_bytes,
     };
+    let me = state.member.as_ref().map_or(ALONE, |member| member.members.zab.me);
+    let member = match state.member {
+        None => None,
+        Some(member) => {
+            let pipeline = pipeline_settings(config);
+            let seeds = [random[2], random[3]];
+            let launched = member.launch(config, Surroundings { dirs, shared, clock, pipeline, seeds });
+            Some(launched.map_err(|error| StartError::Thread(error.to_string()))?)
+        }
+    };
     let start = Start {
         pipeline: state.pipeline,
         wal: state.wal,
@@ -552,7 +608,7 @@ fn spawn_sequencer(
         interest,
         disk,
         shared: shared.clone(),
-        session_ids: SessionIds::new(ServerId(1), clock.wall()),
+        session_ids: SessionIds::new(me, clock.wall()),
         durability: if config.storage.force_sync && self_test.method != WriteMethod::BufferedFdatasync {
             Durability::Dsync
         } else {
@@ -563,6 +619,7 @@ fn spawn_sequencer(
         snapshots: SnapshotPolicy::new(snapshot_limits, random[1], since),
         flush_warning_ms: u64::from(config.storage.flush_warning_ms),
         flush_delay_ms: u64::from(config.storage.flush_delay_ms),
+        member,
     };
     let core = placement.sequencer;
     let waiter = std::thread::current();
@@ -584,7 +641,7 @@ fn spawn_sequencer(
     let handle = handle.map_err(|error| StartError::Thread(error.to_string()))?;
     match wait.recv() {
         Ok(Ok(())) => Ok(handle),
-        Ok(Err(error)) => Err(StartError::Thread(format!("the sequencer has no ring: {error}"))),
+        Ok(Err(error)) => Err(StartError::Thread(format!("the sequencer: {error}"))),
         Err(_) => Err(StartError::Thread("the sequencer ended before it started".into())),
     }
 }
@@ -600,41 +657,20 @@ fn bind(
     };
     let mut refused = None;
     for &address in addresses {
-        match listen(address, backlog) {
+        let listening = sys::once_free("client", sys::PORT_PATIENCE, || {
+            sys::listen(address, backlog).map_err(|source| (address, source))
+        });
+        match listening {
             Ok(fd) => {
                 let bound = sys::local_address(std::os::fd::AsFd::as_fd(&fd));
                 let bound = bound.map_err(|source| StartError::Bind { address, source })?;
                 return Ok(Some((fd, bound)));
             }
             // A host without IPv6 still has the wildcard of IPv4; a port that is taken is taken on both.
-            Err(source) => refused = refused.or(Some(StartError::Bind { address, source })),
+            Err((address, source)) => refused = refused.or(Some(StartError::Bind { address, source })),
         }
     }
     refused.map_or(Ok(None), Err)
-}
-
-/// How long a port may be taken when we want it. The kernel takes the rings of a killed process apart in the background:
-/// its listening socket lives on for a moment after the process is gone, longer on a busy machine, and whoever starts
-/// us again at once must not fail for that.
-const PORT_PATIENCE: Duration = Duration::from_secs(10);
-
-fn listen(address: SocketAddr, backlog: i32) -> std::io::Result<std::os::fd::OwnedFd> {
-    let began = Instant::now();
-    let mut is_told = false;
-    loop {
-        match sys::listen(address, backlog) {
-            Err(error)
-                if error.kind() == std::io::ErrorKind::AddrInUse && began.elapsed() < PORT_PATIENCE =>
-            {
-                if !std::mem::replace(&mut is_told, true) {
-                    tracing::warn!(%address, "the port is taken; waiting for it");
-                }
-                // Nobody tells when a port becomes free.
-                std::thread::sleep(Duration::from_millis(5));
-            }
-            result => return result,
-        }
-    }
 }
 
 fn policy(config: &Config) -> Policy {
@@ -701,7 +737,11 @@ fn settings(config: &Config, version: Version, facts: &Facts, placement: &Placem
             min_session_timeout_ms: config.sessions.timeout_ms_min,
             max_session_timeout_ms: config.sessions.timeout_ms_max,
             client_port_listen_backlog: config.net.listen_backlog,
-            server_id: 0,
+            server_id: config.ensemble.as_ref().map_or(0, |ensemble| ensemble.me.0),
+            member: config.ensemble.as_ref().and_then(|ensemble| {
+                let Ensemble { document, me, init_limit, sync_limit, .. } = ensemble;
+                ConfMember::new(document, *me, *init_limit, *sync_limit)
+            }),
         },
         env: EnvView {
             version: version.clone(),
@@ -721,6 +761,7 @@ fn settings(config: &Config, version: Version, facts: &Facts, placement: &Placem
         version,
         folders: facts.folders.clone(),
         shards: placement.shards.len(),
+        voters: config.ensemble.as_ref().map(|ensemble| ensemble.document.voters().count()),
     }
 }
 

@@ -271,6 +271,28 @@ impl SessionTable {
         true
     }
 
+    /// [`touch`](Self::touch) with the timeout, ms, that its connection to the other server has; 0 leaves the one known.
+    pub fn touch_for(&mut self, session: SessionId, heard: Millis, timeout_ms: u64) -> bool {
+        if let Some(live) = self.live.get_mut(&session)
+            && live.attachment.is_none()
+            && timeout_ms > 0
+        {
+            live.timeout_ms = timeout_ms;
+        }
+        self.touch(session, heard)
+    }
+
+    /// A client came with the session to another server at `heard`: gives the connection here that loses it. Nothing that
+    /// it still sends may land, and the clock is ours again.
+    pub fn take_away(&mut self, session: SessionId, heard: Millis) -> Option<Attachment> {
+        let live = self.live.get_mut(&session).filter(|live| !live.closing)?;
+        let held = live.attachment.take()?;
+        self.last_generation.0 += 1;
+        live.generation = self.last_generation;
+        self.unattached.touch(session, heard, live.timeout_ms);
+        Some(held)
+    }
+
     /// The session is about to be closed: from now on it is refused everywhere. Whether it was open.
     pub fn mark_closing(&mut self, session: SessionId) -> bool {
         let Some(live) = self.live.get_mut(&session).filter(|live| !live.closing) else { return false };
@@ -328,6 +350,12 @@ impl SessionTable {
         self.invariants();
     }
 
+    /// Takes the place of `before`: no generation that it gave out is given out again. For a table that attached nobody.
+    pub fn follow(&mut self, before: &SessionTable) {
+        debug_assert_eq!(self.last_generation, Generation(0), "nobody was attached");
+        self.last_generation = before.last_generation;
+    }
+
     /// Notes that `path` goes with `owner`; whether that is new.
     pub fn add_ephemeral(&mut self, owner: SessionId, path: Arc<[u8]>) -> bool {
         self.image.add_ephemeral(owner, path)
@@ -357,9 +385,9 @@ impl SessionTable {
     }
 
     fn track(&mut self, session: SessionId, timeout_ms: i32, now: Millis) {
-        self.last_generation.0 += 1;
         let live = Live {
-            generation: self.last_generation,
+            // Nobody's: the first that is given out is 1.
+            generation: Generation(0),
             attachment: None,
             timeout_ms: as_duration(timeout_ms),
             closing: false,
@@ -473,6 +501,25 @@ mod tests {
         assert_eq!(again.previous, None);
         assert!(table.poll(Millis(60_000)).is_empty());
         assert_eq!(table.image().ephemerals_of(A).count(), 1);
+    }
+
+    #[test]
+    fn another_server_takes_a_session_away_and_reports_for_it() {
+        let mut table = table_with(&[A]);
+        let held = table.attach(A, at(1), 4000, Millis(0)).expect("open");
+        assert_eq!(table.take_away(B, Millis(1)), None, "unknown");
+        assert_eq!(table.take_away(A, Millis(1000)), Some(at(1)));
+        assert_eq!(table.take_away(A, Millis(1000)), None, "nobody has it here");
+        assert!(!table.is_current(A, held.generation), "what the old connection sends does not land");
+        assert!(!table.detach(A, held.generation, Millis(50_000)));
+        assert!(table.touch_for(A, Millis(2000), 9000));
+        assert_eq!(table.by_deadline(), vec![(Millis(12_000), A)]);
+        assert!(table.touch_for(A, Millis(2500), 0), "with the timeout it has");
+        assert_eq!(table.by_deadline(), vec![(Millis(12_000), A)]);
+        assert_eq!(table.poll(Millis(12_000)), vec![A]);
+        assert!(!table.touch_for(A, Millis(12_000), 9000), "closing");
+        assert_eq!(table.take_away(A, Millis(12_000)), None);
+        table.invariants();
     }
 
     #[test]

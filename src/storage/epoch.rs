@@ -7,7 +7,7 @@
 //! ```text
 //!    0   8  magic "RKEPOCH\0"
 //!    8   4  format version
-//!   12   4  flags: bit 0 admitted
+//!   12   4  flags: bit 0 admitted, bit 1 member
 //!   16  16  first 128 bits of BLAKE3 over the block with this field zero
 //!   32   8  sequence number, one more than the version before
 //!   40  16  bytes 16..32 of the version before; zero in the first
@@ -15,7 +15,8 @@
 //!   72   8  server id
 //!   80   4  accepted epoch
 //!   84   4  current epoch
-//!   88      zero
+//!   88   8  settled zxid
+//!   96      zero
 //! ```
 //!
 //! A new version goes to copies 0 and 1, is flushed, goes to copies 2 and 3, is flushed. So at each instant at least two
@@ -23,15 +24,15 @@
 //! completely written are survived. What is read is the highest version with two equal copies. Whoever reads a record
 //! with fewer than four equal copies writes it again.
 //!
-//! History: version 1, the first.
+//! History: version 1, the first; version 2, members and settled zxids. What is in version 1 ran alone.
 
 use super::action::FileAction;
 use super::aligned::{AlignedBuf, BLOCK_BYTES};
 use super::{ClusterId, Fields, Identity, names};
-use crate::base::{Epoch, ServerId};
+use crate::base::{Epoch, ServerId, Zxid};
 
 /// The version written, and the newest read.
-pub const FORMAT_VERSION: u32 = 1;
+pub const FORMAT_VERSION: u32 = 2;
 
 /// Copies in the file.
 pub const COPIES: usize = 4;
@@ -58,6 +59,12 @@ pub struct EpochRecord {
     pub current: Epoch,
     /// Whether the server may vote (reliability R11).
     pub admitted: bool,
+    /// Whether it was a member of an ensemble when it ran last: then what its log holds is committed only as far as the
+    /// log says so. A single server's flush commits.
+    pub member: bool,
+    /// What was logged up to here is committed, whatever the log says: it was flushed by a single server, which became a
+    /// member then.
+    pub settled: Zxid,
     /// Version of the record; 1 for the first.
     pub sequence: u64,
     /// Hash of the version before.
@@ -88,13 +95,15 @@ pub enum EpochFault {
 }
 
 impl EpochRecord {
-    /// The record of a server that starts for the first time.
+    /// The record of a single server that starts for the first time.
     pub fn first(identity: Identity) -> EpochRecord {
         EpochRecord {
             identity,
             accepted: Epoch(0),
             current: Epoch(0),
             admitted: true,
+            member: false,
+            settled: Zxid::ZERO,
             sequence: 1,
             previous: [0; 16],
         }
@@ -106,8 +115,31 @@ impl EpochRecord {
         assert!(accepted >= self.accepted, "accepted epoch {accepted:?} below {:?}", self.accepted);
         assert!(current >= self.current, "current epoch {current:?} below {:?}", self.current);
         assert!(accepted >= current, "current epoch {current:?} was never accepted");
-        let previous = block_hash(&self.encode());
-        EpochRecord { accepted, current, admitted, sequence: self.sequence + 1, previous, ..*self }
+        EpochRecord { accepted, current, admitted, ..self.successor() }
+    }
+
+    /// The next version: a single server, which commits what it flushes.
+    #[must_use]
+    pub fn alone(&self, server: ServerId) -> EpochRecord {
+        let identity = Identity { server, ..self.identity };
+        EpochRecord { identity, member: false, settled: Zxid::ZERO, ..self.successor() }
+    }
+
+    /// The next version: a member under this id. What the single server before it flushed ends at `settled`.
+    #[must_use]
+    pub fn member(&self, server: ServerId, settled: Zxid) -> EpochRecord {
+        let identity = Identity { server, ..self.identity };
+        EpochRecord { identity, member: true, settled, ..self.successor() }
+    }
+
+    /// The next version: a member that lost some of what it promised. Its log begins anew, so nothing is settled in it.
+    #[must_use]
+    pub fn unadmitted(&self) -> EpochRecord {
+        EpochRecord { admitted: false, settled: Zxid::ZERO, ..self.successor() }
+    }
+
+    fn successor(&self) -> EpochRecord {
+        EpochRecord { sequence: self.sequence + 1, previous: block_hash(&self.encode()), ..*self }
     }
 
     /// Steps in the data directory that make the file.
@@ -151,13 +183,14 @@ impl EpochRecord {
         let mut fields = Fields::new(&mut block);
         fields.u64(0, MAGIC);
         fields.u32(8, FORMAT_VERSION);
-        fields.u32(12, u32::from(self.admitted));
+        fields.u32(12, u32::from(self.admitted) | u32::from(self.member) << 1);
         fields.u64(32, self.sequence);
         fields.bytes(40, &self.previous);
         fields.bytes(56, &self.identity.cluster.0);
         fields.u64(72, self.identity.server.0.cast_unsigned());
         fields.u32(80, self.accepted.0);
         fields.u32(84, self.current.0);
+        fields.u64(88, self.settled.0.cast_unsigned());
         let hash = block_hash(&block);
         Fields::new(&mut block).bytes(16, &hash);
         block
@@ -193,6 +226,8 @@ fn decode(bytes: &[u8]) -> Result<Option<EpochRecord>, EpochFault> {
         accepted: Epoch(u32_at(80)),
         current: Epoch(u32_at(84)),
         admitted: u32_at(12) & 1 == 1,
+        member: u32_at(12) & 2 == 2,
+        settled: Zxid(u64_at(88).cast_signed()),
         sequence: u64_at(32),
         previous: hash_at(40),
     }))

@@ -5,7 +5,7 @@
 use std::fmt::{Result, Write};
 
 use super::aligned::AlignedBuf;
-use super::snapshot::{self, ChunkKind, Part, SnapshotMeta};
+use super::snapshot::{self, ChunkKind, Part, Received, SnapshotMeta};
 use super::wal::{self, BatchKind, BatchSpan, Scanned, SegmentHeader, SegmentScan};
 use crate::base::Zxid;
 use crate::wire::OpCode;
@@ -48,6 +48,7 @@ fn wal_batches(scan: &SegmentScan, bytes: &[u8], out: &mut dyn Write) -> Result 
             BatchKind::Batch => "batch",
             BatchKind::Seal => "seal ",
             BatchKind::Cut => "cut  ",
+            BatchKind::Restart => "begin",
         };
         writeln!(
             out,
@@ -90,9 +91,13 @@ pub fn snapshot(bytes: &[u8], nodes: bool, out: &mut dyn Write) -> Result {
         Ok(meta) => meta,
         Err(fault) => return writeln!(out, "{fault}"),
     };
-    let SnapshotMeta { identity, zxid, digest, digest_version, taken } = meta;
+    let SnapshotMeta { identity, zxid, digest, digest_version, taken, received } = meta;
     writeln!(out, "snapshot at zxid {zxid}  digest {digest_version}/{digest}  taken {}", taken.0)?;
     writeln!(out, "cluster {}  server {}", identity.cluster, identity.server.0)?;
+    if let Some(received) = received {
+        let Received { log_from, confirmed } = received;
+        writeln!(out, "received from a leader, log from segment {log_from} on  confirmed {confirmed}")?;
+    }
     let mut read = |offset: u64, length: usize| {
         let from = usize::try_from(offset).map_err(|error| error.to_string())?;
         let part = bytes.get(from..).and_then(|rest| rest.get(..length));

@@ -23,6 +23,7 @@ pub mod inspect;
 pub mod names;
 pub mod recovery;
 pub mod snapshot;
+mod standing;
 pub mod wal;
 
 pub use fuzz::{fuzz_epoch, fuzz_snapshot, fuzz_wal};

@@ -4,8 +4,9 @@
 //!
 //! 1. The epoch record says who we are. Without it, only an empty directory may be used (F13).
 //! 2. The newest snapshot that verifies is the base; those that do not are named and left alone (F5).
-//! 3. The log is scanned from the segment that holds the base's zxid on, and joined. Damage after the base refuses the
-//!    start: a single server has no other copy (F4).
+//! 3. The log is scanned from the segment that holds the base's zxid on, and joined; what stands before its last restart
+//!    is void. Damage after the base refuses the start of a single server, which has no other copy (F4). A member starts
+//!    with what is intact, without a vote until its ensemble has brought it up to date (R11, [`super::standing`]).
 //! 4. What must be written before anything is served comes out as [`Steps`]: the torn tail is zeroed, leftovers of
 //!    unfinished work go, the next segment is prepared, the epoch record is written last.
 //!
@@ -22,9 +23,11 @@ use super::aligned::{AlignedBuf, BLOCK_BYTES};
 use super::epoch::{self, EpochFault, EpochRecord};
 use super::names::{self, FileKind};
 use super::snapshot::{self, Part, SnapshotFault, SnapshotIndex};
+pub use super::standing::Mode;
+use super::standing::{self, Found, Lost};
 use super::wal::{
-    self, Hole, LogFault, PreparedSegment, Scanned, SegmentHeader, SegmentId, SegmentScan, Tail, WalLimits,
-    WalWriter,
+    self, BatchKind, Hole, LogFault, PreparedSegment, Scanned, SegmentHeader, SegmentId, SegmentScan, Tail,
+    WalLimits, WalWriter,
 };
 use super::{ClusterId, Identity};
 use crate::base::{ServerId, Zxid, limits};
@@ -63,6 +66,8 @@ pub fn run_in_turn(jobs: usize, job: &(dyn Fn(usize) + Sync), done: &mut dyn FnM
 pub struct Settings<'a> {
     /// This server's id by the configuration.
     pub server: ServerId,
+    /// How it will run.
+    pub mode: Mode,
     /// Random: the cluster id, should this be the first start.
     pub new_cluster: ClusterId,
     /// Random: the generation of the segment that is prepared.
@@ -135,6 +140,11 @@ pub enum RecoverError {
         /// By the configuration.
         configured: ServerId,
     },
+    /// Damaged or incomplete data of a member, to be served by a single server.
+    #[error(
+        "the data belong to a member of an ensemble that lost a part of them and waits to be brought up to date;          start it as a member, or restore a copy"
+    )]
+    NotAdmitted,
     /// This server ran before, and its log directory is empty: perhaps a volume is not mounted.
     #[error(
         "this server ran before, but there is no log segment in the log directory; is its volume mounted?"
@@ -168,7 +178,9 @@ fn also_skipped(skipped: &[(String, SnapshotFault)]) -> String {
 /// What must be performed, in this order, before anything is served.
 #[derive(Clone, PartialEq, Eq, Default, Debug)]
 pub struct Steps {
-    /// In the log directory.
+    /// In the data directory: what the record says of what was lost must be there before the log goes on without it.
+    pub record: Vec<FileAction>,
+    /// Then in the log directory.
     pub log: Vec<FileAction>,
     /// Then in the data directory.
     pub data: Vec<FileAction>,
@@ -206,6 +218,8 @@ pub struct RecoveryReport {
     pub last: Zxid,
     /// Highest commit zxid the log recorded.
     pub committed: Zxid,
+    /// Why this server has no vote until its ensemble has brought it up to date (R11).
+    pub lost: Option<String>,
 }
 
 /// A state to build and a log to go on with.
@@ -216,6 +230,12 @@ pub struct Recovered {
     pub snapshot: Option<LoadedSnapshot>,
     /// The records after it.
     pub replay: Replay,
+    /// What is known to be committed: a member applies no further, the rest is for its leader to decide (R1). Of a single
+    /// server, everything.
+    pub committed: Zxid,
+    /// The same, but for a state that came whole from a leader that was not established since
+    /// (`zab::settings::Durable::confirmed`).
+    pub confirmed: Zxid,
     /// The log, ready once the steps are performed. If it needed a segment, that one is among the steps.
     pub wal: WalWriter,
     /// To be performed before anything is served.
@@ -237,38 +257,31 @@ pub fn recover(
     let mut report =
         RecoveryReport { unexplained: data_files.unexplained.clone(), ..RecoveryReport::default() };
     report.unexplained.extend(log_files.unexplained.iter().cloned());
-    let mut steps = Steps { log: unlink_all(&log_files.log_parts), data: unlink_all(&data_files.data_parts) };
+    let mut steps = Steps {
+        record: Vec::new(),
+        log: unlink_all(&log_files.log_parts),
+        data: unlink_all(&data_files.data_parts),
+    };
 
-    let epoch = match &data_files.epoch {
+    let found = match &data_files.epoch {
         Some(file) => {
             if log_files.segments.is_empty() {
                 return Err(RecoverError::LogMissing);
             }
-            let loaded = read_epoch(data, file)?;
-            let recorded = loaded.record.identity.server;
-            if recorded != settings.server {
-                return Err(RecoverError::OtherServer { recorded, configured: settings.server });
-            }
-            report.epoch_copies = loaded.equal_copies;
-            if loaded.equal_copies < epoch::COPIES {
-                steps.data.extend(loaded.record.rewrite());
-            }
-            loaded.record
+            standing::found(read_epoch(data, file), &heads, settings)?
         }
         None => {
             refuse_data_without_identity(&data_files, &heads)?;
-            report.fresh = true;
-            report.epoch_copies = epoch::COPIES;
-            let identity = Identity { cluster: settings.new_cluster, server: settings.server };
-            let record = EpochRecord::first(identity);
-            steps.data.extend(record.create());
-            record
+            Found::Nothing
         }
     };
-    let cluster = epoch.identity.cluster;
+    report.fresh = matches!(found, Found::Nothing);
+    report.epoch_copies = found.equal_copies();
+    let cluster = found.identity(settings).cluster;
 
     let snapshot = load_newest(data, &data_files, cluster, settings, progress, &mut report)?;
     let base = snapshot.as_ref().map_or(Zxid::ZERO, |snapshot| snapshot.index.meta.zxid);
+    let received = snapshot.as_ref().and_then(|snapshot| snapshot.index.meta.received);
 
     // Segments of a first start that was cut short carry the cluster id it had drawn: they are removed, not read.
     let heads = if report.fresh {
@@ -278,11 +291,40 @@ pub fn recover(
     } else {
         heads
     };
-    let scanned = scan_log(log, &heads, cluster, base, settings, progress, &mut report)?;
+    // What stands before the newest restart is void; a received snapshot is one, even if the power went before the log
+    // itself said so.
+    let restarted = heads.iter().rfind(|head| head.is_of(cluster) && head.restarts);
+    let from = restarted.map(|head| head.segment).max(received.map(|received| received.log_from));
+    let from = from.unwrap_or(SegmentId(0));
+    let (void, after): (Vec<&Head>, Vec<&Head>) = heads.iter().partition(|head| head.segment < from);
+    let scanned = scan_log(log, &void, &after, cluster, base, settings, progress, &mut report)?;
     let below = scanned.below.last().map_or(SegmentId(0), |closed| closed.segment);
-    let joined = wal::join(cluster, base, below, &scanned.segments);
-    let mut joined = joined.map_err(|fault| RecoverError::Log { fault, skipped: report.skipped.clone() })?;
+    let (mut joined, lost) = match wal::join(cluster, base, below, &scanned.segments) {
+        Ok(joined) => {
+            let lost = standing::is_cut_short(&report.skipped, joined.position.last);
+            (joined, lost.filter(|_| settings.mode != Mode::Alone).map(Lost::End))
+        }
+        // Whoever begins has nothing to lose: what is there is nobody's.
+        Err(fault) if settings.mode != Mode::Alone && !report.fresh && standing::is_loss(&fault) => {
+            let next = SegmentId(heads.last().map_or(0, |head| head.segment.0)).next();
+            (standing::without_log(base, next), Some(Lost::Log(fault.to_string())))
+        }
+        Err(fault) => return Err(RecoverError::Log { fault, skipped: report.skipped.clone() }),
+    };
+    let is_empty = joined.position.active.is_none() && joined.position.closed.is_empty();
+    let restart = match &lost {
+        Some(Lost::Log(_)) => true,
+        _ => received.is_some() && is_empty && scanned.below.iter().all(|closed| closed.segment < from),
+    };
+    if matches!(lost, Some(Lost::Log(_))) {
+        let active = after.iter().filter(|head| head.is_of(cluster) && !head.is_unused());
+        let read = active.filter(|head| below < head.segment);
+        let closed = read.map(|head| wal::ClosedSegment { segment: head.segment, last: base });
+        joined.position.closed.extend(closed);
+    }
     joined.position.closed.splice(0..0, scanned.below.iter().copied());
+    joined.position.next_segment = joined.position.next_segment.max(from);
+    joined.position.from = from;
     joined.free.extend(&scanned.unused_below);
 
     report.torn = Some(joined.tail).filter(|tail| *tail != Tail::Clean);
@@ -296,13 +338,35 @@ pub fn recover(
         steps.log.push(FileAction::Flush { name });
     }
 
+    let last = joined.position.last;
+    let epoch = found.record(settings, last, lost.is_some(), &mut steps);
+    report.lost = standing::why_without_vote(&found, &epoch, lost);
+    let (committed, confirmed) = match settings.mode {
+        Mode::Alone => (last, last),
+        Mode::Member { .. } => standing::known(&epoch, joined.committed, base, received, last),
+    };
     let needs_segment = joined.position.active.is_none() || !joined.free.is_empty();
     let mut wal = WalWriter::new(epoch.identity, settings.limits, joined.position);
     if needs_segment {
         prepare_segment(&mut wal, epoch.identity, settings, &joined.free, &heads, &mut steps);
     }
+    if restart {
+        restart_log(&mut wal, base, confirmed, &mut steps);
+    }
     let replay = Replay { segments: scanned.replay(&joined.replay), cuts: joined.cuts, after: base };
-    Ok(Recovered { epoch, snapshot, replay, wal, steps, report })
+    Ok(Recovered { epoch, snapshot, replay, committed, confirmed, wal, steps, report })
+}
+
+/// Lets the log go on from the snapshot at `base` alone, before anything else is written to it.
+fn restart_log(wal: &mut WalWriter, base: Zxid, confirmed: Zxid, steps: &mut Steps) {
+    wal.restart(base);
+    let write = wal.next_write(confirmed).expect("a segment was just prepared, and nothing is in flight");
+    let name = names::segment(write.segment);
+    let bytes = AlignedBuf::copy_of(write.bytes());
+    let written = bytes.len();
+    steps.log.push(FileAction::Write { name: name.clone(), offset: write.offset, bytes });
+    steps.log.push(FileAction::Flush { name });
+    wal.completed(write, written).expect("all of it is among the steps");
 }
 
 /// Reads a snapshot back whole, as loading would: a published one counts as verified only then (R7).
@@ -517,11 +581,13 @@ fn read_part(
     index.part(span, bytes)
 }
 
-/// The first block of a file under a segment's name.
-struct Head {
+/// The beginning of a file under a segment's name.
+pub(super) struct Head {
     segment: SegmentId,
     bytes: u64,
-    header: Option<SegmentHeader>,
+    pub(super) header: Option<SegmentHeader>,
+    /// Whether its first batch is there, and a restart.
+    restarts: bool,
 }
 
 impl Head {
@@ -532,14 +598,26 @@ impl Head {
     fn is_unused(&self) -> bool {
         self.header.is_some_and(|header| header.start.is_none() && header.segment == self.segment)
     }
+
+    fn is_of(&self, cluster: ClusterId) -> bool {
+        self.header.is_some_and(|header| header.identity.cluster == cluster && header.segment == self.segment)
+    }
 }
 
 fn read_heads(log: &dyn Source, files: &Listing) -> Vec<Head> {
     let read = |&(segment, bytes): &(SegmentId, u64)| {
         let length = bytes.min(BLOCK_BYTES as u64) as usize;
-        let block = log.read(&names::segment(segment), 0, length).ok();
+        let name = names::segment(segment);
+        let block = log.read(&name, 0, length).ok();
         let header = block.and_then(|block| SegmentHeader::decode(&block).ok());
-        Head { segment, bytes, header }
+        let begins = header.filter(|header| header.start.is_some() && bytes > BLOCK_BYTES as u64);
+        let first = begins.and_then(|header| {
+            // A restart is one block, the first behind the header.
+            let block = log.read(&name, BLOCK_BYTES as u64, BLOCK_BYTES).ok()?;
+            wal::first_batch(&header, &block)
+        });
+        let restarts = first.is_some_and(|batch| batch.kind == BatchKind::Restart);
+        Head { segment, bytes, header, restarts }
     };
     files.segments.iter().map(read).collect()
 }
@@ -576,19 +654,18 @@ impl ScannedLog {
     }
 }
 
+#[allow(clippy::too_many_arguments)] // What recovery knows by now, in its own order.
 fn scan_log(
     log: &dyn Source,
-    heads: &[Head],
+    void: &[&Head],
+    heads: &[&Head],
     cluster: ClusterId,
     base: Zxid,
     settings: &Settings<'_>,
     progress: &mut dyn FnMut(Progress),
     report: &mut RecoveryReport,
 ) -> Result<ScannedLog, RecoverError> {
-    let ours = |head: &Head| {
-        let header = head.header.filter(|h| h.identity.cluster == cluster && h.segment == head.segment);
-        header.and_then(|header| header.start)
-    };
+    let ours = |head: &&Head| head.header.filter(|_| head.is_of(cluster)).and_then(|header| header.start);
     // All before the last segment that begins at or below the base is in the snapshot.
     let from =
         heads.iter().rposition(|head| ours(head).is_some_and(|start| start.previous <= base)).unwrap_or(0);
@@ -600,11 +677,14 @@ fn scan_log(
         segments: Vec::new(),
         kept: Vec::new(),
     };
-    for (at, head) in below.iter().enumerate() {
-        let next =
-            below[at + 1..].iter().chain(heads).find_map(ours).expect("the first not below begins there");
+    for (at, head) in void.iter().chain(below).enumerate() {
+        let is_void = at < void.len();
         if ours(head).is_some() {
-            scanned.below.push(wal::ClosedSegment { segment: head.segment, last: next.previous });
+            // What is void is needed for no longer than the snapshots before this one.
+            let next = || below[at - void.len() + 1..].iter().chain(heads).find_map(ours);
+            let last =
+                if is_void { base } else { next().expect("the first not below begins there").previous };
+            scanned.below.push(wal::ClosedSegment { segment: head.segment, last });
         } else if head.is_unused() && head.header.is_some_and(|header| header.identity.cluster == cluster) {
             scanned.unused_below.push(head.segment);
         } else {

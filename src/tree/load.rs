@@ -2,9 +2,10 @@
 //! Filling an empty tree from an image, before anybody reads it: znodes in any order, parents after their children if
 //! need be. Lists of children are built at the end, each once, instead of a version for every child.
 //!
-//! Lives on: whoever recovers, before the sequencer starts.
+//! Lives on: whoever recovers, before the sequencer starts; the thread that receives an image.
 
 use super::digest::{self, StoredStat};
+use super::marks::Mark;
 use super::node::{self, Node};
 use super::reader::body_crc;
 use super::reclaim::{At, Ref};
@@ -22,6 +23,9 @@ pub enum LoadError {
     /// The image has children of a znode and not the znode.
     #[error("znode missing: {}", .0.escape_ascii())]
     Missing(Vec<u8>),
+    /// The image has a znode twice.
+    #[error("znode twice: {}", .0.escape_ascii())]
+    Twice(Vec<u8>),
 }
 
 /// Retired objects (split segments of the index, 4 KiB each) that are worth a look while loading.
@@ -35,6 +39,8 @@ pub struct Loader<'w> {
     pairs: Vec<(Ref<Node>, Ref<Node>)>,
     /// Siblings often come together.
     last_parent: Option<(Vec<u8>, Ref<Node>)>,
+    /// What a znode that came is raised to: that of a snapshot which every one of them is in.
+    came: Mark,
 }
 
 impl TreeWriter {
@@ -45,7 +51,8 @@ impl TreeWriter {
         let (ground, mut position) = (&self.state.ground, super::index::Position::default());
         let mut visit = |node: At<'_, Node>| pairs.extend(node.parent.map(|parent| (parent, node.to_ref())));
         while ground.world.index.visit(&mut position, ground.witness(), &mut visit) {}
-        Loader { writer: self, at, pairs, last_parent: None }
+        let came = Mark::snapshot(self.state.ledger.marks).next();
+        Loader { writer: self, at, pairs, last_parent: None, came }
     }
 }
 
@@ -54,6 +61,36 @@ impl Loader<'_> {
     pub fn load_node(&mut self, image: &NodeImage<'_>) -> Result<(), LoadError> {
         let path = if image.path == b"/" { b"" } else { image.path };
         let node = self.place(path)?;
+        self.enter(path, node, image);
+        Ok(())
+    }
+
+    /// Enters one znode of an image whose parents come before their children and which has none twice: what somebody else
+    /// sent.
+    pub fn load_next(&mut self, image: &NodeImage<'_>) -> Result<(), LoadError> {
+        let path = if image.path == b"/" { b"" } else { image.path };
+        let witness = self.writer.state.ground.witness();
+        if let Some((parent, _)) = split(path) {
+            let came = match &self.last_parent {
+                Some((last, _)) if last == parent => true,
+                _ => {
+                    let found = self.writer.state.ground.world.find(parent, witness);
+                    found.is_some_and(|node| !self.came.is_ahead_of(node.meta()))
+                }
+            };
+            if !came {
+                return Err(LoadError::Missing(parent.to_vec()));
+            }
+        }
+        let node = self.place(path)?;
+        if !self.came.raise(node.get(self.writer.state.ground.witness())) {
+            return Err(LoadError::Twice(image.path.to_vec()));
+        }
+        self.enter(path, node, image);
+        Ok(())
+    }
+
+    fn enter(&mut self, path: &[u8], node: Ref<Node>, image: &NodeImage<'_>) {
         let (ground, ledger) = (&self.writer.state.ground, &mut self.writer.state.ledger);
         let witness = ground.witness();
         let node = node.get(witness);
@@ -80,7 +117,6 @@ impl Loader<'_> {
         if ledger.grace.open_len() >= RECLAIM_AT {
             self.writer.reclaim();
         }
-        Ok(())
     }
 
     /// The node at `path`, made if it is new. So are parents that have not come yet, without a record.
@@ -149,6 +185,8 @@ impl Loader<'_> {
             let zxid = before.map_or(Zxid::ZERO, |_| self.at);
             ledger.swap_dir(ground, parent, Dir::new(zxid, pzxid, cversion, set, None));
         }
+        let ledger = &mut self.writer.state.ledger;
+        ledger.marks = self.came.put(ledger.marks);
         self.writer.begin_loaded(self.at);
         Ok(())
     }

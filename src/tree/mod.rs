@@ -18,6 +18,8 @@
 //! writer.rs    TreeWriter: what txns do
 //! load.rs      an image in
 //! snapshot.rs  an image out, while writes go on
+//! image.rs     the same, parents before children
+//! marks.rs     which of them have a node
 //! ```
 //!
 //! Only this folder knows crossbeam-epoch. Not here: what a request may do, who is told of a change, what is written to
@@ -49,12 +51,14 @@
 mod acl;
 mod children;
 pub mod digest;
+mod image;
 #[allow(unsafe_code)]
 mod index;
 mod load;
 #[cfg(test)]
 #[cfg(loom)]
 mod loom_models;
+mod marks;
 mod node;
 mod reader;
 #[allow(unsafe_code)]
@@ -69,6 +73,7 @@ mod writer;
 
 pub use acl::open as acl_open;
 pub use digest::StoredStat;
+pub use image::ImageWalker;
 pub use load::{LoadError, Loader};
 pub use reader::{Anchor, ChildNames, Descendants, Listing, Progress, TreeReader, View, Znode};
 pub use reclaim::Backlog;

@@ -226,12 +226,11 @@ impl<'a, H: Object> At<'a, H> {
         self.word().load(Relaxed)
     }
 
-    /// Raises the free bits of an object without extension to `number`, in an order that wraps; whether they were
-    /// lower. AcqRel: see `snapshot.rs`, where writer and walker decide by it who images a node.
-    pub(super) fn raise_meta(self, number: u32) -> bool {
+    /// Changes the free bits of an object without extension to what `change` gives for them; false where that is `None`.
+    /// AcqRel: see `snapshot.rs`, where writer and walker decide by it who images a node.
+    pub(super) fn update_meta(self, change: impl Fn(u32) -> Option<u32>) -> bool {
         assert!(!Thin::<H>::HAS_EXTENSION, "meta of an object that may have an extension is fixed");
-        let raise = |old: u32| (number.wrapping_sub(old).cast_signed() > 0).then_some(number);
-        self.word().fetch_update(AcqRel, Acquire, raise).is_ok()
+        self.word().fetch_update(AcqRel, Acquire, change).is_ok()
     }
 
     /// The same object, without the proof that it lives.

@@ -27,6 +27,7 @@ use std::sync::mpsc::{Receiver, Sender, TryRecvError, channel};
 
 use super::digest::StoredStat;
 use super::index::Position;
+use super::marks::Mark;
 use super::node::{self, Node};
 use super::reader::{Progress, Shared};
 use super::reclaim::{At, Witness};
@@ -47,7 +48,8 @@ pub struct NodeImage<'a> {
     pub stat: StoredStat,
 }
 
-struct OwnedImage {
+/// A copy of one.
+pub(super) struct OwnedImage {
     path: Box<[u8]>,
     data: Option<Box<[u8]>>,
     acl: Box<[Acl]>,
@@ -55,22 +57,107 @@ struct OwnedImage {
 }
 
 impl OwnedImage {
-    fn bytes(&self) -> usize {
+    /// Of a live node as the writer has it now.
+    pub(super) fn now(
+        world: &World,
+        node: At<'_, Node>,
+        path: &[u8],
+        witness: Witness<'_>,
+    ) -> Option<OwnedImage> {
+        let data = node.head().data.load(witness).filter(|data| !data.is_dead())?;
+        Some(OwnedImage {
+            path: if path.is_empty() { b"/"[..].into() } else { path.into() },
+            data: data.data().map(Box::from),
+            acl: world.lists.get(data.acl(), witness).into(),
+            stat: data.stored_stat(node.head().dir.load(witness)),
+        })
+    }
+
+    /// Copies.
+    pub(super) fn of(image: NodeImage<'_>) -> OwnedImage {
+        OwnedImage {
+            path: image.path.into(),
+            data: image.data.map(Box::from),
+            acl: image.acl.into(),
+            stat: image.stat,
+        }
+    }
+
+    /// What was copied.
+    pub(super) fn get(&self) -> NodeImage<'_> {
+        NodeImage { path: &self.path, data: self.data.as_deref(), acl: &self.acl, stat: self.stat }
+    }
+
+    /// About what it takes in memory.
+    pub(super) fn bytes(&self) -> usize {
         size_of::<OwnedImage>() + self.path.len() + self.data.as_ref().map_or(0, |data| data.len())
     }
 }
 
+/// Gives a node as it was at `at` to `sink`; false if it was not alive. The caller was pinned when it claimed the node.
+pub(super) fn image_at(
+    world: &World,
+    node: At<'_, Node>,
+    at: Zxid,
+    witness: Witness<'_>,
+    scratch: &mut Vec<u8>,
+    sink: &mut dyn FnMut(NodeImage<'_>),
+) -> bool {
+    let Some(data) = node.head().data.load_at(witness, at).filter(|data| !data.is_dead()) else {
+        return false;
+    };
+    node::path_into(node, witness, scratch);
+    sink(NodeImage {
+        path: scratch,
+        data: data.data(),
+        acl: world.lists.get(data.acl(), witness),
+        stat: data.stored_stat(node.head().dir.load_at(witness, at)),
+    });
+    true
+}
+
+/// Copies on their way from the writer to a walker.
 #[derive(Default)]
-struct Queue {
+pub(super) struct Queue {
     images: AtomicUsize,
     bytes: AtomicUsize,
     /// The walker needs nothing more.
     over: AtomicBool,
 }
 
+impl Queue {
+    /// One more; how many bytes there are now. Relaxed, here and below: sums for a report; the channel orders the images
+    /// themselves.
+    pub(super) fn enter(&self, image: &OwnedImage) -> usize {
+        self.images.fetch_add(1, Relaxed);
+        self.bytes.fetch_add(image.bytes(), Relaxed) + image.bytes()
+    }
+
+    /// One less.
+    pub(super) fn leave(&self, image: &OwnedImage) {
+        self.images.fetch_sub(1, Relaxed);
+        self.bytes.fetch_sub(image.bytes(), Relaxed);
+    }
+
+    /// How many, and their bytes.
+    pub(super) fn len(&self) -> (usize, usize) {
+        (self.images.load(Relaxed), self.bytes.load(Relaxed))
+    }
+
+    /// Whether the walker needs nothing more. Relaxed: a late look costs one needless copy.
+    pub(super) fn is_over(&self) -> bool {
+        self.over.load(Relaxed)
+    }
+
+    /// It needs nothing more.
+    pub(super) fn end(&self) {
+        self.over.store(true, Relaxed); // The writer may look late.
+    }
+}
+
 /// The writer's end.
 pub(super) struct Feed {
-    mark: u32,
+    mark: Mark,
     images: Sender<OwnedImage>,
     queue: Arc<Queue>,
 }
@@ -81,7 +168,7 @@ pub struct SnapshotWalker {
     world: Arc<World>,
     at: Zxid,
     digest: i64,
-    mark: u32,
+    mark: Mark,
     position: Position,
     walked: bool,
     given: u64,
@@ -95,7 +182,7 @@ pub struct SnapshotWalker {
 pub(super) fn begin(
     shared: Arc<Shared>,
     world: Arc<World>,
-    mark: u32,
+    mark: Mark,
     digest: i64,
 ) -> (Feed, SnapshotWalker) {
     let (sender, receiver) = channel();
@@ -128,23 +215,14 @@ impl Feed {
         path: &[u8],
         witness: Witness<'_>,
     ) -> bool {
-        // Relaxed: a late look costs one needless copy.
-        if self.queue.over.load(Relaxed) {
+        if self.queue.is_over() {
             return false;
         }
-        if !node.raise_meta(self.mark) {
+        if !self.mark.raise(node) {
             return true;
         }
-        let Some(data) = node.head().data.load(witness).filter(|data| !data.is_dead()) else { return true };
-        let image = OwnedImage {
-            path: if path.is_empty() { b"/"[..].into() } else { path.into() },
-            data: data.data().map(Box::from),
-            acl: world.lists.get(data.acl(), witness).into(),
-            stat: data.stored_stat(node.head().dir.load(witness)),
-        };
-        // Relaxed: sums for a report; the channel orders the images themselves.
-        self.queue.images.fetch_add(1, Relaxed);
-        self.queue.bytes.fetch_add(image.bytes(), Relaxed);
+        let Some(image) = OwnedImage::now(world, node, path, witness) else { return true };
+        self.queue.enter(&image);
         self.images.send(image).is_ok()
     }
 }
@@ -167,7 +245,7 @@ impl SnapshotWalker {
 
     /// Copies handed over and not given out yet: how many, and their bytes.
     pub fn queued(&self) -> (usize, usize) {
-        (self.queue.images.load(Relaxed), self.queue.bytes.load(Relaxed))
+        self.queue.len()
     }
 
     /// Gives about `max` further znodes to `sink`, in no order: a parent may come after its children. `More` with none
@@ -178,17 +256,10 @@ impl SnapshotWalker {
         while left > 0 {
             match self.images.try_recv() {
                 Ok(image) => {
-                    // Relaxed: as in `hand_over`.
-                    self.queue.images.fetch_sub(1, Relaxed);
-                    self.queue.bytes.fetch_sub(image.bytes(), Relaxed);
+                    self.queue.leave(&image);
                     left -= 1;
                     self.given += 1;
-                    sink(NodeImage {
-                        path: &image.path,
-                        data: image.data.as_deref(),
-                        acl: &image.acl,
-                        stat: image.stat,
-                    });
+                    sink(image.get());
                 }
                 Err(TryRecvError::Empty) => break,
                 Err(TryRecvError::Disconnected) => {
@@ -203,7 +274,7 @@ impl SnapshotWalker {
         assert!(self.given <= self.expected, "a znode was imaged twice");
         if self.given == self.expected {
             // From here on every node has the number: the writer has nothing to hand over.
-            self.queue.over.store(true, Relaxed);
+            self.queue.end();
             return Progress::Done;
         }
         // Without the writer's copies the image cannot become whole.
@@ -220,19 +291,9 @@ impl SnapshotWalker {
         let mut given = 0;
         while !self.walked && given < left {
             let more = world.index.visit(&mut self.position, witness, |node| {
-                if !node.raise_meta(self.mark) {
-                    return;
+                if self.mark.raise(node) && image_at(world, node, self.at, witness, &mut self.scratch, sink) {
+                    given += 1;
                 }
-                let data = node.head().data.load_at(witness, self.at).filter(|data| !data.is_dead());
-                let Some(data) = data else { return };
-                node::path_into(node, witness, &mut self.scratch);
-                given += 1;
-                sink(NodeImage {
-                    path: &self.scratch,
-                    data: data.data(),
-                    acl: world.lists.get(data.acl(), witness),
-                    stat: data.stored_stat(node.head().dir.load_at(witness, self.at)),
-                });
             });
             self.walked = !more;
         }
@@ -243,6 +304,6 @@ impl SnapshotWalker {
 
 impl Drop for SnapshotWalker {
     fn drop(&mut self) {
-        self.queue.over.store(true, Relaxed); // The writer may look late.
+        self.queue.end();
     }
 }

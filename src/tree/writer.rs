@@ -11,14 +11,18 @@
 //! Lives on: the sequencer. Not here: sessions' lists of ephemerals, watches, quotas (pipeline).
 
 use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
+use std::sync::atomic::Ordering::{Acquire, Relaxed};
 
 use super::acl::Interner;
 use super::children::{Children, Cursor};
 use super::digest::{self, StoredStat};
+use super::image;
 use super::index::{Index, PathHasher, Position};
+use super::marks::{IMAGE_LANES, Mark};
 use super::node::{self, Node};
 use super::reader::{Shared, Source, TreeReader, Znode, body_crc, client_stat};
-use super::reclaim::{At, Backlog, Grace, Owned, Ref, Retired, Root, Token, Version, Witness};
+use super::reclaim::{At, Backlog, Grace, Lease, Owned, Ref, Retired, Root, Token, Version, Witness};
 use super::record::{Data, Dir, Fields};
 use super::snapshot::Feed;
 use super::world::{OwnerKind, TreeStats, World};
@@ -113,8 +117,12 @@ pub(super) struct Ledger {
     interner: Interner,
     /// The running snapshot.
     feed: Option<Feed>,
-    /// Number of the last snapshot begun.
-    mark: u32,
+    /// Images on their way.
+    images: Vec<image::Feed>,
+    /// Whether a walker has the lane.
+    lanes: [Arc<AtomicBool>; IMAGE_LANES],
+    /// What the newest walks have: new nodes are born with it (`marks.rs`).
+    pub(super) marks: u32,
     pub(super) digest: i64,
     scratch: Vec<u8>,
 }
@@ -152,7 +160,16 @@ pub fn new(seed: u64) -> (TreeWriter, TreeReader) {
     world.count_in(0, false);
     let ground = Ground { world: Arc::clone(&world), token };
     let digest = digest::node_digest(b"", Some(b""), &StoredStat::default());
-    let ledger = Ledger { grace, interner, feed: None, mark: 0, digest, scratch: Vec::new() };
+    let ledger = Ledger {
+        grace,
+        interner,
+        feed: None,
+        images: Vec::new(),
+        lanes: Default::default(),
+        marks: 0,
+        digest,
+        scratch: Vec::new(),
+    };
     let shared = Arc::new(Shared { root: Root::new(world) });
     let reader = TreeReader { shared: Arc::clone(&shared) };
     let mut writer = TreeWriter { shared, state: State { ground, ledger }, old: Vec::new() };
@@ -351,6 +368,24 @@ impl TreeWriter {
         self.change_data(z, path, Some(data), |_| {}).map(|_| ())
     }
 
+    /// Makes `data` the data of a znode outside of any txn, with that data version, mzxid and mtime: for what every
+    /// server writes by itself and the digest leaves out. It belongs to the published txn, of which a reader could see
+    /// either: nobody may be served meanwhile. Error: `NoNode`.
+    pub fn set_own_data(
+        &mut self,
+        path: &[u8],
+        data: &[u8],
+        version: i32,
+        mzxid: i64,
+        time: i64,
+    ) -> Result<(), TreeError> {
+        debug_assert!(!digest::counts(path), "servers would disagree");
+        let changed = self.change_data(self.applied(), path, Some(data), |stat| {
+            (stat.version, stat.mzxid, stat.mtime) = (version, mzxid, time);
+        });
+        changed.map(|_| ())
+    }
+
     fn change_data(
         &mut self,
         z: Zxid,
@@ -399,9 +434,9 @@ impl TreeWriter {
             ledger.grace.free(&mut ground.token, &ground.world.leases, budget);
         }
         self.old.retain_mut(Old::step);
-        self.state.ledger.grace.open_len() > 0
-            || self.reclaim_backlog().waiting.objects > 0
-            || !self.old.is_empty()
+        let grace = &self.state.ledger.grace;
+        // A sealed batch may be down to its notes: its grace can end between looking for them and freeing.
+        grace.open_len() > 0 || grace.sealed_len() > 0 || grace.backlog().objects > 0 || !self.old.is_empty()
     }
 
     /// What is retired and not freed. Grows while a reader stays pinned or a listing is kept (reliability S64).
@@ -421,6 +456,7 @@ impl TreeWriter {
         let mut replaced = std::mem::replace(&mut self.state, state);
         self.shared.root.replace(Arc::clone(&self.state.ground.world), &mut replaced.ledger.grace);
         replaced.ledger.feed = None;
+        replaced.ledger.images.clear();
         replaced.ledger.grace.seal();
         self.old.push(Old { state: replaced, position: Position::default() });
         self.old.extend(old);
@@ -431,15 +467,35 @@ impl TreeWriter {
     pub fn begin_snapshot(&mut self) -> super::SnapshotWalker {
         let State { ground, ledger } = &mut self.state;
         debug_assert_eq!(ground.world.begun(), ground.world.applied(), "a snapshot begins between txns");
-        ledger.mark = ledger.mark.wrapping_add(1);
-        let (feed, walker) = super::snapshot::begin(
-            Arc::clone(&self.shared),
-            Arc::clone(&ground.world),
-            ledger.mark,
-            ledger.digest,
-        );
+        let mark = Mark::snapshot(ledger.marks).next();
+        ledger.marks = mark.put(ledger.marks);
+        let (feed, walker) =
+            super::snapshot::begin(Arc::clone(&self.shared), Arc::clone(&ground.world), mark, ledger.digest);
         ledger.feed = Some(feed);
         walker
+    }
+
+    /// Starts an image of the tree as it is now whose parents come before their children; see [`super::image`]. Several
+    /// may be on their way, beside a snapshot; `None` when that many are. Of changed znodes at most `copies_bytes_max`
+    /// are kept for a walker that comes late; past it it is told that it was aborted. Between rounds only.
+    pub fn begin_image(&mut self, copies_bytes_max: usize) -> Option<super::ImageWalker> {
+        let State { ground, ledger } = &mut self.state;
+        debug_assert_eq!(ground.world.begun(), ground.world.applied(), "an image begins between txns");
+        // Acquire pairs with the Release of the walker before: every node has its last number.
+        let lane = ledger.lanes.iter().position(|busy| !busy.load(Acquire))?;
+        let handed = Mark::image(lane, ledger.marks).next();
+        ledger.marks = handed.next().put(ledger.marks);
+        ledger.lanes[lane].store(true, Relaxed); // This walker's until it ends.
+        ledger.images.retain(|feed| !feed.is_over());
+        let (feed, walker) = image::begin(
+            Arc::clone(&self.shared),
+            Lease::new(Arc::clone(&ground.world), ground.token.witness()),
+            Arc::clone(&ledger.lanes[lane]),
+            handed,
+            (ledger.digest, copies_bytes_max),
+        );
+        ledger.images.push(feed);
+        Some(walker)
     }
 }
 
@@ -500,8 +556,11 @@ impl Ledger {
         self.digest = self.digest.wrapping_add(digest);
     }
 
-    /// Before the first change of a node: the running snapshot gets it as it was.
+    /// Before the first change of a node: the running snapshot and images get it as it was.
     fn touch(&mut self, ground: &Ground, node: At<'_, Node>, path: &[u8]) {
+        if !self.images.is_empty() {
+            self.images.retain(|feed| feed.hand_over(&ground.world, node, path, ground.witness()));
+        }
         if let Some(feed) = &self.feed
             && !feed.hand_over(&ground.world, node, path, ground.witness())
         {
@@ -518,8 +577,8 @@ impl Ledger {
         path: &[u8],
         data: Option<Owned<Data>>,
     ) -> Ref<Node> {
-        // Born with the mark of the running snapshot, which is of before.
-        let node = Node::new(Some(parent.to_ref()), name, data, self.mark).into_ref();
+        // Born with the numbers of the running walks, which are of before.
+        let node = Node::new(Some(parent.to_ref()), name, data, self.marks).into_ref();
         ground.world.index.insert(&ground.token, &mut self.grace, ground.world.hasher.hash(path), node);
         node
     }
@@ -669,4 +728,33 @@ pub(super) fn split(path: &[u8]) -> Option<(&[u8], &[u8])> {
 /// What a znode counts for in `approximate_data_size` (stock `DataTree.getNodeSize`).
 pub(super) fn size(path: &[u8], data: Option<&[u8]>) -> usize {
     path.len() + data.map_or(0, <[u8]>::len)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_note_that_waits_alone_is_something_left() {
+        let (mut writer, reader) = super::super::new(1);
+        while writer.reclaim() {
+            std::thread::yield_now();
+        }
+        let root = {
+            let ground = &writer.state.ground;
+            ground.alive(b"/").expect("the root").0.to_ref()
+        };
+        let view = reader.pin();
+        // Of a death that never was: following it changes nothing.
+        writer.state.ledger.grace.note(Note::Dead(root, Zxid(i64::MIN)));
+        for _ in 0..100 {
+            assert!(writer.reclaim(), "the note waits for a pin");
+        }
+        assert_eq!(writer.reclaim_backlog().waiting.objects, 0);
+        drop(view);
+        while writer.reclaim() {
+            std::thread::yield_now();
+        }
+        assert_eq!(writer.state.ledger.grace.sealed_len(), 0);
+    }
 }

@@ -89,7 +89,8 @@ pub enum Action {
     /// The leader pings: the shell answers with the sessions touched since the last time, as `Event::Send`.
     AnswerPing { link: LinkId, zxid: Zxid },
 
-    /// Send the state's image, exact at `zxid`, which is the newest `Commit`, raw on the link. `Snap` went ahead.
+    /// Send the state's image, exact at `zxid`, raw on the link, as soon as that is applied: it is the newest `Commit`.
+    /// `Snap` went ahead. What waits behind an image has the shell's bound; past it the link is given up.
     SendSnap { link: LinkId, zxid: Zxid },
     /// The link's next bytes are an image: read it beside the state. Packets behind it are reported after `SnapReceived`.
     ReceiveSnap { link: LinkId, zxid: Zxid },
@@ -99,7 +100,7 @@ pub enum Action {
     InstallSnap { link: LinkId, zxid: Zxid, txns: Vec<(Zxid, Payload)> },
     /// Forget the image that was being received.
     DropSnap { link: LinkId },
-    /// Read txns from the log.
+    /// Read txns from the log. They are held in memory until they have been sent.
     ReadLog { link: LinkId, after: Zxid, up_to: Zxid },
 
     /// Append to the log.

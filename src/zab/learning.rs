@@ -263,7 +263,10 @@ impl Learning {
 
     fn on_tick(&mut self, core: &mut Core, now: Millis, actions: &mut Vec<Action>) -> Result<(), Leave> {
         // While the image is being installed it is our disk that the leader waits for.
-        if self.deadline(core) <= now && !matches!(self.stage, Stage::Installing(_)) {
+        if matches!(self.stage, Stage::Installing(_)) {
+            self.heard = now;
+        }
+        if self.deadline(core) <= now {
             return Err(Leave("nothing heard of the leader"));
         }
         if matches!(self.stage, Stage::Waiting { retry_at } if retry_at <= now) {

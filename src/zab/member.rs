@@ -151,9 +151,9 @@ impl Member {
         match &self.role {
             Role::Looking(_) => Figures { history, ..Figures::default() },
             Role::Leading(leading) => {
-                let (followers, observers, syncing) = leading.learner_counts();
-                let (outstanding, pending_syncs) = (leading.outstanding(), leading.pending_syncs());
-                Figures { followers, observers, syncing, outstanding, pending_syncs, history }
+                let mut figures = Figures { history, ..Figures::default() };
+                leading.count(&mut figures);
+                figures
             }
             Role::Learning(learning) => {
                 Figures { pending_syncs: learning.pending_syncs(), history, ..Figures::default() }

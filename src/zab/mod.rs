@@ -56,8 +56,10 @@ enum Kind {
 /// What there is to count (stock's `mntr`).
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 pub struct Figures {
-    /// While leading: followers that serve (`synced_followers`, `synced_non_voting_followers`).
+    /// While leading: followers that serve (`synced_followers`).
     pub followers: usize,
+    /// While leading: those of them that have no vote (`synced_non_voting_followers`).
+    pub non_voting: usize,
     /// While leading: observers that serve (`synced_observers`).
     pub observers: usize,
     /// While leading: links of learners that do not serve yet.

@@ -95,7 +95,15 @@ fn snapshots() -> Vec<Vec<u8>> {
         .into_iter()
         .map(|nodes| {
             let (digest, digest_version, taken) = (77, 2, WallMillis(1_700_000_000_000));
-            let meta = SnapshotMeta { identity: IDENTITY, zxid: Zxid(nodes), digest, digest_version, taken };
+            let received = None;
+            let meta = SnapshotMeta {
+                identity: IDENTITY,
+                zxid: Zxid(nodes),
+                digest,
+                digest_version,
+                taken,
+                received,
+            };
             let mut encoder = SnapshotEncoder::new(meta);
             encoder.acl(1, &[Acl::open()]);
             encoder.session(SessionId(0x100), 30_000);

@@ -123,7 +123,7 @@ fn a_log_of_format_version_1_is_read_and_gone_on_with() {
     // Version 2 only added cuts: without one, a segment of version 1 differs in its header alone.
     let name = names::segment(SegmentId(1));
     disk.tamper(&name, |file| {
-        assert_eq!(file[8], 2);
+        assert_eq!(file[8], FORMAT_VERSION as u8);
         file[8] = 1;
         file[12..16].fill(0);
         let check = crc32c::crc32c(&file[..4096]);

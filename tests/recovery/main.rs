@@ -10,6 +10,7 @@ mod damage;
 mod disk;
 mod fuzz;
 mod identity;
+mod members;
 mod power;
 mod server;
 mod snapshots;

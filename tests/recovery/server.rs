@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 use ringkeeper::base::{ServerId, SessionId, WallMillis, Zxid};
 use ringkeeper::storage::action::FileAction;
 use ringkeeper::storage::epoch::EpochRecord;
-use ringkeeper::storage::recovery::{self, RecoverError, Recovered, RecoveryReport, Settings};
+use ringkeeper::storage::recovery::{self, Mode, RecoverError, Recovered, RecoveryReport, Settings};
 use ringkeeper::storage::snapshot::{
     self, NodeView, Publication, SnapshotEncoder, SnapshotFile, SnapshotMeta,
 };
@@ -25,6 +25,7 @@ pub(crate) const LIMITS: WalLimits =
 pub(crate) fn settings<'a>(generation: u64) -> Settings<'a> {
     Settings {
         server: ServerId(1),
+        mode: Mode::Alone,
         new_cluster: CLUSTER,
         new_generation: generation,
         limits: LIMITS,
@@ -87,6 +88,7 @@ impl Server {
             Ok(recovered) => recovered,
             Err(error) => return Ok(Err(error)),
         };
+        disk.perform(&recovered.steps.record)?;
         disk.perform(&recovered.steps.log)?;
         disk.perform(&recovered.steps.data)?;
         let (state, wal, epoch, report) = state_of(disk, recovered);
@@ -232,6 +234,7 @@ pub(crate) fn encoder_at(zxid: Zxid, digest: u64, epoch: EpochRecord) -> Snapsho
         digest,
         digest_version: 2,
         taken: WallMillis(1_700_000_000_000),
+        received: None,
     })
 }
 

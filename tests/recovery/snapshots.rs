@@ -4,8 +4,8 @@ use proptest::prelude::*;
 use ringkeeper::base::{SessionId, Zxid};
 use ringkeeper::storage::aligned::AlignedBuf;
 use ringkeeper::storage::recovery::{self, RecoverError};
-use ringkeeper::storage::snapshot::{self, NodeView, Part, Publication, SnapshotFault};
-use ringkeeper::storage::wal::{LogFault, PreparedSegment, SegmentId};
+use ringkeeper::storage::snapshot::{self, NodeView, Part, SnapshotFault};
+use ringkeeper::storage::wal::LogFault;
 use ringkeeper::storage::{inspect, names};
 use ringkeeper::wire::{Acl, Id};
 
@@ -248,44 +248,6 @@ fn inspectors_say_what_is_in_a_file_and_what_is_damaged() {
     {
         assert!(text.contains(part), "{part} is missing in {text}");
     }
-}
-
-#[test]
-fn a_log_that_goes_on_from_a_received_snapshot_needs_that_snapshot() {
-    let (disk, mut server) = with_snapshots();
-    let received = Zxid((3 << 32) | 9);
-    server.wal.continue_from(received);
-    server.append(b"after the jump");
-    assert_eq!(server.wal.last(), Zxid((3 << 32) | 10));
-    let segment =
-        PreparedSegment { segment: SegmentId(0), generation: 77, bytes: server.wal.segment_bytes() };
-    let prepared = match server.wal.wants_segment() {
-        Some(number) => {
-            let prepared = PreparedSegment { segment: number, ..segment };
-            disk.perform(&prepared.create(server.epoch.identity)).unwrap();
-            server.wal.add_segment(prepared);
-            prepared
-        }
-        None => *server.wal.prepared().expect("either one is there or one is asked for"),
-    };
-    let write = server.wal.next_write(received).expect("a record and a segment");
-    assert_eq!(write.segment, prepared.segment, "the jump begins a new segment");
-    let written = disk.write_wal(&write).unwrap();
-    server.wal.completed(write, written).unwrap();
-
-    let Err(error) = Server::start(&disk, 2).unwrap() else { panic!("the jump was not seen") };
-    assert!(matches!(error, RecoverError::Log { fault: LogFault::Damaged(_), .. }), "{error}");
-
-    let mut encoder = encoder_at(received, 0, epoch());
-    encoder.node(&node(b"/", None, 0));
-    let publication = Publication::new(received);
-    disk.perform(&[publication.create()]).unwrap();
-    encoder.finish().into_iter().for_each(|chunk| disk.perform(&[publication.write(chunk)]).unwrap());
-    disk.perform(&publication.publish()).unwrap();
-    let after = Server::must_start(&disk, 3);
-    assert_eq!(after.wal.last(), Zxid((3 << 32) | 10));
-    assert_eq!(after.state.values().collect::<Vec<_>>(), [b"after the jump"]);
-    assert_eq!(after.report.committed, received);
 }
 
 #[test]

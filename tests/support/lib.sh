@@ -86,8 +86,10 @@ once() {
     printf '%s\n' "$target"
 }
 
-# maven_jars POM FOLDER: the run-time jars that POM names, into FOLDER.
+# maven_jars POM FOLDER [-Dname=value…]: the run-time jars that POM names, into FOLDER.
 maven_jars() {
-    retry mvn -q -B -f "$1" org.apache.maven.plugins:maven-dependency-plugin:2.8:copy-dependencies \
-        -DincludeScope=runtime -DoutputDirectory="$2"
+    local pom=$1 folder=$2
+    shift 2
+    retry mvn -q -B -f "$pom" org.apache.maven.plugins:maven-dependency-plugin:2.8:copy-dependencies \
+        -DincludeScope=runtime -DoutputDirectory="$folder" "$@"
 }

@@ -8,6 +8,7 @@ import socket
 import struct
 
 CREATE, DELETE, EXISTS, GET_DATA, SET_DATA, PING, GET_CHILDREN, MULTI = 1, 2, 3, 4, 5, 11, 8, 14
+SYNC, CREATE2 = 9, 15
 CLOSE_SESSION, SET_WATCHES = -11, 101
 PERSISTENT, EPHEMERAL, SEQUENTIAL, EPHEMERAL_SEQUENTIAL = 0, 1, 2, 3
 
@@ -75,16 +76,17 @@ def parse_children(body):
 
 
 class RawClient:
-    """One connection. With `session` (id, password) it resumes that session, else it opens a new one."""
+    """One connection. With `session` (id, password) it resumes that session, else it opens a new one. `last_zxid` is the
+    newest that the session has seen; a server that is behind it refuses the connection."""
 
-    def __init__(self, host, port, timeout_ms=10000, session=(0, bytes(16)), seconds=60.0):
+    def __init__(self, host, port, timeout_ms=10000, session=(0, bytes(16)), seconds=60.0, last_zxid=0):
         self.socket = socket.create_connection((host, port), timeout=seconds)
         self.socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         self._received = bytearray()
-        self._xid = 0
+        self.xid = 0
         self.events = []
         session_id, password = session
-        self._send(struct.pack(">iqiq", 0, 0, timeout_ms, session_id) + buffer(password) + b"\0")
+        self._send(struct.pack(">iqiq", 0, last_zxid, timeout_ms, session_id) + buffer(password) + b"\0")
         body = self._frame()
         _, self.timeout_ms, self.session_id = struct.unpack_from(">iiq", body)
         self.password, _ = parse_buffer(body, 16)
@@ -100,8 +102,8 @@ class RawClient:
         """Sends pairs of opcode and body in one write. Returns their xids."""
         xids, frames = [], []
         for op, body in requests:
-            self._xid += 1
-            xid = PING_XID if op == PING else self._xid
+            self.xid += 1
+            xid = PING_XID if op == PING else self.xid
             frames.append(struct.pack(">iii", 8 + len(body), xid, op) + body)
             xids.append(xid)
         try:

@@ -36,6 +36,9 @@ CONFIG = {
     "enforceQuota": "true",
 }
 
+# The kinds that are ZooKeeper's own, and which release each is.
+STOCK_RELEASES = {"stock": "3.9.5", "stock-3.8": "3.8.6"}
+
 LOGBACK = """<configuration>
   <appender name="err" class="ch.qos.logback.core.ConsoleAppender">
     <target>System.err</target>
@@ -70,12 +73,11 @@ def is_serving(host, port, seconds=5.0):
     return four_letter_word(host, port, "srvr", seconds).startswith("Zookeeper version")
 
 
-def stock_jars():
-    jars = sorted(glob.glob(str(CACHE_DIR / "stock-3.9.5" / "*.jar")))
-    if not jars:
-        subprocess.run([str(REPO_ROOT / "tests/support/fetch_stock")], check=True, stdout=subprocess.DEVNULL)
-        jars = sorted(glob.glob(str(CACHE_DIR / "stock-3.9.5" / "*.jar")))
-    return jars
+def stock_jars(release="3.9.5"):
+    pattern = str(CACHE_DIR / f"stock-{release}" / "*.jar")
+    if not glob.glob(pattern):
+        subprocess.run([str(REPO_ROOT / "tests/support/fetch_stock"), release], check=True, stdout=subprocess.DEVNULL)
+    return sorted(glob.glob(pattern))
 
 
 def ringkeeper_binary():
@@ -83,14 +85,21 @@ def ringkeeper_binary():
 
 
 class Server:
-    """One server with a folder of its own. `kind` is "stock" or "ringkeeper"; `command`, when given, is a shell
-    command line in which {config} stands for the configuration file, and replaces what `kind` would start."""
+    """One server with a folder of its own. `kind` is "ringkeeper" or one of STOCK_RELEASES; `command`, when given, is a
+    shell command line in which {config} stands for the configuration file, and replaces what `kind` would start."""
 
-    def __init__(self, kind, folder, tick_ms=2000, config=None, properties=None, port=None, command=None):
+    # What the process is started through, as `nsenter` would be.
+    prefix = ()
+    # For the JVM alone.
+    java_flags = ()
+
+    def __init__(
+        self, kind, folder, tick_ms=2000, config=None, properties=None, port=None, command=None, host="127.0.0.1"
+    ):
         self.kind = kind
         self.folder = pathlib.Path(folder)
         self.folder.mkdir(parents=True, exist_ok=True)
-        self.host = "127.0.0.1"
+        self.host = host
         self.port = port or free_port()
         self.command = command
         self.process = None
@@ -123,8 +132,9 @@ class Server:
         return [
             os.environ.get("RINGKEEPER_TESTS_JAVA", "java"),
             "-Xmx512m",
+            *self.java_flags,
             "-cp",
-            os.pathsep.join(stock_jars()),
+            os.pathsep.join(stock_jars(STOCK_RELEASES[self.kind])),
             f"-Dlogback.configurationFile={logback}",
             *flags,
             "org.apache.zookeeper.server.quorum.QuorumPeerMain",
@@ -133,10 +143,21 @@ class Server:
 
     def start(self, seconds=120.0):
         """Starts the process and returns once it answers. Returns the seconds that took."""
-        assert self.process is None, "this server runs already"
         begun = time.monotonic()
+        self.launch()
+        self.wait_until_serving(seconds)
+        return time.monotonic() - begun
+
+    def launch(self):
+        """Starts the process. One that is in an ensemble may need others before it can serve."""
+        assert self.process is None, "this server runs already"
         with open(self.log_path, "ab") as log:
-            self.process = subprocess.Popen(self.arguments(), stdin=subprocess.DEVNULL, stdout=log, stderr=log)
+            command = [*self.prefix, *self.arguments()]
+            self.process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=log, stderr=log)
+
+    def wait_until_serving(self, seconds=120.0):
+        """Returns once it answers a client, however long that takes in a sane run."""
+        begun = time.monotonic()
         # There is no event to wait for that both servers give; the port is asked until it answers. The patience for one
         # answer is short, because stock accepts connections before it has loaded its data, and then forgets them.
         patience = 0.25
@@ -151,7 +172,6 @@ class Server:
                 self.kill()
                 raise RuntimeError(f"the server did not answer within {seconds:.0f} s:\n{self.log_tail()}")
             time.sleep(0.005)
-        return time.monotonic() - begun
 
     def kill(self):
         """SIGKILL, and the process is gone when this returns."""

@@ -2,6 +2,7 @@
 //! Prep and apply together, over a real tree: what a row of requests leaves in the log, in the replies and in the tree.
 
 mod checks;
+mod config_node;
 mod lengths;
 mod outstanding;
 mod random;
@@ -163,6 +164,13 @@ impl Rig {
         self.pipeline.invariants_when_idle();
         assert!(self.pipeline.pending_ephemerals.is_empty(), "ephemerals pending with nothing prepared");
         all
+    }
+
+    /// The server stops leading: nothing pending is applied, and its zxids are given again.
+    pub(super) fn forget_pending(&mut self) {
+        self.pending.clear();
+        self.pipeline.forget_prepared();
+        self.last = self.pipeline.applied();
     }
 
     fn apply(&mut self, payload: &[u8]) -> Applied {

@@ -235,3 +235,40 @@ fn close_session_without_a_list_does_the_same() {
     assert!(!rig.exists("/old") && !rig.exists("/new"));
     assert_eq!(applied.events.iter().filter(|event| event.kind == ChangeKind::Deleted).count(), 2);
 }
+
+/// Another server may have applied a session's beginning before this one, and its client asks already.
+#[test]
+fn a_session_is_known_from_prep_on_until_its_end_is_prepared() {
+    let mut rig = Rig::new();
+    let new = SessionId(0x300);
+    assert!(!rig.pipeline.is_open(new));
+    assert_eq!(rig.code(new, &create("/early", 0)), ErrorCode::UnknownSession.code());
+    assert_eq!(rig.code(new, &Request::CreateSession(10_000)), 0);
+    assert!(rig.pipeline.is_open(new));
+    assert_eq!(rig.code(new, &create("/mine", 1)), 0);
+    assert_eq!(rig.code(new, &Request::CloseSession), 0);
+    assert!(!rig.pipeline.is_open(new));
+    assert_eq!(rig.code(new, &create("/late", 0)), ErrorCode::SessionExpired.code());
+    rig.apply_all();
+    assert_eq!(rig.code(new, &create("/late", 0)), ErrorCode::UnknownSession.code());
+    rig.apply_all();
+    // Its end is prepared while its beginning is applied.
+    assert_eq!(rig.code(TWO, &create("/between", 0)), 0);
+    rig.apply_all();
+}
+
+/// A leader that is none any more, with requests prepared: none of them happens, and the next ones see the tree alone.
+#[test]
+fn what_was_prepared_in_a_role_that_ended_is_forgotten() {
+    let mut rig = Rig::new();
+    rig.run(ONE, &create("/kept", 0));
+    assert_eq!(rig.code(ONE, &create("/lost", 1)), 0);
+    assert_eq!(rig.code(SessionId(0x300), &Request::CreateSession(10_000)), 0);
+    rig.forget_pending();
+    assert!(!rig.pipeline.is_open(SessionId(0x300)));
+    rig.pipeline.invariants_when_idle();
+    assert_eq!(rig.code(ONE, &create("/lost/child", 0)), ErrorCode::NoNode.code());
+    assert_eq!(rig.code(ONE, &create("/lost", 0)), 0);
+    assert_eq!(rig.code(ONE, &Request::CloseSession), 0);
+    rig.apply_all();
+}

@@ -8,6 +8,7 @@
 //! | [`ConnectionStats`] | its connection's shard | one connection: what `cons` shows |
 //! | [`ShardMetrics`] | each shard | packets, requests, latencies, watches, admissions |
 //! | [`SequencerMetrics`] | the sequencer | prep, log, apply, expiry |
+//! | [`MemberMetrics`] | the sequencer | elections, proposals, learners |
 //! | [`DiskMetrics`] | the disk shard | snapshots and loading |
 //! | [`Metrics`] | whoever reports | all of them, merged: what `mntr` shows |
 //!
@@ -17,6 +18,7 @@
 
 mod connection;
 mod disk;
+mod member;
 mod namespaces;
 mod sequencer;
 mod shard;
@@ -24,10 +26,11 @@ mod summary;
 
 pub use connection::ConnectionStats;
 pub use disk::DiskMetrics;
+pub use member::MemberMetrics;
 pub use namespaces::{NAMESPACES_MAX, Namespaces};
 pub use sequencer::SequencerMetrics;
-pub use shard::{ResponseSizes, ShardMetrics};
-pub use summary::{Distribution, Summary, Timing};
+pub use shard::ShardMetrics;
+pub use summary::{Distribution, Sizes, Summary, Timing};
 
 /// Everything one server counted.
 #[derive(Clone, Debug, Default)]

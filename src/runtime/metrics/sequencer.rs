@@ -1,7 +1,7 @@
 #![forbid(unsafe_code)]
 //! What the sequencer counts: a write's way from the ring to the tree. Lives on: the sequencer.
 
-use super::{Distribution, Namespaces, Summary, Timing};
+use super::{Distribution, MemberMetrics, Namespaces, Summary, Timing};
 use crate::wire::OpCode;
 use crate::wire::txn::Lifetime;
 
@@ -54,6 +54,8 @@ pub struct SequencerMetrics {
     pub digest_mismatches: u64,
     /// Errors that end the process.
     pub unrecoverable_errors: u64,
+    /// Of a member of an ensemble.
+    pub member: MemberMetrics,
 }
 
 impl SequencerMetrics {
@@ -174,6 +176,7 @@ impl SequencerMetrics {
             ttl_deleted,
             digest_mismatches,
             unrecoverable_errors,
+            member,
         } = other;
         self.requests_queued += requests_queued;
         self.prep_queue.merge(prep_queue);
@@ -198,5 +201,6 @@ impl SequencerMetrics {
         self.ttl_deleted += ttl_deleted;
         self.digest_mismatches += digest_mismatches;
         self.unrecoverable_errors += unrecoverable_errors;
+        self.member.merge(member);
     }
 }

@@ -1,35 +1,9 @@
 #![forbid(unsafe_code)]
 //! What a shard counts: its connections, their requests, the events it sends. Lives on: each shard.
 
-use super::{Distribution, Namespaces, Summary, Timing};
+use super::{Distribution, Namespaces, Sizes, Summary, Timing};
 use crate::wire::reply::EventType;
 use crate::wire::{OpCode, STAT_BYTES};
-
-/// Sizes of replies: last, smallest, largest (stock `BufferStats`); `None` before the first.
-#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
-pub struct ResponseSizes {
-    /// Bytes of the last reply.
-    pub last: Option<u64>,
-    /// Bytes of the smallest reply.
-    pub min: Option<u64>,
-    /// Bytes of the largest reply.
-    pub max: Option<u64>,
-}
-
-impl ResponseSizes {
-    fn record(&mut self, bytes: u64) {
-        self.last = Some(bytes);
-        self.min = Some(self.min.map_or(bytes, |min| min.min(bytes)));
-        self.max = self.max.max(Some(bytes));
-    }
-
-    /// Which core replied last is not known; the other's word is taken where there is one.
-    fn merge(&mut self, other: &ResponseSizes) {
-        self.last = other.last.or(self.last);
-        self.min = self.min.into_iter().chain(other.min).min();
-        self.max = self.max.max(other.max);
-    }
-}
 
 /// Counts of one shard, or of all once merged. Public for reading; events come in by the verbs.
 #[derive(Clone, Debug, Default)]
@@ -45,7 +19,7 @@ pub struct ShardMetrics {
     /// Bytes of events.
     pub watch_bytes: u64,
     /// Sizes of replies.
-    pub response_sizes: ResponseSizes,
+    pub response_sizes: Sizes,
     /// Latency of all requests.
     pub latency: Timing,
     /// Latency of reads.

@@ -54,6 +54,33 @@ impl Summary {
     }
 }
 
+/// Sizes of messages in bytes: last, smallest, largest (stock `BufferStats`); `None` before the first.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub struct Sizes {
+    /// Of the last one.
+    pub last: Option<u64>,
+    /// Of the smallest.
+    pub min: Option<u64>,
+    /// Of the largest.
+    pub max: Option<u64>,
+}
+
+impl Sizes {
+    /// Counts a message.
+    pub fn record(&mut self, bytes: u64) {
+        self.last = Some(bytes);
+        self.min = Some(self.min.map_or(bytes, |min| min.min(bytes)));
+        self.max = self.max.max(Some(bytes));
+    }
+
+    /// Which core had the last one is not known; the other's word is taken where there is one.
+    pub fn merge(&mut self, other: &Sizes) {
+        self.last = other.last.or(self.last);
+        self.min = self.min.into_iter().chain(other.min).min();
+        self.max = self.max.max(other.max);
+    }
+}
+
 /// Durations, recorded in microseconds.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 pub struct Timing {

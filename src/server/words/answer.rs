@@ -29,6 +29,11 @@ pub(super) enum Piece {
         colon: bool,
         session: SessionId,
     },
+    /// A session with its timeout in `dump`.
+    Timeout {
+        session: SessionId,
+        timeout_ms: i32,
+    },
     /// Head of an expiry bucket in `dump`.
     Bucket {
         members: usize,
@@ -58,6 +63,9 @@ impl Piece {
             Piece::Session { tab, colon, session } => {
                 let (before, after) = (if *tab { "\t" } else { "" }, if *colon { ":" } else { "" });
                 out.extend_from_slice(format!("{before}{session}{after}\n").as_bytes());
+            }
+            Piece::Timeout { session, timeout_ms } => {
+                out.extend_from_slice(format!("{session}\t{timeout_ms}ms\n").as_bytes());
             }
             Piece::Bucket { members, at } => {
                 let date = super::java::date(*at);

@@ -1,6 +1,6 @@
 #![forbid(unsafe_code)]
 //! `dump`: who is connected until when, and which ephemerals they own (stock `DumpCommand`, `ExpiryQueue.dump`,
-//! `DataTree.dumpEphemerals`). Scripts parse the ephemerals block.
+//! `LearnerSessionTracker.dumpSessions`, `DataTree.dumpEphemerals`). Scripts parse the ephemerals block.
 
 use super::answer::{Answer, Piece};
 use super::java;
@@ -68,6 +68,8 @@ impl ConnectionExpiry {
 pub struct DumpView {
     /// Sessions by the end of their timeout.
     pub sessions: ExpiryQueueView<SessionId>,
+    /// In place of them where another server keeps their clocks: sessions with their timeouts, ms, by id.
+    pub learned: Option<Vec<(SessionId, i32)>>,
     /// Paths by owning session, bytes as stored.
     pub ephemerals: Vec<(SessionId, Vec<Arc<[u8]>>)>,
     /// Connections by the time they are closed unless something arrives.
@@ -78,15 +80,27 @@ impl DumpView {
     /// Adds another core's part. Ephemerals come from one core only (the sequencer's table), so lists are joined.
     pub fn merge(&mut self, other: DumpView) {
         self.sessions.merge(other.sessions);
+        self.learned = self.learned.take().or(other.learned);
         self.ephemerals.extend(other.ephemerals);
         self.connections.merge(other.connections);
     }
 }
 
-/// `dump` of a serving leader or standalone server.
+/// `dump`.
 pub fn dump(view: DumpView) -> Answer {
-    let sessions =
-        view.sessions.pieces("Session", |session| Piece::Session { tab: true, colon: false, session });
+    let sessions: Box<dyn Iterator<Item = Piece> + Send> = match view.learned {
+        Some(sessions) => {
+            let head = Piece::text(format!("Global Sessions({}):\n", sessions.len()));
+            Box::new(once(head).chain(
+                sessions.into_iter().map(|(session, timeout_ms)| Piece::Timeout { session, timeout_ms }),
+            ))
+        }
+        None => Box::new(view.sessions.pieces("Session", |session| Piece::Session {
+            tab: true,
+            colon: false,
+            session,
+        })),
+    };
     let owners = format!("ephemeral nodes dump:\nSessions with Ephemerals ({}):\n", view.ephemerals.len());
     let ephemerals = view.ephemerals.into_iter().flat_map(|(session, paths)| {
         once(Piece::Session { tab: false, colon: true, session })

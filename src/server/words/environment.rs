@@ -3,6 +3,8 @@
 
 use super::answer::Answer;
 use super::version::Version;
+use crate::base::ServerId;
+use crate::config::{ConfigDocument, MemberRole};
 
 /// Settings in use, as `conf` shows them.
 #[derive(Clone, Debug)]
@@ -31,9 +33,67 @@ pub struct ConfView {
     pub client_port_listen_backlog: i32,
     /// `myid`; 0 on a standalone server.
     pub server_id: i64,
+    /// What a member adds.
+    pub member: Option<ConfMember>,
 }
 
-/// `conf` of a standalone server.
+/// What `conf` shows of a member of an ensemble (stock `QuorumZooKeeperServer.dumpConf`).
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct ConfMember {
+    /// Ticks.
+    pub init_limit: u32,
+    /// Ticks.
+    pub sync_limit: u32,
+    /// Where votes travel, each once.
+    pub election_ports: Vec<u16>,
+    /// Where learners connect, each once.
+    pub quorum_ports: Vec<u16>,
+    /// Without a vote.
+    pub observes: bool,
+    /// The configuration document (ensemble-protocol §1.3).
+    pub membership: String,
+}
+
+impl ConfMember {
+    /// The member `me` of the ensemble that `document` describes; `None` when it is not in it. Limits in ticks.
+    pub fn new(
+        document: &ConfigDocument,
+        me: ServerId,
+        init_limit: u32,
+        sync_limit: u32,
+    ) -> Option<ConfMember> {
+        let member = document.members.get(&me)?;
+        let (mut election_ports, mut quorum_ports) = (Vec::new(), Vec::new());
+        for address in &member.addresses {
+            for (ports, port) in
+                [(&mut election_ports, address.election_port), (&mut quorum_ports, address.quorum_port)]
+            {
+                if !ports.contains(&port) {
+                    ports.push(port);
+                }
+            }
+        }
+        let observes = member.role == MemberRole::Observer;
+        let membership = document.to_string();
+        Some(ConfMember { init_limit, sync_limit, election_ports, quorum_ports, observes, membership })
+    }
+
+    fn lines(&self) -> String {
+        let joined = |ports: &[u16]| ports.iter().map(u16::to_string).collect::<Vec<_>>().join("|");
+        format!(
+            "initLimit={}\nsyncLimit={}\nelectionAlg=3\nelectionPort={}\nquorumPort={}\npeerType={}\n\
+             membership: \n{}",
+            self.init_limit,
+            self.sync_limit,
+            joined(&self.election_ports),
+            joined(&self.quorum_ports),
+            u8::from(self.observes),
+            self.membership,
+        )
+    }
+}
+
+/// `conf`.
 pub fn conf(view: &ConfView) -> Answer {
     let mut out =
         format!("clientPort={}\nsecureClientPort={}\ndataDir=", view.client_port, view.secure_client_port)
@@ -55,6 +115,9 @@ pub fn conf(view: &ConfView) -> Answer {
         )
         .as_bytes(),
     );
+    if let Some(member) = &view.member {
+        out.extend_from_slice(member.lines().as_bytes());
+    }
     Answer::text(out)
 }
 

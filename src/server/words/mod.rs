@@ -11,9 +11,8 @@
 //!                                                 └─► views of all cores ─► Answer ─► slices ─► close
 //! ```
 //!
-//! Where an answer goes beyond one server's own facts (leader, learner, membership) its view gains a field: what is
-//! rendered here is what a standalone server of release 3.9.5 prints, compared line by line with texts recorded from
-//! one in `tests/golden/words`.
+//! What is rendered here is what a server of release 3.9.5 prints in the same role, compared line by line with texts
+//! recorded from one in `tests/golden/words`.
 //!
 //! Not here: sockets, deadlines (the connection caps an answer by time, not by size), and who counts
 //! ([`crate::runtime::metrics`]).
@@ -32,8 +31,8 @@ mod whitelist;
 pub use answer::{Answer, SLICE_BYTES};
 pub use digest_log::{DIGEST_LOG_INTERVAL, DIGEST_LOG_LIMIT, DigestLog};
 pub use dump::{ConnectionExpiry, DumpView, ExpiryQueueView, dump};
-pub use environment::{ConfView, EnvView, conf, dirs, envi};
-pub use monitor::{MonitorView, QuotaView, mntr};
+pub use environment::{ConfMember, ConfView, EnvView, conf, dirs, envi};
+pub use monitor::{LeaderView, MemberView, MonitorView, QuotaView, mntr};
 pub use status::{ConnectionView, Mode, ServerView, SessionView, cons, srvr, stat};
 pub use version::{BuildDateStyle, EMULATED, Version};
 pub use watches::{WatchView, wchc, wchp, wchs};
@@ -175,4 +174,4 @@ pub fn hash(log: &DigestLog) -> Answer {
 }
 
 #[cfg(test)]
-mod tests;
+pub(in crate::server) mod tests;

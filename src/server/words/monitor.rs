@@ -8,7 +8,8 @@
 
 use super::answer::{Answer, Piece};
 use super::java::decimal;
-use super::status::ServerView;
+use super::status::{Mode, ServerView, shown};
+use crate::base::ServerId;
 use crate::runtime::metrics::{Distribution, Metrics, Namespaces, Summary, Timing};
 use crate::wire::OpCode;
 use std::fmt::{Display, Write};
@@ -29,11 +30,41 @@ pub struct QuotaView {
     pub bytes_usage: i64,
 }
 
+/// What `mntr` shows of a member of an ensemble.
+#[derive(Clone, Copy, Debug)]
+pub struct MemberView {
+    /// Members with a vote.
+    pub voters: usize,
+    /// An observer's leader.
+    pub observed: Option<ServerId>,
+    /// While it leads.
+    pub leader: Option<LeaderView>,
+}
+
+/// What `mntr` shows of a leader.
+#[derive(Clone, Copy, Debug)]
+pub struct LeaderView {
+    /// Followers that serve.
+    pub followers: usize,
+    /// Those of them that have no vote.
+    pub non_voting: usize,
+    /// Observers that serve.
+    pub observers: usize,
+    /// Learners that do not serve yet.
+    pub syncing: usize,
+    /// Syncs that wait for a quorum.
+    pub pending_syncs: usize,
+    /// ms since it began to serve.
+    pub uptime_ms: u64,
+}
+
 /// Everything `mntr` shows.
 #[derive(Clone, Debug)]
 pub struct MonitorView {
     /// What `srvr` shows.
     pub server: ServerView,
+    /// Not of a server alone.
+    pub member: Option<MemberView>,
     /// Watches of all kinds.
     pub watch_count: u64,
     /// Ephemeral znodes.
@@ -157,6 +188,9 @@ fn gauges(view: &MonitorView, lines: &mut Lines) {
     // The classic keys, in the order of release 3.4.
     lines.line("version", server.version.text());
     lines.line("server_state", server.mode.text());
+    if let Some(member) = &view.member {
+        peer(server.mode, member, lines);
+    }
     lines.line("avg_latency", average_ms(&server.latency));
     lines.line("max_latency", server.latency.max_ms());
     lines.line("min_latency", server.latency.min_ms());
@@ -170,22 +204,21 @@ fn gauges(view: &MonitorView, lines: &mut Lines) {
     lines.line("approximate_data_size", view.approximate_data_size);
     lines.line("open_file_descriptor_count", view.open_file_descriptors);
     lines.line("max_file_descriptor_count", view.max_file_descriptors);
+    if let Some(leader) = view.member.and_then(|member| member.leader) {
+        leader_gauges(&leader, server, lines);
+    }
     lines.line("fsync_threshold_exceed_count", view.metrics.sequencer.slow_flushes);
     // The rest.
     lines.line("uptime", view.uptime_ms);
     lines.line("global_sessions", view.global_sessions);
     lines.line("local_sessions", view.local_sessions);
     lines.line("connection_drop_probability", format!("{:?}", view.connection_drop_probability));
-    let sizes = shards.response_sizes;
-    for (key, size) in [
-        ("last_client_response_size", sizes.last),
-        ("max_client_response_size", sizes.max),
-        ("min_client_response_size", sizes.min),
-    ] {
-        match size {
-            Some(bytes) => lines.line(key, bytes),
-            None => lines.line(key, -1),
-        }
+    let [last, min, max] = shown(shards.response_sizes);
+    lines.line("last_client_response_size", last);
+    lines.line("max_client_response_size", max);
+    lines.line("min_client_response_size", min);
+    if let Some(member) = &view.member {
+        lines.line("quorum_size", member.voters);
     }
     lines.line("auth_failed_count", shards.auth_failed);
     lines.zeros(&["outstanding_tls_handshake", "non_mtls_remote_conn_count", "non_mtls_local_conn_count"]);
@@ -202,20 +235,41 @@ fn gauges(view: &MonitorView, lines: &mut Lines) {
     }
 }
 
+/// The phase is always the last one: before it nobody is answered.
+fn peer(mode: Mode, member: &MemberView, lines: &mut Lines) {
+    let doing = match mode {
+        Mode::Leader => "leading",
+        Mode::Observer => "observing",
+        Mode::Follower | Mode::Standalone | Mode::ReadOnly => "following",
+    };
+    lines.line("peer_state", format_args!("{doing} - broadcast"));
+    if let Some(ServerId(id)) = member.observed {
+        lines.line("observer_master_id", id);
+    }
+}
+
+/// `followers` is the name before release 3.6, which dashboards still ask for.
+fn leader_gauges(leader: &LeaderView, server: &ServerView, lines: &mut Lines) {
+    let learners = leader.followers + leader.observers + leader.syncing;
+    lines.line("learners", learners);
+    lines.line("followers", learners);
+    lines.line("synced_followers", leader.followers);
+    lines.line("synced_non_voting_followers", leader.non_voting);
+    lines.line("synced_observers", leader.observers);
+    lines.line("pending_syncs", leader.pending_syncs);
+    lines.line("leader_uptime", leader.uptime_ms);
+    let [last, min, max] = shown(server.proposal_sizes);
+    lines.line("last_proposal_size", last);
+    lines.line("max_proposal_size", max);
+    lines.line("min_proposal_size", min);
+}
+
 /// Counters of stages, roles and features that this server does not have.
 const ABSENT_COUNTERS: &[&str] = &[
-    "revalidate_count",
     "response_packet_cache_hits",
     "response_packet_cache_misses",
     "response_packet_get_children_cache_hits",
     "response_packet_get_children_cache_misses",
-    "looking_count",
-    "proposal_count",
-    "commit_count",
-    "snap_count",
-    "diff_count",
-    "learner_proposal_received_count",
-    "learner_commit_received_count",
     "quit_leading_due_to_disloyal_voter",
     "request_commit_queued",
     "skip_learner_request_to_next_processor_count",
@@ -263,6 +317,7 @@ const OPERATIONS: &[(&str, &[OpCode])] = &[
 
 fn counters(metrics: &Metrics, lines: &mut Lines) {
     let Metrics { shards, sequencer, disk } = metrics;
+    let member = &sequencer.member;
     for (key, count) in [
         ("connection_request_count", shards.connect_requests),
         ("connection_rejected", shards.connections_rejected),
@@ -280,6 +335,14 @@ fn counters(metrics: &Metrics, lines: &mut Lines) {
         ("stale_sessions_expired", sequencer.sessions_expired),
         ("sessionless_connections_expired", shards.sessionless_expired),
         ("cnxn_closed_without_zk_server_running", shards.closed_while_not_serving),
+        ("revalidate_count", member.revalidations),
+        ("looking_count", member.elections_begun),
+        ("proposal_count", member.proposals),
+        ("commit_count", member.commits),
+        ("snap_count", member.snaps),
+        ("diff_count", member.diffs),
+        ("learner_proposal_received_count", member.proposals_received),
+        ("learner_commit_received_count", member.commits_received),
         ("digest_mismatches_count", sequencer.digest_mismatches),
         ("unrecoverable_error_count", sequencer.unrecoverable_errors),
         ("prep_processor_request_queued", sequencer.requests_queued),
@@ -306,7 +369,6 @@ fn counters(metrics: &Metrics, lines: &mut Lines) {
 /// Simple summaries of stages, roles and features that this server does not have.
 const ABSENT_SUMMARIES: &[&str] = &[
     "restore_time",
-    "election_time",
     "leader_unavailable_time",
     "unavailable_time",
     "follower_sync_time",
@@ -344,6 +406,7 @@ fn simple_summaries(metrics: &Metrics, lines: &mut Lines) {
         // A batch is one write: what stock calls processing is that write.
         ("sync_process_time", sequencer.flush.timing()),
         ("socket_closing_time", &shards.socket_closing),
+        ("election_time", &sequencer.member.election),
     ] {
         lines.timing(key, timing);
     }

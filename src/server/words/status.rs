@@ -6,7 +6,7 @@ use super::java;
 use super::monitor::average_ms;
 use super::version::Version;
 use crate::base::{SessionId, WallMillis, Zxid};
-use crate::runtime::metrics::Timing;
+use crate::runtime::metrics::{Sizes, Timing};
 use std::iter::once;
 use std::net::SocketAddr;
 
@@ -59,6 +59,8 @@ pub struct ServerView {
     pub mode: Mode,
     /// Znodes, the built-in ones too.
     pub node_count: u64,
+    /// Sizes of the proposals that a leader made.
+    pub proposal_sizes: Sizes,
 }
 
 /// A connection as `stat` and `cons` show it.
@@ -136,9 +138,16 @@ fn version_lines(server: &ServerView) -> String {
 
 fn status_lines(server: &ServerView) -> String {
     let latency = &server.latency;
+    let proposals = match server.mode {
+        Mode::Leader => {
+            let [last, min, max] = shown(server.proposal_sizes);
+            format!("Proposal sizes last/min/max: {last}/{min}/{max}\n")
+        }
+        _ => String::new(),
+    };
     format!(
         "Latency min/avg/max: {}/{}/{}\nReceived: {}\nSent: {}\nConnections: {}\nOutstanding: {}\nZxid: {}\nMode: {}\n\
-         Node count: {}\n",
+         Node count: {}\n{proposals}",
         latency.min_ms(),
         average_ms(latency),
         latency.max_ms(),
@@ -150,6 +159,12 @@ fn status_lines(server: &ServerView) -> String {
         server.mode.text(),
         server.node_count,
     )
+}
+
+/// Last, smallest, largest; -1 for what was not there yet.
+pub(super) fn shown(sizes: Sizes) -> [i64; 3] {
+    [sizes.last, sizes.min, sizes.max]
+        .map(|size| size.map_or(-1, |bytes| i64::try_from(bytes).unwrap_or(i64::MAX)))
 }
 
 impl ConnectionView {

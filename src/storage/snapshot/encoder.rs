@@ -216,6 +216,19 @@ impl Publication {
         ]
     }
 
+    /// After the last chunk of a state that came from a leader, in place of [`Publication::publish`]. `snapshots` are
+    /// those on disk: what is newer by its number belongs to a history that this one supersedes, and would be taken for
+    /// the newest at the next start (scenario S17). The log's restart follows when all are performed, and not before.
+    pub fn publish_received(&self, zxid: Zxid, snapshots: &[Zxid]) -> Vec<FileAction> {
+        let mut steps = self.publish();
+        let superseded = snapshots.iter().filter(|other| **other > zxid);
+        steps.extend(superseded.map(|other| FileAction::Unlink { name: names::snapshot(*other) }));
+        if steps.len() > 3 {
+            steps.push(FileAction::SyncDirectory);
+        }
+        steps
+    }
+
     /// Instead of going on, at any error.
     pub fn abandon(&self) -> Vec<FileAction> {
         vec![FileAction::Unlink { name: self.part.clone() }, FileAction::SyncDirectory]

@@ -15,7 +15,7 @@
 //!   24   8  number of the chunk, from 0
 //!   32  32  zero
 //!
-//! payload of the header chunk, 64 bytes
+//! payload of the header chunk, 88 bytes; 64 in version 1
 //!    0   8  magic "RKSNAPSH"
 //!    8   4  format version
 //!   12   4  version of the digest
@@ -24,6 +24,10 @@
 //!   40   8  zxid: the state is exact at it
 //!   48   8  digest of the tree at that zxid
 //!   56   8  when it was taken, ms since 1970
+//!   64   4  flags: bit 0 received whole from a leader, instead of taken of the own state
+//!   68   4  zero
+//!   72   8  received: number of the segment in which the log goes on from it; those before are void
+//!   80   8  received: what was known to be committed when it took the state's place
 //!
 //! payload of the footer, 56 bytes
 //!    0   8  znodes in all
@@ -39,18 +43,21 @@
 //! A snapshot is whole or worthless: there is no torn tail, since it gets its name only after it was flushed. The
 //! footer's hash binds the chunks to each other; their checksums bind each to its bytes and its place.
 //!
-//! History: version 1, the first.
+//! History: version 1, the first; version 2, received ones.
 
 use crate::base::{ServerId, WallMillis, Zxid};
+use crate::storage::wal::SegmentId;
 use crate::storage::{ClusterId, Fields, Identity};
 
 /// The version written, and the newest read.
-pub const FORMAT_VERSION: u32 = 1;
+pub const FORMAT_VERSION: u32 = 2;
 
 /// Bytes before each payload. A multiple of 16, so that an archive behind it is aligned.
 pub(super) const CHUNK_HEADER_BYTES: usize = 64;
 
-pub(super) const META_BYTES: usize = 64;
+pub(super) const META_BYTES: usize = 88;
+/// The same in version 1.
+const META_BYTES_1: usize = 64;
 pub(super) const FOOTER_BYTES: usize = 56;
 
 const CHUNK_MAGIC: [u8; 4] = *b"RKSC";
@@ -71,6 +78,20 @@ pub struct SnapshotMeta {
     pub digest_version: u32,
     /// When it was taken.
     pub taken: WallMillis,
+    /// It came from a leader and took the place of the state and of the log; `None`: it was taken of the own state.
+    pub received: Option<Received>,
+}
+
+/// What a snapshot that came from a leader supersedes. From its publication on the log before it is gone, whether or
+/// not the log's own restart was written yet.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Received {
+    /// The log goes on in this segment ([`crate::storage::wal::WalWriter::restart_segment`]); what is in those with
+    /// lower numbers is void.
+    pub log_from: SegmentId,
+    /// What an established leader was known to have called committed: the state itself is above it, and not confirmed,
+    /// until the log records a later commit.
+    pub confirmed: Zxid,
 }
 
 /// How much a snapshot holds.
@@ -240,6 +261,11 @@ impl SnapshotMeta {
         fields.u64(40, self.zxid.0.cast_unsigned());
         fields.u64(48, self.digest);
         fields.u64(56, self.taken.0.cast_unsigned());
+        if let Some(received) = self.received {
+            fields.u32(64, 1);
+            fields.u64(72, received.log_from.0);
+            fields.u64(80, received.confirmed.0.cast_unsigned());
+        }
         bytes
     }
 
@@ -247,7 +273,9 @@ impl SnapshotMeta {
     pub fn decode(block: &[u8]) -> Result<SnapshotMeta, SnapshotFault> {
         let header = ChunkHeader::decode(block).ok_or(SnapshotFault::Alien)?;
         let payload = &block[CHUNK_HEADER_BYTES..];
+        // What lies behind a header of version 1 is padding.
         let payload = payload.first_chunk::<META_BYTES>().ok_or(SnapshotFault::Alien)?;
+        let version = u32_at(payload, 8);
         if header.kind != ChunkKind::Header || !payload.starts_with(&FILE_MAGIC) {
             return Err(SnapshotFault::Alien);
         }
@@ -260,14 +288,24 @@ impl SnapshotMeta {
             digest: u64_at(payload, 48),
             digest_version: u32_at(payload, 12),
             taken: WallMillis(u64_at(payload, 56).cast_signed()),
+            received: ((2..=FORMAT_VERSION).contains(&version) && u32_at(payload, 64) & 1 == 1).then(|| {
+                Received {
+                    log_from: SegmentId(u64_at(payload, 72)),
+                    confirmed: Zxid(u64_at(payload, 80).cast_signed()),
+                }
+            }),
         };
         let intact = header.verify(seed(meta.identity.cluster, meta.zxid, 0), block);
-        if !intact || header.number != 0 || meta.zxid < Zxid::ZERO {
+        let sane = meta.received.is_none_or(|received| {
+            received.log_from <= SegmentId::MAX && (Zxid::ZERO..=meta.zxid).contains(&received.confirmed)
+        });
+        if !intact || header.number != 0 || meta.zxid < Zxid::ZERO || !sane {
             return Err(SnapshotFault::Damaged { offset: 0 });
         }
-        match u32_at(payload, 8) {
+        let length = if version < 2 { META_BYTES_1 } else { META_BYTES };
+        match version {
             version if version > FORMAT_VERSION => Err(SnapshotFault::Newer(version)),
-            _ if header.length != META_BYTES as u64 => Err(SnapshotFault::Damaged { offset: 0 }),
+            _ if header.length != length as u64 => Err(SnapshotFault::Damaged { offset: 0 }),
             _ => Ok(meta),
         }
     }

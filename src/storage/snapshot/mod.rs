@@ -12,6 +12,6 @@ mod purge;
 
 pub use crate::storage::archive::NodeView;
 pub use encoder::{Chunk, Publication, SnapshotEncoder};
-pub use format::{ChunkKind, FORMAT_VERSION, SnapshotFault, SnapshotMeta, Totals};
+pub use format::{ChunkKind, FORMAT_VERSION, Received, SnapshotFault, SnapshotMeta, Totals};
 pub use load::{ChunkSpan, Part, SnapshotIndex, index};
 pub use purge::{Purge, SinceSnapshot, SnapshotFile, SnapshotLimits, next_to_verify, purge, snapshot_due};

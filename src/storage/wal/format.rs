@@ -29,10 +29,10 @@
 //!   24   8  generation
 //!   32   8  segment number
 //!   40   8  length of header and records
-//!   48   4  number of records; 0 in a seal and in a cut
-//!   52   4  kind: 1 batch, 2 seal, 3 cut
-//!   56   8  first zxid; in a seal the last one logged, in a cut the last one that is kept
-//!   64   8  last zxid; the same one in a seal and in a cut
+//!   48   4  number of records; 0 in a seal, in a cut and in a restart
+//!   52   4  kind: 1 batch, 2 seal, 3 cut, 4 restart
+//!   56   8  first zxid; in a seal the last one logged, in a cut the last one that is kept, in a restart the snapshot's
+//!   64   8  last zxid; the same one in all that hold no records
 //!   72   8  highest commit zxid known when it was written
 //!   80   4  epoch of the last zxid
 //!   84   4  zero
@@ -55,14 +55,17 @@
 //! again, and it is there whole or not at all. What it takes back was never committed. A segment that begins with a cut
 //! names the void zxid before it and that one's successor in its header.
 //!
-//! History: version 1, the first; version 2, cuts.
+//! A restart says that the log goes on from the snapshot at its zxid: all that stands before it, in segments with lower
+//! numbers, is void. It is the first batch of its segment.
+//!
+//! History: version 1, the first; version 2, cuts; version 3, restarts.
 
 use crate::base::{Epoch, ServerId, Zxid};
 use crate::storage::aligned::{AlignedBuf, BLOCK_BYTES, padded};
 use crate::storage::{ClusterId, Fields, Identity};
 
 /// The version written, and the newest read.
-pub const FORMAT_VERSION: u32 = 2;
+pub const FORMAT_VERSION: u32 = 3;
 
 /// Bytes of a batch's header.
 pub(super) const BATCH_HEADER_BYTES: usize = 128;
@@ -253,6 +256,8 @@ pub enum BatchKind {
     Seal,
     /// Holds none; voids the records before it that are later than its zxid (R6).
     Cut,
+    /// Holds none; voids everything before it. The snapshot at its zxid takes its place.
+    Restart,
 }
 
 impl BatchKind {
@@ -261,11 +266,13 @@ impl BatchKind {
             BatchKind::Batch => 1,
             BatchKind::Seal => 2,
             BatchKind::Cut => 3,
+            BatchKind::Restart => 4,
         }
     }
 
     fn from_number(number: u32) -> Option<BatchKind> {
-        [BatchKind::Batch, BatchKind::Seal, BatchKind::Cut].into_iter().find(|kind| kind.number() == number)
+        use BatchKind::{Batch, Cut, Restart, Seal};
+        [Batch, Seal, Cut, Restart].into_iter().find(|kind| kind.number() == number)
     }
 }
 
@@ -282,7 +289,7 @@ pub struct BatchHeader {
     pub length: u64,
     /// Records.
     pub count: u32,
-    /// Batch, seal or cut.
+    /// What it is there for.
     pub kind: BatchKind,
     /// Zxid of the first record.
     pub first: Zxid,
@@ -355,8 +362,8 @@ impl BatchHeader {
         };
         let fits = batch.length >= BATCH_HEADER_BYTES as u64 && batch.length <= bytes.len() as u64;
         let counted = (kind == BatchKind::Batch) == (batch.count > 0);
-        // Everything may be taken back: a cut to zero.
-        let least = if kind == BatchKind::Cut { Zxid::ZERO } else { Zxid(1) };
+        // Everything may be taken back, and a log may begin anew with nothing.
+        let least = if kind == BatchKind::Batch { Zxid(1) } else { Zxid::ZERO };
         let ordered = least <= batch.first && batch.first <= batch.last && batch.last < Zxid::MAX;
         (fits && counted && ordered && batch.epoch == batch.last.epoch()).then_some(batch)
     }

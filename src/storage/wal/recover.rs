@@ -230,14 +230,14 @@ impl Join {
             let here = Fault { offset: span.offset, until: span.offset + batch.padded_bytes() };
             let follows = match batch.kind {
                 BatchKind::Batch => batch.first.follows(self.last),
-                BatchKind::Seal => batch.last == self.last,
+                BatchKind::Seal | BatchKind::Restart => batch.last == self.last,
                 BatchKind::Cut => batch.last <= self.last,
             };
             if let Some(fault) = faults.next_if(|fault| fault.offset < span.offset) {
                 // Where only a seal was lost, no record is missing; nor where all that was lost is taken back here.
                 let last = match batch.kind {
                     BatchKind::Batch => Zxid(batch.first.0 - 1),
-                    BatchKind::Seal => batch.last,
+                    BatchKind::Seal | BatchKind::Restart => batch.last,
                     BatchKind::Cut => batch.last.max(self.last),
                 };
                 if last != self.last {
@@ -333,6 +333,7 @@ impl Join {
                 last: self.last.max(snapshot),
                 chain: self.chain,
                 sealed: self.sealed || active.is_none(),
+                from: SegmentId(0),
                 active,
                 closed,
                 next_segment,

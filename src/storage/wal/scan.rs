@@ -209,6 +209,14 @@ fn verified_at(header: &SegmentHeader, offset: u64, bytes: &[u8]) -> Option<Batc
     (ours && batch.verify(place, rest)).then_some(batch)
 }
 
+/// The first batch of a segment, if it verifies. `block` is what follows the header, a block or more.
+pub fn first_batch(header: &SegmentHeader, block: &[u8]) -> Option<BatchHeader> {
+    let offset = BLOCK_BYTES as u64;
+    let place = Place { cluster: header.identity.cluster, generation: header.generation, offset };
+    let batch = BatchHeader::decode(place, block)?;
+    (batch.segment == header.segment && batch.verify(place, block)).then_some(batch)
+}
+
 /// The first block after `offset` where a batch of this generation verifies.
 fn next_verified(header: &SegmentHeader, offset: u64, bytes: &[u8]) -> Option<u64> {
     let block = BLOCK_BYTES as u64;

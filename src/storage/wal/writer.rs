@@ -8,7 +8,7 @@
 //!                     (batches)            (one)       failed ──► poisoned, for ever
 //! ```
 //!
-//! Invariants: `flushed ≤ last`, but for a cut that is not durable yet; at most one write in flight; records are
+//! Invariants: `flushed ≤ last`, but for a cut or a restart that is not durable yet; at most one write in flight; records are
 //! contiguous; a block that holds acknowledged bytes is never written again; every segment keeps room for one seal behind its last batch. The highest commit
 //! known is not ordered against either: a follower may learn of a commit before its own flush returns.
 //!
@@ -22,8 +22,8 @@ use super::format::{
 };
 use super::segment::PreparedSegment;
 use crate::base::{Zxid, limits};
-use crate::storage::Identity;
 use crate::storage::aligned::{AlignedBuf, BLOCK_BYTES, padded};
+use crate::storage::{ClusterId, Identity};
 
 /// Room in front of each batch for the header of a segment, should the batch be the first of one: header and batch
 /// then go out in one write.
@@ -95,6 +95,8 @@ pub struct WalPosition {
     pub next_segment: SegmentId,
     /// Whether the log ends in a seal. An end without one gets its seal after the restart.
     pub sealed: bool,
+    /// The segment in which the log began anew; those before it hold nothing of the history. 0 if it never did.
+    pub from: SegmentId,
 }
 
 impl WalPosition {
@@ -107,6 +109,7 @@ impl WalPosition {
             closed: Vec::new(),
             next_segment: SegmentId(1),
             sealed: true,
+            from: SegmentId(0),
         }
     }
 }
@@ -160,6 +163,19 @@ pub struct Flushed {
     pub up_to: Zxid,
     /// The write was a cut: the log ends at `up_to`, and what was later is void.
     pub cut: bool,
+    /// The write was a restart: the log goes on from the snapshot at `up_to`, and all that was in it is void.
+    pub restarted: bool,
+}
+
+/// Segments to read a range of the log from, as of one instant ([`super::LogReader`]).
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct LogSpan {
+    /// Whose log.
+    pub cluster: ClusterId,
+    /// Those that may hold a part of the range, oldest first.
+    pub segments: Vec<SegmentId>,
+    /// The last of them is still being written: up to this byte it is durable.
+    pub durable_end: Option<u64>,
 }
 
 /// Why the log takes nothing any more. What the disk holds is unknown: exit, and let recovery read it (R5).
@@ -196,6 +212,10 @@ pub struct WalWriter {
     prepared: VecDeque<PreparedSegment>,
     closed: VecDeque<ClosedSegment>,
     next_segment: SegmentId,
+    /// As in [`WalPosition::from`].
+    from: SegmentId,
+    /// Where in the active segment the bytes known to be durable end.
+    durable_end: u64,
     /// Segments asked for and not yet added.
     ordered: usize,
     /// Batches not handed out, oldest first; records go to the last.
@@ -225,7 +245,7 @@ struct InFlight {
     offset: u64,
     bytes: usize,
     last: Zxid,
-    cut: bool,
+    kind: BatchKind,
 }
 
 impl WalWriter {
@@ -246,6 +266,8 @@ impl WalWriter {
             prepared: VecDeque::new(),
             closed: position.closed.into(),
             next_segment: position.next_segment,
+            from: position.from,
+            durable_end: position.active.map_or(0, |active| active.offset),
             ordered: 0,
             collected: VecDeque::new(),
             collected_bytes: 0,
@@ -289,6 +311,22 @@ impl WalWriter {
         self.last = to;
     }
 
+    /// Lets the log go on from the snapshot at `to`, which is durable, in a new segment (R8): what it held, further on or
+    /// not, is void. Leaves behind what was collected, in the order of the calls; until it is durable the old log counts.
+    pub fn restart(&mut self, to: Zxid) {
+        let mut batch = self.empty_batch(BatchKind::Restart, to);
+        batch.previous = to;
+        self.collected.push_back(batch);
+        self.last = to;
+    }
+
+    /// The segment that [`WalWriter::restart`] will begin, if nothing is written before it that fills the active one.
+    pub fn restart_segment(&self) -> SegmentId {
+        // One is prepared at a time, and numbers follow each other.
+        let ahead = self.prepared.len() + self.ordered;
+        SegmentId(self.next_segment.0 - ahead as u64)
+    }
+
     fn empty_batch(&mut self, kind: BatchKind, zxid: Zxid) -> Collected {
         let mut buffer = self.spare.pop().unwrap_or_default();
         buffer.clear();
@@ -305,7 +343,7 @@ impl WalWriter {
         }
         let batch = self.collected.front()?;
         let length = batch.buffer.len() - FRONT_BYTES;
-        let fresh = !self.active_has_room_for(length);
+        let fresh = batch.kind == BatchKind::Restart || !self.active_has_room_for(length);
         if fresh && !self.activate_next(length) {
             return None;
         }
@@ -346,13 +384,19 @@ impl WalWriter {
             let WalWrite { segment, offset, .. } = write;
             return Err(WalError::ShortWrite { segment, offset, expected: in_flight.bytes, written });
         }
-        assert!(in_flight.cut || in_flight.last >= self.flushed);
+        let goes_back = matches!(in_flight.kind, BatchKind::Cut | BatchKind::Restart);
+        assert!(goes_back || in_flight.last >= self.flushed);
         self.flushed = in_flight.last;
+        self.durable_end = in_flight.offset + in_flight.bytes as u64;
         // A buffer that one huge txn blew up is not kept.
         if self.spare.len() < SPARE_BUFFERS && write.buffer.capacity() <= 2 * limits::BATCH_BYTES_MAX {
             self.spare.push(write.buffer);
         }
-        Ok(Flushed { up_to: self.flushed, cut: in_flight.cut })
+        Ok(Flushed {
+            up_to: self.flushed,
+            cut: in_flight.kind == BatchKind::Cut,
+            restarted: in_flight.kind == BatchKind::Restart,
+        })
     }
 
     /// A write or its flush failed: nothing is handed out any more (R5).
@@ -395,16 +439,14 @@ impl WalWriter {
         self.closed.drain(..keep).map(|closed| closed.segment).collect()
     }
 
-    /// Goes on from a snapshot received from a leader: what was logged up to here is superseded. The next record
-    /// begins a new segment. Nothing may be collected or in flight.
-    pub fn continue_from(&mut self, snapshot: Zxid) {
-        assert!(self.in_flight.is_none());
-        assert!(self.collected.is_empty());
-        assert!(snapshot >= self.last, "a snapshot at {snapshot} behind the log's {}", self.last);
-        self.close_active();
-        self.last = snapshot;
-        self.submitted = snapshot;
-        self.flushed = snapshot;
+    /// Where the txns after `after` are, as far as they are durable.
+    pub fn span(&self, after: Zxid) -> LogSpan {
+        let closed = self.closed.iter().filter(|closed| closed.segment >= self.from);
+        let mut segments: Vec<SegmentId> =
+            closed.skip_while(|closed| closed.last < after).map(|closed| closed.segment).collect();
+        let written = self.active.filter(|active| active.segment >= self.from && self.durable_end > 0);
+        segments.extend(written.map(|active| active.segment));
+        LogSpan { cluster: self.identity.cluster, segments, durable_end: written.map(|_| self.durable_end) }
     }
 
     /// Last zxid appended.
@@ -425,7 +467,7 @@ impl WalWriter {
     /// Whether the next batch takes no further record.
     pub fn is_batch_full(&self) -> bool {
         let full = |batch: &Collected| {
-            batch.kind == BatchKind::Cut || batch.count as usize >= self.limits.batch_txns_max
+            batch.kind != BatchKind::Batch || batch.count as usize >= self.limits.batch_txns_max
         };
         self.collected.len() > 1 || self.collected.front().is_some_and(full)
     }
@@ -467,6 +509,7 @@ impl WalWriter {
         self.close_active();
         let PreparedSegment { segment, generation, bytes } = prepared;
         self.active = Some(ActiveSegment { segment, generation, bytes, offset: BLOCK_BYTES as u64 });
+        self.durable_end = 0;
         assert!(self.active_has_room_for(length), "a batch of {length} bytes is larger than a segment");
         true
     }
@@ -480,8 +523,8 @@ impl WalWriter {
     fn write_segment_header(&mut self, batch: &mut Collected) {
         let active = self.active.expect("it was just activated");
         assert_eq!(active.offset, FRONT_BYTES as u64);
-        // A cut goes back; the header says where the segment begins, not where it leads.
-        let first = if batch.kind == BatchKind::Cut { batch.previous.next() } else { batch.first };
+        // The header says where the segment begins, not where a cut leads.
+        let first = if batch.kind == BatchKind::Batch { batch.first } else { batch.previous.next() };
         let header = SegmentHeader {
             identity: self.identity,
             segment: active.segment,
@@ -523,9 +566,13 @@ impl WalWriter {
         active.offset += header.padded_bytes();
         assert!(active.offset <= active.bytes, "a batch ends within its segment");
         self.submitted = last;
-        let cut = kind == BatchKind::Cut;
+        if kind == BatchKind::Restart {
+            // What the others held is void: they stay only until snapshots are enough without them.
+            self.from = write.segment;
+            self.closed.iter_mut().for_each(|closed| closed.last = last);
+        }
         self.in_flight =
-            Some(InFlight { segment: write.segment, offset, bytes: write.bytes().len(), last, cut });
+            Some(InFlight { segment: write.segment, offset, bytes: write.bytes().len(), last, kind });
         write
     }
 }
@@ -567,10 +614,10 @@ mod tests {
         wal.append(Zxid(2), b"two");
         wal.append(Zxid(3), b"three");
         assert!(wal.next_write(Zxid(0)).is_none(), "one is in flight");
-        assert_eq!(complete(&mut wal, first), Flushed { up_to: Zxid(1), cut: false });
+        assert_eq!(complete(&mut wal, first), Flushed { up_to: Zxid(1), cut: false, restarted: false });
         let second = wal.next_write(Zxid(1)).expect("two records wait");
         assert_eq!((second.offset, second.bytes().len()), (2 * BLOCK_BYTES as u64, BLOCK_BYTES));
-        assert_eq!(complete(&mut wal, second), Flushed { up_to: Zxid(3), cut: false });
+        assert_eq!(complete(&mut wal, second), Flushed { up_to: Zxid(3), cut: false, restarted: false });
         assert_eq!(wal.collected_bytes(), 0);
         assert!(wal.next_write(Zxid(3)).is_none(), "nothing waits");
     }
@@ -587,7 +634,7 @@ mod tests {
         complete(&mut wal, write);
         assert!(wal.seal_due());
         let seal = wal.seal(Zxid(1)).expect("due");
-        assert_eq!(complete(&mut wal, seal), Flushed { up_to: Zxid(1), cut: false });
+        assert_eq!(complete(&mut wal, seal), Flushed { up_to: Zxid(1), cut: false, restarted: false });
         assert!(!wal.seal_due());
         assert!(wal.seal(Zxid(1)).is_none());
     }
@@ -673,8 +720,32 @@ mod tests {
             Some(complete(&mut wal, write))
         })
         .collect();
-        let flushed = |zxid, cut| Flushed { up_to: Zxid(zxid), cut };
+        let flushed = |zxid, cut| Flushed { up_to: Zxid(zxid), cut, restarted: false };
         assert_eq!(ends, [flushed(2, false), flushed(1, true), flushed(0x1_0000_0001, false)]);
+    }
+
+    #[test]
+    fn a_restart_begins_the_next_segment_and_what_was_before_it_goes_with_the_snapshot() {
+        let mut wal = writer(16);
+        prepare(&mut wal);
+        wal.append(Zxid(0x5_0000_0001), b"x");
+        assert_eq!(wal.restart_segment(), SegmentId(1), "nothing was written yet");
+        let write = wal.next_write(Zxid(0)).expect("a batch");
+        complete(&mut wal, write);
+        assert_eq!(wal.restart_segment(), SegmentId(2), "none is prepared");
+        prepare(&mut wal);
+        assert_eq!(wal.restart_segment(), SegmentId(2));
+        let to = Zxid(0x4_0000_0064);
+        wal.restart(to);
+        let write = wal.next_write(Zxid(0)).expect("a segment");
+        assert_eq!((write.segment, write.offset), (SegmentId(2), 0));
+        assert_eq!(complete(&mut wal, write), Flushed { up_to: to, cut: false, restarted: true });
+        assert_eq!((wal.last(), wal.flushed()), (to, to));
+        wal.append(Zxid(0x6_0000_0001), b"y");
+        assert_eq!(wal.span(to).segments, [SegmentId(2)]);
+        assert_eq!(wal.span(to).durable_end, Some(2 * BLOCK_BYTES as u64));
+        assert_eq!(wal.retire_before(to), []);
+        assert_eq!(wal.retire_before(to.next()), [SegmentId(1)]);
     }
 
     #[test]

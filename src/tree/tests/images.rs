@@ -5,15 +5,15 @@ use std::collections::BTreeMap;
 
 use super::*;
 
-type Image = BTreeMap<Vec<u8>, (Option<Vec<u8>>, Vec<Acl>, StoredStat)>;
+pub(super) type Image = BTreeMap<Vec<u8>, (Option<Vec<u8>>, Vec<Acl>, StoredStat)>;
 
-fn enter(image: &mut Image, node: NodeImage<'_>) {
+pub(super) fn enter(image: &mut Image, node: NodeImage<'_>) {
     let value = (node.data.map(<[u8]>::to_vec), node.acl.to_vec(), node.stat);
     assert!(image.insert(node.path.to_vec(), value).is_none(), "twice: {}", node.path.escape_ascii());
 }
 
 /// The tree as the writer has it now, walked from the root.
-fn image_now(writer: &TreeWriter) -> Image {
+pub(super) fn image_now(writer: &TreeWriter) -> Image {
     let mut image = Image::new();
     let mut stack = vec![Vec::new()];
     while let Some(path) = stack.pop() {
@@ -29,16 +29,16 @@ fn image_now(writer: &TreeWriter) -> Image {
 }
 
 /// A little generator, so that both sides of a run see the same.
-struct Random(u64);
+pub(super) struct Random(pub(super) u64);
 
 impl Random {
-    fn below(&mut self, n: u64) -> u64 {
+    pub(super) fn below(&mut self, n: u64) -> u64 {
         self.0 = self.0.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
         (self.0 >> 33) % n
     }
 }
 
-fn random_change(rounds: &mut Rounds, random: &mut Random) {
+pub(super) fn random_change(rounds: &mut Rounds, random: &mut Random) {
     let path = format!("/d/{}", random.below(3000));
     match random.below(6) {
         0 => drop(rounds.delete(&path)),
@@ -56,7 +56,7 @@ fn random_change(rounds: &mut Rounds, random: &mut Random) {
     }
 }
 
-fn grown() -> (Rounds, TreeReader, Random) {
+pub(super) fn grown() -> (Rounds, TreeReader, Random) {
     let (mut rounds, reader) = Rounds::new();
     let mut random = Random(3);
     rounds.create("/d").unwrap();

@@ -5,6 +5,7 @@ mod concurrent;
 mod effects;
 mod images;
 mod model;
+mod ordered;
 mod walks;
 
 use super::*;

@@ -178,6 +178,78 @@ impl<'a> QuorumPacket<'a> {
     }
 }
 
+/// Appends a packet whose identities are encoded already, by [`encode_identities`].
+pub fn encode_with_identities(
+    kind: PacketKind,
+    zxid: Zxid,
+    data: &[u8],
+    identities: &[u8],
+    out: &mut Vec<u8>,
+) {
+    out.reserve(20 + data.len() + identities.len());
+    out.int(kind.0);
+    out.long(zxid.0);
+    out.string(data);
+    out.raw(identities);
+}
+
+/// How far a packet that is not all there has been looked through, so that bytes that come one by one are looked at once.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct PacketScan {
+    /// Bytes of it that are accounted for.
+    at: usize,
+    /// Where the identities begin, and their strings that are still to come, two each; once their count is known.
+    identities: Option<(usize, u64)>,
+}
+
+impl PacketScan {
+    /// Looks further through the packet at the front of `received`, to which bytes were only added since the last look.
+    /// Its length, once it is all there; the next look is at another packet then. `limit` as in [`QuorumPacket::decode`].
+    pub fn look(&mut self, received: &[u8], limit: usize) -> Result<Option<usize>, PacketError> {
+        if self.at == 0 {
+            let Some(length) = int_at(received, 12) else { return Ok(None) };
+            self.at = 16 + reasonable(length, limit)?;
+        }
+        let (begin, mut left) = match self.identities {
+            Some(identities) => identities,
+            None => {
+                let Some(count) = int_at(received, self.at) else { return Ok(None) };
+                self.at += 4;
+                (self.at, 2 * u64::try_from(count).unwrap_or(0))
+            }
+        };
+        while left > 0 {
+            self.identities = Some((begin, left));
+            let Some(length) = int_at(received, self.at) else { return Ok(None) };
+            if length == -1 {
+                return Err(PacketError::NullIdentity);
+            }
+            let end = self.at + 4 + reasonable(length, limit)?;
+            if end - begin > limit {
+                return Err(PacketError::Identities { limit });
+            }
+            if end > received.len() {
+                return Ok(None);
+            }
+            (self.at, left) = (end, left - 1);
+        }
+        Ok(Some(std::mem::take(self).at))
+    }
+}
+
+fn int_at(bytes: &[u8], at: usize) -> Option<i32> {
+    Some(i32::from_be_bytes(*bytes.get(at..)?.first_chunk()?))
+}
+
+/// Bytes behind a length; none behind that of null.
+fn reasonable(length: i32, limit: usize) -> Result<usize, PacketError> {
+    match usize::try_from(length) {
+        Ok(length) if length <= limit => Ok(length),
+        _ if length == -1 => Ok(0),
+        _ => Err(PacketError::Length { length, limit }),
+    }
+}
+
 /// Appends a vector of identities, -1 for `None`: the last field of a packet, and how identities are kept where they
 /// are only passed on.
 pub fn encode_identities(identities: Option<&[Id]>, out: &mut Vec<u8>) {
@@ -237,7 +309,54 @@ fn read<'a>(r: &mut Reader<'a>, limit: usize) -> Result<QuorumPacket<'a>, Stop> 
 
 /// Looks at the length that comes next, without taking it.
 fn check_length(r: &Reader<'_>, limit: usize) -> Result<(), Stop> {
-    let length = { *r }.int()?;
-    let reasonable = length == -1 || usize::try_from(length).is_ok_and(|length| length <= limit);
-    if reasonable { Ok(()) } else { Err(Stop::Malformed(PacketError::Length { length, limit })) }
+    reasonable({ *r }.int()?, limit).map(|_| ()).map_err(Stop::Malformed)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_packet_that_comes_byte_by_byte_is_whole_with_its_last_byte_and_not_before() {
+        let ids = |count: usize| Some((0..count).map(|n| Id::new("ip", format!("10.0.0.{n}"))).collect());
+        for (data, authinfo) in
+            [(None, None), (Some(&b""[..]), ids(0)), (Some(&b"data"[..]), ids(1)), (None, ids(9))]
+        {
+            let mut bytes = Vec::new();
+            QuorumPacket { kind: PacketKind::REQUEST, zxid: Zxid(-1), data, authinfo }.encode(&mut bytes);
+            let whole = bytes.len();
+            bytes.extend_from_slice(b"the next one");
+            let mut scan = PacketScan::default();
+            for end in 0..whole {
+                assert_eq!(scan.look(&bytes[..end], 1000), Ok(None), "{end} of {whole}");
+                assert_eq!(QuorumPacket::decode(&bytes[..end], 1000), Ok(None));
+            }
+            assert_eq!(scan.look(&bytes[..whole], 1000), Ok(Some(whole)));
+            assert_eq!(scan.look(&bytes, 1000), Ok(Some(whole)), "at its beginning again, and all at once");
+        }
+    }
+
+    #[test]
+    fn what_cannot_be_a_packet_is_found_in_the_looking_as_in_the_reading() {
+        let with = |data: i32, rest: &[i32]| {
+            let mut bytes = vec![0; 12];
+            bytes.int(data);
+            rest.iter().for_each(|int| bytes.int(*int));
+            bytes
+        };
+        let long = PacketError::Length { length: 101, limit: 100 };
+        let negative = PacketError::Length { length: -2, limit: 100 };
+        for (bytes, error) in [
+            (with(101, &[]), long),
+            (with(-2, &[]), negative),
+            (with(-1, &[1, 101]), long),
+            (with(-1, &[1, -2]), negative),
+            (with(-1, &[1, -1]), PacketError::NullIdentity),
+            (with(-1, &[1, 0, -1]), PacketError::NullIdentity),
+            (with(-1, &[&[99][..], &[0; 26]].concat()), PacketError::Identities { limit: 100 }),
+        ] {
+            assert_eq!(PacketScan::default().look(&bytes, 100), Err(error), "{bytes:?}");
+            assert_eq!(QuorumPacket::decode(&bytes, 100), Err(error), "{bytes:?}");
+        }
+    }
 }

@@ -8,6 +8,7 @@
 use std::collections::{BTreeSet, VecDeque};
 
 use super::Leading;
+use super::learner::Learner;
 use crate::base::{ServerId, Zxid};
 use crate::zab::core::Core;
 use crate::zab::event::{Action, SyncTag};
@@ -53,7 +54,7 @@ impl Leading {
     pub(super) fn ask(&mut self, core: &mut Core, asker: Asker, actions: &mut Vec<Action>) {
         let known = match asker {
             Asker::Client(_) => self.phase == super::Phase::Active,
-            Asker::Learner(link) => self.learners.get(&link).is_some_and(super::Learner::is_up),
+            Asker::Learner(link) => self.learners.get(&link).is_some_and(Learner::is_up),
         };
         if !known {
             return;
@@ -63,13 +64,22 @@ impl Leading {
         self.begin_round(core, actions);
     }
 
-    /// Starts a round for those that wait for one, unless the last one is still out: what comes meanwhile shares the
-    /// next.
+    /// Starts a round for those that wait for one, unless a quorum is still to answer the last one: what comes meanwhile
+    /// shares the next.
     fn begin_round(&mut self, core: &mut Core, actions: &mut Vec<Action>) {
         let wanted = self.confirm.syncs.back().is_some_and(|sync| sync.round > self.confirm.begun);
-        if wanted && self.confirm.confirmed == self.confirm.begun {
+        let (begun, confirmed) = (self.confirm.begun, self.confirm.confirmed);
+        if wanted && (confirmed == begun || !self.may_be_confirmed(core, begun)) {
             self.ping(core, actions);
         }
+    }
+
+    /// Whether enough have answered the ping of this round, or have it before them. A round may have begun before they were up, or have lost its links.
+    fn may_be_confirmed(&self, core: &Core, round: u64) -> bool {
+        let has_it = |l: &&Learner| l.votes && (l.confirmed >= round || l.pings.back() >= Some(&round));
+        let asked = self.learners.values().filter(has_it);
+        let servers: BTreeSet<ServerId> = asked.filter_map(|l| l.server).chain([core.me()]).collect();
+        core.membership.is_quorum(&servers)
     }
 
     /// A round of pings. Those that leave before UPTODATE are not answered, and keep the link alive.

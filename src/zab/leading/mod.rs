@@ -20,6 +20,7 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use self::broadcast::Proposal;
 use self::confirm::Confirm;
 use self::learner::{Learner, Stage};
+use super::Figures;
 use super::core::{Awaited, Core, Leave, ignored, plausible};
 use super::election::{CurrentVote, Elected};
 use super::event::{Action, Event, Observation, Role, SyncMode};
@@ -55,6 +56,8 @@ pub(super) struct Leading {
     nameless: i64,
     /// A voter needs a later epoch than ours.
     outrun: bool,
+    /// Fewer than a quorum are synchronized, and they were more.
+    deserted: bool,
     /// Newest proposal; (e, 0) before the first.
     proposed: Zxid,
     /// Not committed, oldest first, without a gap.
@@ -101,6 +104,7 @@ impl Leading {
             learners: BTreeMap::new(),
             nameless: 0,
             outrun: false,
+            deserted: false,
             proposed: Zxid::ZERO,
             outstanding: VecDeque::new(),
             disk: Awaited::default(),
@@ -125,19 +129,18 @@ impl Leading {
         self.ping_at
     }
 
-    /// Followers and observers that are up, and learners that are not yet.
-    pub(super) fn learner_counts(&self) -> (usize, usize, usize) {
-        let up = |follows| self.learners.values().filter(|l| l.is_up() && l.follows == follows).count();
-        let (followers, observers) = (up(true), up(false));
-        (followers, observers, self.learners.len() - followers - observers)
-    }
-
-    pub(super) fn outstanding(&self) -> usize {
-        self.outstanding.len()
-    }
-
-    pub(super) fn pending_syncs(&self) -> usize {
-        self.confirm.waiting()
+    /// Adds what there is to count.
+    pub(super) fn count(&self, figures: &mut Figures) {
+        for learner in self.learners.values() {
+            match (learner.is_up(), learner.follows) {
+                (true, true) => figures.followers += 1,
+                (true, false) => figures.observers += 1,
+                (false, _) => figures.syncing += 1,
+            }
+            figures.non_voting += usize::from(learner.is_up() && learner.follows && !learner.votes);
+        }
+        figures.outstanding = self.outstanding.len();
+        figures.pending_syncs = self.confirm.waiting();
     }
 
     /// The role is over.
@@ -215,7 +218,7 @@ impl Leading {
             if decided && self.proposed.counter() >= core.settings.counter_max {
                 return Err(Leave("the epoch's zxids are used up"));
             }
-            if !core.membership.is_quorum(&self.supporters(core)) {
+            if self.deserted {
                 return Err(Leave("a quorum no longer follows"));
             }
             if self.outrun {
@@ -246,9 +249,13 @@ impl Leading {
         if waits && now.since(self.since) >= core.init_ms() {
             return Err(Leave("a quorum did not come in time"));
         }
-        // Others may have a disk that is fast enough (reliability F12).
+        // Others, if there are enough, may have a disk that is fast enough (reliability F12).
         if self.disk.since().is_some_and(|since| now.since(since) > core.sync_ms() / 2) {
-            return Err(Leave("the own disk is too slow to lead"));
+            let mut others = core.membership.voters.clone();
+            others.remove(&core.me());
+            if core.membership.is_quorum(&others) {
+                return Err(Leave("the own disk is too slow to lead"));
+            }
         }
         let active = self.phase == Phase::Active;
         let late: Vec<(LinkId, &'static str)> = self
@@ -290,6 +297,8 @@ impl Leading {
                 self.informed.remove(&server);
             }
         }
+        // Only here can they become fewer.
+        self.deserted = self.phase == Phase::Active && !core.membership.is_quorum(&self.supporters(core));
         self.confirm.forget(link);
         actions.push(Action::Observed(Observation::LearnerDropped { learner: server, reason }));
         if learner.is_up() {

@@ -56,6 +56,13 @@ pub(super) struct Node {
     /// Log entries at and below this are on no segment any more.
     pub(super) purged: Zxid,
     inbox: VecDeque<Event>,
+    /// Stopped as a whole, the process being there; what happens to it then, it hears later.
+    pub(super) paused: bool,
+    pub(super) late: VecDeque<Event>,
+    /// Log reads that are not answered.
+    pub(super) reads: VecDeque<(LinkId, Zxid, Zxid)>,
+    /// Where the log ended when NEWLEADER came.
+    at_new_leader: Option<Zxid>,
 }
 
 /// What travels on a link.
@@ -89,8 +96,10 @@ pub(super) struct Cluster {
     pub(super) connections: Vec<Connection>,
     /// Newest election message from one to the other.
     pub(super) mail: BTreeMap<(i64, i64), Notification>,
-    /// Pairs that cannot reach each other.
+    /// Pairs that cannot reach each other, and know it.
     pub(super) cut: BTreeSet<(i64, i64)>,
+    /// Who cannot be heard by whom, without either knowing: nothing arrives, links stay.
+    pub(super) silent: BTreeSet<(i64, i64)>,
     links: u64,
     tags: u64,
     payloads: u64,
@@ -148,6 +157,10 @@ impl Cluster {
             synced: Vec::new(),
             purged: Zxid::ZERO,
             inbox: VecDeque::new(),
+            paused: false,
+            late: VecDeque::new(),
+            reads: VecDeque::new(),
+            at_new_leader: None,
         };
         Cluster {
             now: Millis(1000),
@@ -157,6 +170,7 @@ impl Cluster {
             connections: Vec::new(),
             mail: BTreeMap::new(),
             cut: BTreeSet::new(),
+            silent: BTreeSet::new(),
             links: 0,
             tags: 0,
             payloads: 0,
@@ -169,6 +183,11 @@ impl Cluster {
             reasons: BTreeMap::new(),
             answered: 0,
         }
+    }
+
+    /// A txn that disks hold from the beginning.
+    pub(super) fn was_broadcast(&mut self, zxid: Zxid, payload: Payload) {
+        self.broadcast.insert(zxid, payload);
     }
 
     pub(super) fn ids(&self) -> Vec<i64> {
@@ -187,6 +206,7 @@ impl Cluster {
         self.nodes[&id].peer.as_ref().map_or(Role::Looking, Peer::role)
     }
 
+    /// The established leader of the latest epoch, if there is one.
     pub(super) fn leader(&self) -> Option<i64> {
         let leads = |id: &i64| match self.role(*id) {
             Role::Leading(epoch) => Some((epoch, *id)),
@@ -253,6 +273,9 @@ impl Cluster {
         node.peer = None;
         node.writes.clear();
         node.inbox.clear();
+        node.reads.clear();
+        node.late.clear();
+        node.paused = false;
         node.images.clear();
         node.listening = false;
         self.asked.retain(|_, asked| asked.node != id);
@@ -295,7 +318,19 @@ impl Cluster {
         }
     }
 
+    pub(super) fn isolate(&mut self, id: i64) {
+        for other in self.ids() {
+            if other != id {
+                self.partition(id, other);
+            }
+        }
+    }
+
     pub(super) fn heal_all(&mut self) {
+        self.silent.clear();
+        for node in self.nodes.values_mut() {
+            node.paused = false;
+        }
         for (a, b) in std::mem::take(&mut self.cut) {
             self.cut.insert((a, b));
             self.heal(a, b);
@@ -314,13 +349,24 @@ impl Cluster {
     /// One packet arrives, at the opener or at the acceptor.
     pub(super) fn deliver(&mut self, at: usize, to_opener: bool) -> bool {
         let connection = &mut self.connections[at];
+        let way = if to_opener { (connection.to, connection.from) } else { (connection.from, connection.to) };
+        if self.silent.contains(&way) || self.nodes[&way.1].paused {
+            return false;
+        }
         let (queue, id, link) = match to_opener {
             true => (&mut connection.to_opener, connection.from, connection.opened),
             false => (&mut connection.to_acceptor, connection.to, connection.accepted),
         };
         let Some(packet) = queue.pop_front() else { return false };
         match packet {
-            Packet::Message(message) => self.feed(id, Event::Received { link, message }),
+            Packet::Message(message) => {
+                if let Message::NewLeader { .. } = message {
+                    let node = self.node(id);
+                    let last = node.log.last().map_or(Zxid::ZERO, |(zxid, _)| *zxid);
+                    node.at_new_leader = (!node.images.contains_key(&link)).then_some(last);
+                }
+                self.feed(id, Event::Received { link, message });
+            }
             Packet::Image(txns) => {
                 let (sender, other) = match self.connections[at].to {
                     to if to_opener => (to, self.connections[at].accepted),
@@ -335,6 +381,9 @@ impl Cluster {
     }
 
     pub(super) fn deliver_mail(&mut self, from: i64, to: i64) {
+        if self.silent.contains(&(from, to)) || self.nodes[&to].paused {
+            return;
+        }
         if let Some(notification) = self.mail.remove(&(from, to))
             && self.is_up(to)
         {
@@ -392,6 +441,9 @@ impl Cluster {
 
     /// The disk does this many things; appends in a row are one flush.
     pub(super) fn flush(&mut self, id: i64, writes: usize) -> bool {
+        if self.nodes[&id].paused {
+            return false;
+        }
         let mut flushed = None;
         let mut any = false;
         for _ in 0..writes {
@@ -412,14 +464,29 @@ impl Cluster {
         any
     }
 
+    /// A log read is answered.
+    pub(super) fn read(&mut self, id: i64) -> bool {
+        let node = self.node(id);
+        if node.paused {
+            return false;
+        }
+        let Some((link, after, up_to)) = node.reads.pop_front() else { return false };
+        let log = &node.disk.log;
+        let known = after >= node.purged && log.iter().any(|(zxid, _)| *zxid == after);
+        let txns = log.iter().filter(|(zxid, _)| *zxid > after && *zxid <= up_to).cloned().collect();
+        self.feed(id, Event::LogRead { link, txns: known.then_some(txns) });
+        true
+    }
+
     /// Time goes on, to when somebody wants it or by this much.
     pub(super) fn pass(&mut self, ms_max: u64) {
-        let wanted = self.nodes.values().filter_map(|node| node.peer.as_ref()?.next_tick()).min();
+        let running = self.nodes.values().filter(|node| !node.paused);
+        let wanted = running.filter_map(|node| node.peer.as_ref()?.next_tick()).min();
         let to = wanted.unwrap_or(Millis(u64::MAX)).min(self.now.plus(ms_max)).max(self.now);
         self.now = to;
         for id in self.ids() {
             let due = self.nodes[&id].peer.as_ref().and_then(Peer::next_tick).is_some_and(|at| at <= to);
-            if due {
+            if due && !self.nodes[&id].paused {
                 self.feed(id, Event::Tick);
             }
         }
@@ -427,6 +494,9 @@ impl Cluster {
 
     /// A write at the leader; `None` while it takes none.
     pub(super) fn submit(&mut self, id: i64) -> Option<Zxid> {
+        if self.nodes[&id].paused {
+            return None;
+        }
         let zxid = self.nodes[&id].peer.as_ref()?.next_zxid()?;
         self.payloads += 1;
         let payload: Payload = Rc::from(self.payloads.to_be_bytes());
@@ -434,12 +504,11 @@ impl Cluster {
         let known = self.broadcast.insert(zxid, payload.clone());
         assert!(known.is_none(), "{zxid} is broadcast twice");
         // Z7.
-        let log = &self.nodes[&id].log;
-        assert!(
-            log.starts_with(&self.decided),
-            "leader {id} broadcasts {zxid} without all that is committed"
-        );
-        assert!(self.nodes[&id].committed >= self.decided.last().map_or(Zxid::ZERO, |(zxid, _)| *zxid));
+        let older: Vec<Txn> =
+            self.decided.iter().filter(|(other, _)| other.epoch() < zxid.epoch()).cloned().collect();
+        let node = &self.nodes[&id];
+        assert!(node.log.starts_with(&older), "leader {id} broadcasts {zxid} without all that is committed");
+        assert!(node.committed >= older.last().map_or(Zxid::ZERO, |(zxid, _)| *zxid));
         self.feed(id, Event::Submitted { zxid, payload });
         Some(zxid)
     }
@@ -451,6 +520,7 @@ impl Cluster {
 
     /// A client's sync.
     pub(super) fn ask_sync(&mut self, id: i64) -> u64 {
+        assert!(!self.nodes[&id].paused);
         self.tags += 1;
         let decided = self.decided.last().map_or(Zxid::ZERO, |(zxid, _)| *zxid);
         self.asked.insert(self.tags, Asked { node: id, decided });
@@ -459,7 +529,20 @@ impl Cluster {
         self.tags
     }
 
+    /// A server that was paused hears one of the things that happened meanwhile.
+    pub(super) fn hear(&mut self, id: i64) -> bool {
+        if self.nodes[&id].paused {
+            return false;
+        }
+        let Some(event) = self.node(id).late.pop_front() else { return false };
+        self.feed(id, event);
+        true
+    }
+
     pub(super) fn feed(&mut self, id: i64, event: Event) {
+        if self.nodes[&id].paused {
+            return self.node(id).late.push_back(event);
+        }
         self.node(id).inbox.push_back(event);
         while let Some(event) = self.node(id).inbox.pop_front() {
             let now = self.now;
@@ -514,6 +597,11 @@ impl Cluster {
     fn perform(&mut self, id: i64, action: Action) {
         match action {
             Action::Notify { to, notification } => {
+                let vote = &notification.vote;
+                assert!(
+                    vote.leader.0 != id || vote.peer_epoch >= i64::from(vote.zxid.epoch().0),
+                    "Z12: {vote:?}"
+                );
                 if self.nodes.contains_key(&to.0) && self.is_up(to.0) && self.reach(id, to.0) {
                     self.mail.insert((id, to.0), notification);
                 }
@@ -521,6 +609,9 @@ impl Cluster {
             Action::Connect { link, to } => {
                 let to = to.0;
                 let there = self.nodes.get(&to).is_some_and(|node| node.peer.is_some() && node.listening);
+                if self.silent.contains(&(id, to)) || self.silent.contains(&(to, id)) {
+                    return;
+                }
                 if !there || !self.reach(id, to) {
                     return self.node(id).inbox.push_back(Event::LinkLost { link });
                 }
@@ -574,13 +665,7 @@ impl Cluster {
                 node.committed = zxid;
                 node.writes.push_back(Write::Install(link, image));
             }
-            Action::ReadLog { link, after, up_to } => {
-                let node = self.node(id);
-                let log = &node.disk.log;
-                let known = after >= node.purged && log.iter().any(|(zxid, _)| *zxid == after);
-                let txns = log.iter().filter(|(zxid, _)| *zxid > after && *zxid <= up_to).cloned().collect();
-                node.inbox.push_back(Event::LogRead { link, txns: known.then_some(txns) });
-            }
+            Action::ReadLog { link, after, up_to } => self.node(id).reads.push_back((link, after, up_to)),
             Action::Append { zxid, payload } => {
                 let node = self.node(id);
                 let committed = node.committed;
@@ -711,6 +796,7 @@ impl Cluster {
             Message::AckEpoch { last, current } => {
                 assert!(node.disk.accepted >= current.unwrap_or_default(), "epoch acknowledged, not durable");
                 assert!(*last == newest || *last == Zxid::ZERO, "{last} reported, the disk ends at {newest}");
+                assert!(node.disk.current >= newest.epoch(), "Z12: {:?} below the log's", node.disk.current);
             }
             Message::Ack { zxid } if zxid.counter() == 0 => {
                 assert!(
@@ -750,13 +836,14 @@ impl Cluster {
     pub(super) fn settle(&mut self) {
         for _ in 0..100_000 {
             let mut any = false;
-            let mail: Vec<(i64, i64)> = self.mail.keys().copied().collect();
+            let mut mail: Vec<_> = self.mail.keys().copied().collect();
+            mail.retain(|way| !self.silent.contains(way) && !self.nodes[&way.1].paused);
             for (from, to) in mail {
                 any = true;
                 self.deliver_mail(from, to);
             }
             for id in self.ids() {
-                any |= self.flush(id, usize::MAX);
+                any |= self.flush(id, usize::MAX) | self.read(id) | self.hear(id);
             }
             for at in 0..self.connections.len() {
                 for to_opener in [true, false] {

@@ -30,11 +30,14 @@ struct Faults {
     restart: u64,
     cut: u64,
     partition: u64,
+    silence: u64,
+    pause: u64,
+    read: u64,
 }
 
 fn run(seed: u64, steps: u32) -> Cluster {
     let mut random = Random(seed);
-    let voters: &[i64] = if random.below(3) == 0 { &[1, 2, 3, 4, 5] } else { &[1, 2, 3] };
+    let voters: &[i64] = if random.below(2) == 0 { &[1, 2, 3, 4, 5] } else { &[1, 2, 3] };
     let observers: &[i64] = if random.below(3) == 0 { &[9] } else { &[] };
     let mut settings = settings();
     settings.history_txns_max = 1 + random.below(5) as usize;
@@ -50,6 +53,9 @@ fn run(seed: u64, steps: u32) -> Cluster {
         restart: 20 + random.below(60),
         cut: random.below(15),
         partition: random.below(8),
+        silence: if random.below(2) == 0 { 0 } else { random.below(12) },
+        pause: if random.below(2) == 0 { 0 } else { random.below(12) },
+        read: 1 + random.below(30),
     };
     // Slow time lets elections, timeouts and messages overlap.
     let time = 20 + random.below(80);
@@ -92,6 +98,31 @@ fn step(cluster: &mut Cluster, random: &mut Random, faults: Faults, time: u64) {
         } else {
             cluster.heal_all();
         }
+    } else if chance(faults.silence) {
+        // One way, both ways, or all to and from one.
+        let other = random.pick(&ids).expect("servers");
+        match random.below(4) {
+            0 => cluster.silent.clear(),
+            1 => {
+                cluster.silent.insert((id, other));
+            }
+            2 => cluster.silent.extend([(id, other), (other, id)]),
+            _ => cluster.silent.extend(ids.iter().flat_map(|other| [(id, *other), (*other, id)])),
+        }
+    } else if chance(faults.pause) {
+        // Leaders above all.
+        let id = cluster.leader().filter(|_| random.below(2) == 0).unwrap_or(id);
+        if cluster.is_up(id) {
+            cluster.node(id).paused = true;
+        }
+    } else if chance(2 * faults.pause) {
+        if std::mem::replace(&mut cluster.node(id).paused, false) && cluster.role(id) != Role::Looking {
+            cluster.ask_sync(id);
+        }
+    } else if chance(faults.pause) {
+        cluster.hear(id);
+    } else if chance(faults.read) {
+        cluster.read(id);
     } else if chance(time) {
         let ms = 1 + random.below(120);
         cluster.pass(ms);
@@ -102,6 +133,7 @@ fn step(cluster: &mut Cluster, random: &mut Random, faults: Faults, time: u64) {
     } else if chance(30) {
         match cluster.role(id) {
             Role::Looking => {}
+            _ if cluster.nodes[&id].paused => {}
             _ if random.below(2) == 0 => {
                 cluster.ask_sync(id);
             }
@@ -179,10 +211,10 @@ fn check(seeds: std::ops::Range<u64>, steps: u32) {
 
 #[test]
 fn laws_hold_in_short_schedules() {
-    check(0..2000, 800);
+    check(0..4000, 800);
 }
 
 #[test]
 fn laws_hold_in_long_schedules() {
-    check(10_000..10_100, 8000);
+    check(10_000..10_250, 8000);
 }

@@ -3,12 +3,13 @@
 Servers 1, 2 and 3 vote, 4 observes. 5 is this script: it opens election links, and takes them where it is a voter that
 others call, and connects to the leader as a learner. Quorum links go through relays that keep what passes.
 """
-import pathlib, shutil, socket, struct, subprocess, sys, tempfile, threading, time
+import pathlib, shutil, socket, struct, subprocess, sys, tempfile, threading
 
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[2] / "support"))
 import raw_client
 import server
 from raw_client import RawClient, buffer, text
+from waiting import wait
 
 OUT = pathlib.Path(sys.argv[1])
 HOST = "127.0.0.1"
@@ -21,15 +22,6 @@ SYNC, SET_ACL, CREATE2, RECONFIG, CREATE_CONTAINER, CREATE_TTL, CHECK = 9, 7, 15
 def save(name, data):
     (OUT / name).write_bytes(data)
     print(f"{name}: {len(data)} bytes")
-
-
-def wait(what, condition, seconds=60):
-    end = time.monotonic() + seconds
-    while not (value := condition()):
-        if time.monotonic() > end:
-            raise RuntimeError(f"{what}: not within {seconds} s")
-        time.sleep(0.02)
-    return value
 
 
 def take(stream, count):

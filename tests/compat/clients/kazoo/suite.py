@@ -1,4 +1,4 @@
-"""Runs kazoo's own test suite, unmodified, standalone, and judges it. Started by `run`, inside kazoo's environment.
+"""Runs kazoo's own test suite, unmodified, and judges it. Started by `run`, inside kazoo's environment.
 
 A test may fail if `expected_failures.txt` names it, and must then: one that starts to pass is an error too, so that the
 list shrinks when TLS, SASL and ensembles arrive. A test that `known_flaky.txt` names gets one more try, alone.
@@ -15,27 +15,28 @@ import sys
 import tempfile
 
 HERE = pathlib.Path(__file__).resolve().parent
-# The harness derives secure, election, quorum and admin ports from the first.
-PORTS_NEEDED = 5
+# The harness derives secure, election, quorum and admin ports from the first, and every server's from the one before.
+PORTS_A_SERVER, PORTS_APART = 5, 10
 TEST_SECONDS_MAX = 240
 
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--server", choices=["stock", "ringkeeper"], default="ringkeeper")
+    parser.add_argument("--server", default="ringkeeper", help="stock or ringkeeper, or several of them with commas")
     parser.add_argument("tests", nargs="*", help="FILE::CLASS::TEST of kazoo's suite; all of them when none is given")
     arguments = parser.parse_args()
 
-    expected = read_expected(arguments.server)
+    servers = arguments.server.split(",")
+    expected = read_expected(servers)
     flaky = read_lines(HERE / "known_flaky.txt")
-    outcomes = run_tests(arguments.tests)
+    outcomes = run_tests(arguments.tests, len(servers))
 
     flaked = []
     for name in sorted(outcomes):
         known = any(fnmatch.fnmatch(name, pattern) for pattern in flaky)
         if outcomes[name] == "failed" and name not in expected and known:
             print(f"one more try, alone: {name}", flush=True)
-            if run_tests([name]).get(name) == "passed":
+            if run_tests([name], len(servers)).get(name) == "passed":
                 outcomes[name] = "passed"
                 flaked.append(name)
 
@@ -61,7 +62,7 @@ def main():
     sys.exit(1 if problems or not outcomes else 0)
 
 
-def run_tests(names):
+def run_tests(names, servers):
     """The outcome of each test by its name. An empty result means that pytest itself did not get far."""
     import kazoo.tests
 
@@ -75,8 +76,8 @@ def run_tests(names):
             KAZOO_REPORT=str(report),
             TMPDIR=scratch,
             ZOOKEEPER_VERSION="3.9.5",
-            ZOOKEEPER_CLUSTER_SIZE="1",
-            ZOOKEEPER_PORT_OFFSET=str(free_port_block()),
+            ZOOKEEPER_CLUSTER_SIZE=str(servers),
+            ZOOKEEPER_PORT_OFFSET=str(free_port_block(servers)),
         )
         command = [sys.executable, "-m", "pytest", "-q", "-p", "report_plugin", "-p", "no:cacheprovider"]
         command += ["--timeout", str(TEST_SECONDS_MAX), "--tb", "short", "-W", "ignore", f"--rootdir={folder}"]
@@ -86,11 +87,14 @@ def run_tests(names):
     return {name: outcome for outcome, name in (line.split(" ", 1) for line in lines)}
 
 
-def free_port_block():
-    """The first of a few ports in a row that nobody listens on, below the range the kernel hands out by itself."""
-    for first in range(20000 + os.getpid() % 1000 * 10, 32000, 10):
+def free_port_block(servers):
+    """The first of the ports that the harness will use, all of them free and below the range the kernel hands out by
+    itself."""
+    offsets = [PORTS_APART * server + port for server in range(servers) for port in range(PORTS_A_SERVER)]
+    block = PORTS_APART * servers
+    for first in range(20000 + os.getpid() % (10000 // block) * block, 32000, block):
         try:
-            held = [socket.create_server(("127.0.0.1", first + offset)) for offset in range(PORTS_NEEDED)]
+            held = [socket.create_server(("127.0.0.1", first + offset)) for offset in offsets]
         except OSError:
             continue
         for listener in held:
@@ -99,14 +103,12 @@ def free_port_block():
     sys.exit("error: no free block of ports")
 
 
-def read_expected(server):
-    """`WHO NAME REASON` a line; WHO is `standalone` (stock fails too) or `ringkeeper`."""
-    expected = {}
-    for line in read_lines(HERE / "expected_failures.txt"):
-        who, name, reason = line.split(None, 2)
-        if who == "standalone" or who == server:
-            expected[name] = reason
-    return expected
+def read_expected(servers):
+    """`WHO NAME REASON` a line; WHO is `standalone` (stock fails too, alone), `ensemble` (stock fails too, in one), or
+    `ringkeeper`."""
+    whose = {"standalone" if len(servers) == 1 else "ensemble", *servers}
+    lines = (line.split(None, 2) for line in read_lines(HERE / "expected_failures.txt"))
+    return {name: reason for who, name, reason in lines if who in whose}
 
 
 def read_lines(path):

@@ -1,0 +1,102 @@
+#![forbid(unsafe_code)]
+//! What a member of an ensemble counts. Lives on: the sequencer.
+
+use super::{Sizes, Timing};
+use crate::zab::event::{Observation, SyncMode};
+
+/// Counts of a member. Public for reading; events come in by the verbs.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub struct MemberMetrics {
+    /// Elections that began here.
+    pub elections_begun: u64,
+    /// How long they took.
+    pub election: Timing,
+    /// Proposals made.
+    pub proposals: u64,
+    /// Their sizes, since this server leads.
+    pub proposal_sizes: Sizes,
+    /// Proposals of ours that were committed.
+    pub commits: u64,
+    /// Learners brought up to date with a whole state.
+    pub snaps: u64,
+    /// Learners brought up to date with txns, or by cutting some.
+    pub diffs: u64,
+    /// Sessions that learners asked about.
+    pub revalidations: u64,
+    /// Proposals received from a leader.
+    pub proposals_received: u64,
+    /// Commits received from a leader.
+    pub commits_received: u64,
+}
+
+impl MemberMetrics {
+    /// Zab saw something.
+    pub fn observed(&mut self, observation: &Observation) {
+        match observation {
+            Observation::ElectionStarted { .. } => self.elections_begun += 1,
+            Observation::Elected { took_ms, .. } => self.election.record_us(took_ms.saturating_mul(1000)),
+            Observation::LearnerSyncing { mode: SyncMode::Snap, .. } => self.snaps += 1,
+            // Stock counts a cut among these (`LearnerHandler.run`).
+            Observation::LearnerSyncing { mode: SyncMode::Diff | SyncMode::Trunc, .. } => self.diffs += 1,
+            _ => {}
+        }
+    }
+
+    /// This server leads from now on: sizes are those of a leader's own time.
+    pub fn led(&mut self) {
+        self.proposal_sizes = Sizes::default();
+    }
+
+    /// A leader proposed a txn of so many bytes.
+    pub fn proposed(&mut self, bytes: usize) {
+        self.proposals += 1;
+        self.proposal_sizes.record(bytes as u64);
+    }
+
+    /// A quorum has so many more of our proposals.
+    pub fn committed(&mut self, txns: u64) {
+        self.commits += txns;
+    }
+
+    /// A learner asked about a session.
+    pub fn revalidated(&mut self) {
+        self.revalidations += 1;
+    }
+
+    /// A leader proposed.
+    pub fn proposal_received(&mut self) {
+        self.proposals_received += 1;
+    }
+
+    /// A leader committed.
+    pub fn commit_received(&mut self) {
+        self.commits_received += 1;
+    }
+
+    /// Adds other counts.
+    pub fn merge(&mut self, other: &MemberMetrics) {
+        // Taken apart in full, so that a field forgotten here does not compile.
+        let MemberMetrics {
+            elections_begun,
+            election,
+            proposals,
+            proposal_sizes,
+            commits,
+            snaps,
+            diffs,
+            revalidations,
+            proposals_received,
+            commits_received,
+        } = other;
+        self.elections_begun += elections_begun;
+        self.election.merge(election);
+        self.proposals += proposals;
+        self.proposal_sizes.merge(proposal_sizes);
+        self.commits += commits;
+        self.snaps += snaps;
+        self.diffs += diffs;
+        self.revalidations += revalidations;
+        self.proposals_received += proposals_received;
+        self.commits_received += commits_received;
+    }
+}

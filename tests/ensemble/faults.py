@@ -1,0 +1,311 @@
+"""What an ensemble does when its servers die, freeze and return. Every check leaves it to the next one healed."""
+
+import raw_client as zk
+from ensemble import until
+from raw_client import ConnectionLost
+from sessions import Load, Session, catch_up
+from smoke import create, equal, exists, ok, read, set_data, short_lived
+from trees import check_equal_everywhere
+
+
+def m33_a_killed_leader_loses_no_acknowledged_write(ensemble, path):
+    with Load(ensemble, f"{path}/load") as load:
+        for _ in range(3):
+            load.pass_by(300)
+            ensemble.members[ensemble.leader()].kill()
+            load.pass_by(300)
+            ensemble.heal()
+    print(f"    {load.findings.acknowledged} writes; the longest time without one {load.findings.gap * 1000:.0f} ms")
+    check_equal_everywhere(ensemble)
+
+
+def m24_ephemerals_of_those_who_died_with_the_leader_go_and_others_stay(ensemble, path):
+    leader = ensemble.leader()
+    follower = next(sid for sid in ensemble.sids if sid != leader)
+    # The next leader gives it its time-out again, the one that it was made with.
+    short_lived(ensemble, leader, f"{path}/dead", timeout_ms=5000)
+    alive = Session(ensemble.addresses, 60000, leader - 1)
+    alive.must(zk.CREATE, zk.create_body(f"{path}/alive", b"", zk.EPHEMERAL))
+    ensemble.members[leader].kill()
+    watcher = Session(ensemble.addresses, 60000, follower - 1)
+
+    def the_dead_is_gone():
+        alive.must(zk.PING)
+        return watcher.must(zk.EXISTS, zk.read_body(f"{path}/dead"), (zk.OK, zk.NO_NODE)).error == zk.NO_NODE
+
+    until("the end of the dead session", the_dead_is_gone)
+    watcher.must(zk.EXISTS, zk.read_body(f"{path}/alive"))
+    alive.must(zk.SET_DATA, zk.set_data_body(f"{path}/alive", b"still"))
+    alive.close()
+    watcher.close()
+
+
+def m23_sessions_kept_alive_outlive_their_servers_one_by_one(ensemble, path):
+    sessions = [Session(ensemble.addresses, 30000, sid - 1) for sid in ensemble.sids]
+    for number, session in enumerate(sessions):
+        session.must(zk.CREATE, zk.create_body(f"{path}/e{number}", b"", zk.EPHEMERAL))
+    identities = [session.identity for session in sessions]
+    for sid in ensemble.sids:
+        ensemble.members[sid].kill()
+        for number, session in enumerate(sessions):
+            session.must(zk.SET_DATA, zk.set_data_body(f"{path}/e{number}", b"without %d" % sid))
+        ensemble.heal()
+    equal(identities, [session.identity for session in sessions], "ids and passwords")
+    for session in sessions:
+        session.close()
+
+
+def m33_a_dead_follower_causes_no_election_and_returns_by_diff(ensemble, path):
+    leader = ensemble.leader()
+    victim = next(sid for sid in ensemble.sids if sid != leader)
+    epoch = epoch_of(ensemble, leader)
+    with Load(ensemble, f"{path}/load", workers=2) as load:
+        ensemble.members[victim].kill()
+        load.pass_by(200)
+        before = ensemble.members[leader].monitor()
+        ensemble.heal()
+        load.pass_by(50)
+    equal((leader, epoch), (ensemble.leader(), epoch_of(ensemble, leader)), "leader and epoch")
+    check_way(ensemble, leader, before, "diff")
+    check_equal_everywhere(ensemble)
+
+
+def m37_an_emptied_follower_gets_everything_again(ensemble, path):
+    leader = ensemble.leader()
+    victim = next(sid for sid in ensemble.sids if sid != leader)
+    with Load(ensemble, f"{path}/load", workers=2) as load:
+        load.pass_by(100)
+        ensemble.members[victim].kill()
+        ensemble.members[victim].empty()
+        ensemble.heal()
+        load.pass_by(100)
+    check_equal_everywhere(ensemble)
+
+
+def m33_without_a_majority_nothing_is_acknowledged(ensemble, path):
+    client = Session(ensemble.addresses, 60000)
+    client.must(zk.CREATE, zk.create_body(f"{path}/n", b"before"))
+    survivor = ensemble.leader()
+    others = [sid for sid in ensemble.sids if sid != survivor]
+    for sid in others[: len(ensemble.sids) // 2 + 1]:
+        ensemble.members[sid].kill()
+    # Until it has noticed, the survivor may take a request; it must not say that it is done.
+    connection = None
+    try:
+        connection = ensemble.client(survivor, session=client.identity)
+        error = connection.call(zk.SET_DATA, zk.set_data_body(f"{path}/n", b"alone")).error
+        raise AssertionError(f"a write was answered with {error} by one server of {len(ensemble.sids)}")
+    except (ConnectionLost, OSError):
+        pass
+    until("the survivor to stop serving", lambda: ensemble.members[survivor].mode() is None)
+    ensemble.heal()
+    client.lose()
+    client.catch_up()
+    # It was in the survivor's log, so that it may have become true; that is all that it may be.
+    reply = client.must(zk.GET_DATA, zk.read_body(f"{path}/n"))
+    found = zk.parse_buffer(reply.body)[0]
+    equal(True, found in (b"before", b"alone"), f"data {found!r}")
+    client.close()
+
+
+def m38_what_was_acknowledged_outlives_the_death_of_all(ensemble, path):
+    with Load(ensemble, f"{path}/load") as load:
+        for _ in range(2):
+            load.pass_by(300)
+            for member in ensemble.members.values():
+                member.kill()
+            ensemble.heal()
+            load.pass_by(50)
+    check_equal_everywhere(ensemble)
+
+
+def m36_a_frozen_leader_is_deposed_and_acknowledges_nothing_when_it_wakes(ensemble, path):
+    leader = ensemble.leader()
+    # So long that the session lives on, whoever leads.
+    old = ensemble.client(leader, timeout_ms=120000)
+    node = create(old, f"{path}/n", b"before")
+    epoch = epoch_of(ensemble, leader)
+    ensemble.members[leader].freeze()
+    # Sent to the frozen one; its kernel takes it.
+    old.send_all([(zk.SET_DATA, zk.set_data_body(node, b"from the old leader"))])
+    ensemble.wait()
+    writer = Session([address for address in ensemble.addresses if address != ensemble.addresses[leader - 1]])
+    writer.must(zk.SET_DATA, zk.set_data_body(node, b"from the new one"))
+    ensemble.members[leader].thaw()
+    try:
+        error = old.receive().error
+        raise AssertionError(f"the deposed leader answered a write with {error}")
+    except (ConnectionLost, OSError):
+        pass
+    ensemble.wait()
+    equal(True, epoch_of(ensemble, ensemble.leader()) > epoch, "the epoch grew")
+    writer.catch_up()
+    equal(b"from the new one", zk.parse_buffer(writer.must(zk.GET_DATA, zk.read_body(node)).body)[0], "data")
+    writer.close()
+    check_equal_everywhere(ensemble)
+
+
+def m30_a_frozen_follower_holds_nobody_up(ensemble, path):
+    leader = ensemble.leader()
+    victim = next(sid for sid in ensemble.sids if sid != leader)
+    with Load(ensemble, f"{path}/load", workers=2) as load:
+        ensemble.members[victim].freeze()
+        load.pass_by(500)
+        ensemble.members[victim].thaw()
+        load.pass_by(50)
+    equal(leader, ensemble.leader(), "the leader")
+    check_equal_everywhere(ensemble)
+
+
+def a_leader_that_is_told_to_stop_leaves_an_ensemble_that_works(ensemble, path):
+    with Load(ensemble, f"{path}/load") as load:
+        load.pass_by(200)
+        ensemble.members[ensemble.leader()].stop()
+        load.pass_by(200)
+        ensemble.heal()
+    print(f"    the longest time without an acknowledged write {load.findings.gap * 1000:.0f} ms")
+    check_equal_everywhere(ensemble)
+
+
+def m34_a_write_that_only_its_leader_logged_is_dropped(ensemble, path):
+    drop_a_tail(ensemble, path, newer_epoch_has_writes=False)
+
+
+def m34_a_write_that_only_its_leader_logged_is_dropped_after_newer_ones(ensemble, path):
+    drop_a_tail(ensemble, path, newer_epoch_has_writes=True)
+
+
+def drop_a_tail(ensemble, path, newer_epoch_has_writes):
+    leader = ensemble.leader()
+    followers = [ensemble.members[sid] for sid in ensemble.sids if sid != leader]
+    client = ensemble.client(leader, timeout_ms=120000)
+    node = create(client, f"{path}/n", b"before")
+    for follower in followers:
+        follower.freeze()
+    marker = f"only the leader has {path}".encode()
+    client.send_all([(zk.SET_DATA, zk.set_data_body(node, marker))])
+    # What the frozen ones have in their sockets dies with them, before they could read it.
+    until("the leader's log to hold it", lambda: ensemble.members[leader].holds(marker))
+    for follower in followers:
+        follower.kill()
+    ensemble.members[leader].kill()
+    for follower in followers:
+        equal(False, follower.holds(marker), f"{follower} holds it")
+        follower.launch()
+    ensemble.wait()
+    if newer_epoch_has_writes:
+        writer = Session([(follower.host, follower.port) for follower in followers])
+        for number in range(20):
+            writer.must(zk.SET_DATA, zk.set_data_body(node, b"newer %d" % number))
+        writer.close()
+    ensemble.heal()
+    for sid in ensemble.sids:
+        reader = ensemble.client(sid)
+        catch_up(reader)
+        expected = b"newer 19" if newer_epoch_has_writes else b"before"
+        equal(expected, read(reader, node), f"data on server {sid}")
+        reader.close()
+    client.abandon()
+    check_equal_everywhere(ensemble)
+    # It stays dropped when its old leader must read its log again.
+    ensemble.members[leader].kill()
+    ensemble.heal()
+    check_equal_everywhere(ensemble)
+
+
+def m35_a_write_that_the_followers_have_outlives_its_leader(ensemble, path):
+    leader = ensemble.leader()
+    client = ensemble.client(leader, timeout_ms=120000)
+    node = create(client, f"{path}/n", b"before")
+    others = [ensemble.members[sid] for sid in ensemble.sids if sid != leader]
+    marker = f"the followers have {path}".encode()
+    client.send_all([(zk.SET_DATA, zk.set_data_body(node, marker))])
+    until("a follower's log to hold it", lambda: any(member.holds(marker) for member in others))
+    ensemble.members[leader].kill()
+    ensemble.wait()
+    acknowledged = True
+    try:
+        ok(client.receive())
+    except (ConnectionLost, OSError):
+        acknowledged = False
+    reader = Session([(member.host, member.port) for member in others])
+    reader.catch_up()
+    found = zk.parse_buffer(reader.must(zk.GET_DATA, zk.read_body(node)).body)[0]
+    # The one that had it had the newest history, and so one that has it leads now, unless it was not yet on its disk.
+    if acknowledged or ensemble.members[ensemble.leader()].holds(marker):
+        equal(marker, found, "data")
+    reader.close()
+    ensemble.heal()
+    check_equal_everywhere(ensemble)
+
+
+def m37_a_follower_that_missed_much_gets_a_snapshot(ensemble, path):
+    """On an ensemble of its own, whose servers keep little to send; see `run`."""
+    leader = ensemble.leader()
+    victim = next(sid for sid in ensemble.sids if sid != leader)
+    client = ensemble.client(leader)
+    gone = create(client, f"{path}/gone")
+    mine = create(client, f"{path}/ephemeral", b"", zk.EPHEMERAL)
+    catch_up(client)
+    ensemble.members[victim].kill()
+    ok(client.call(zk.DELETE, zk.delete_body(gone)))
+    client.call_all([(zk.CREATE, zk.create_body(f"{path}/n{number}", b"x" * 100)) for number in range(1500)])
+    before = ensemble.members[leader].monitor()
+    with Load(ensemble, f"{path}/load", workers=2) as load:
+        ensemble.heal()
+        load.pass_by(100)
+    check_way(ensemble, leader, before, "snap")
+    reader = ensemble.client(victim)
+    catch_up(reader)
+    equal((False, True), (exists(reader, gone), exists(reader, mine)), "the deleted node, and the ephemeral")
+    set_data(reader, f"{path}/n1", b"through the returned one")
+    ok(client.close())
+    catch_up(reader)
+    equal(False, exists(reader, mine), "the ephemeral after its session's end")
+    reader.close()
+    check_equal_everywhere(ensemble)
+    # And it can read again from its disk what it was sent.
+    ensemble.members[victim].kill()
+    ensemble.heal()
+    check_equal_everywhere(ensemble)
+
+
+def epoch_of(ensemble, sid):
+    client = ensemble.client(sid)
+    zxid = ok(client.call(zk.SYNC, zk.text("/"))).zxid
+    client.close()
+    return zxid >> 32
+
+
+def check_way(ensemble, leader, before, way):
+    """That the leader has sent a diff or a snapshot meanwhile."""
+    counts = {}
+    for kind in ("diff", "snap"):
+        key = f"{kind}_count"
+        counts[kind] = int(ensemble.members[leader].monitor().get(key, 0)) - int(before.get(key, 0))
+    equal({"diff": 0, "snap": 0, way: 1}, counts, f"syncs that {ensemble.members[leader]} counts")
+
+
+CHECKS = [
+    m33_a_killed_leader_loses_no_acknowledged_write,
+    m24_ephemerals_of_those_who_died_with_the_leader_go_and_others_stay,
+    m23_sessions_kept_alive_outlive_their_servers_one_by_one,
+    m33_a_dead_follower_causes_no_election_and_returns_by_diff,
+    m37_an_emptied_follower_gets_everything_again,
+    m33_without_a_majority_nothing_is_acknowledged,
+    m38_what_was_acknowledged_outlives_the_death_of_all,
+    m36_a_frozen_leader_is_deposed_and_acknowledges_nothing_when_it_wakes,
+    m30_a_frozen_follower_holds_nobody_up,
+    a_leader_that_is_told_to_stop_leaves_an_ensemble_that_works,
+    m34_a_write_that_only_its_leader_logged_is_dropped,
+    m34_a_write_that_only_its_leader_logged_is_dropped_after_newer_ones,
+    m35_a_write_that_the_followers_have_outlives_its_leader,
+]
+# Checks that want an ensemble of their own, and its settings.
+APART = {
+    m37_a_follower_that_missed_much_gets_a_snapshot: {
+        "snapCount": "200",
+        "commitLogCount": "500",
+        "snapshotSizeFactor": "-1",
+    },
+}

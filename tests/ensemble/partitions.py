@@ -1,0 +1,113 @@
+"""What an ensemble does when its servers do not hear each other. On a `Network`; clients reach every server throughout."""
+
+import raw_client as zk
+from ensemble import until
+from raw_client import ConnectionLost
+from sessions import Load, Session
+from smoke import create, equal
+from trees import check_equal_everywhere
+
+
+def sides(ensemble):
+    """The leader, and the others."""
+    leader = ensemble.leader()
+    return leader, [sid for sid in ensemble.sids if sid != leader]
+
+
+def leads_among(ensemble, sids):
+    """The leader's number if one of these leads."""
+    return next((sid for sid in sids if ensemble.members[sid].mode() == "leader"), None)
+
+
+def m36_a_leader_cut_off_from_all_others_acknowledges_nothing_and_returns(ensemble, path):
+    leader, others = sides(ensemble)
+    old = ensemble.client(leader, timeout_ms=120000)
+    node = create(old, f"{path}/n", b"before")
+    ensemble.network.part([leader], others)
+    old.send_all([(zk.SET_DATA, zk.set_data_body(node, b"cut off"))])
+    until("a leader of the majority", lambda: leads_among(ensemble, others))
+    writer = Session([ensemble.addresses[sid - 1] for sid in others])
+    writer.must(zk.SET_DATA, zk.set_data_body(node, b"by the majority"))
+    try:
+        error = old.receive().error
+        raise AssertionError(f"the leader that was cut off answered a write with {error}")
+    except (ConnectionLost, OSError):
+        pass
+    until("the old leader to stop serving", lambda: ensemble.members[leader].mode() is None)
+    ensemble.heal()
+    writer.catch_up()
+    equal(b"by the majority", zk.parse_buffer(writer.must(zk.GET_DATA, zk.read_body(node)).body)[0], "data")
+    writer.close()
+    check_equal_everywhere(ensemble)
+
+
+def m33_a_follower_cut_off_stops_serving_and_costs_nobody_anything(ensemble, path):
+    leader, others = sides(ensemble)
+    victim = others[0]
+    with Load(ensemble, f"{path}/load", workers=2) as load:
+        load.pass_by(50)
+        ensemble.network.part([victim], [sid for sid in ensemble.sids if sid != victim])
+        until("the follower to stop serving", lambda: ensemble.members[victim].mode() is None)
+        load.pass_by(200)
+        ensemble.heal()
+    equal(leader, ensemble.leader(), "the leader")
+    check_equal_everywhere(ensemble)
+
+
+def a_follower_that_hears_but_is_not_heard_costs_nobody_anything(ensemble, path):
+    leader, others = sides(ensemble)
+    victim = others[0]
+    with Load(ensemble, f"{path}/load", workers=2) as load:
+        for sid in ensemble.sids:
+            if sid != victim:
+                ensemble.network.cut(victim, sid)
+        until("the follower to stop serving", lambda: ensemble.members[victim].mode() is None)
+        load.pass_by(200)
+        ensemble.heal()
+    equal(leader, ensemble.leader(), "the leader")
+    check_equal_everywhere(ensemble)
+
+
+def a_leader_that_is_not_heard_is_replaced(ensemble, path):
+    leader, others = sides(ensemble)
+    for sid in others:
+        ensemble.network.cut(leader, sid)
+    until("a leader of the others", lambda: leads_among(ensemble, others))
+    writer = Session([ensemble.addresses[sid - 1] for sid in others])
+    writer.must(zk.CREATE, zk.create_body(f"{path}/n", b""))
+    writer.close()
+    ensemble.heal()
+    check_equal_everywhere(ensemble)
+
+
+def two_followers_that_do_not_hear_each_other_are_served_by_their_leader(ensemble, path):
+    leader, others = sides(ensemble)
+    ensemble.network.part(*([sid] for sid in others))
+    with Load(ensemble, f"{path}/load", workers=2) as load:
+        load.pass_by(300)
+    equal(leader, ensemble.leader(), "the leader")
+    ensemble.heal()
+    check_equal_everywhere(ensemble)
+
+
+def no_acknowledged_write_is_lost_while_the_leader_is_cut_off_again_and_again(ensemble, path):
+    with Load(ensemble, f"{path}/load") as load:
+        for _ in range(3):
+            leader, others = sides(ensemble)
+            load.pass_by(100)
+            ensemble.network.part([leader], others)
+            until("a leader of the majority", lambda: leads_among(ensemble, others))
+            load.pass_by(100)
+            ensemble.heal()
+    print(f"    the longest time without an acknowledged write {load.findings.gap * 1000:.0f} ms")
+    check_equal_everywhere(ensemble)
+
+
+CHECKS = [
+    m36_a_leader_cut_off_from_all_others_acknowledges_nothing_and_returns,
+    m33_a_follower_cut_off_stops_serving_and_costs_nobody_anything,
+    a_follower_that_hears_but_is_not_heard_costs_nobody_anything,
+    a_leader_that_is_not_heard_is_replaced,
+    two_followers_that_do_not_hear_each_other_are_served_by_their_leader,
+    no_acknowledged_write_is_lost_while_the_leader_is_cut_off_again_and_again,
+]
