@@ -11,7 +11,7 @@ th,td{padding:.25em .45em;text-align:right;white-space:nowrap;border-bottom:1px 
 th:first-child,td:first-child{text-align:left}figure{margin:1.2em 0}figcaption{font-weight:600}\
 svg{width:100%;height:auto;font:12px system-ui,sans-serif;fill:#57606a}.grid{stroke:#d8dee4;stroke-width:1}\
 .legend{font-size:13px}.legend span{margin-right:1.2em;white-space:nowrap;display:inline-block}.legend svg{display:inline;width:30px;height:6px;margin-right:.4em;vertical-align:middle}\
-.wrong{color:#a40e26;font-weight:600}code{font-size:13px;overflow-wrap:anywhere}dl{display:grid;grid-template-columns:max-content 1fr;gap:.1em 1em}dd{margin:0}";
+.wrong{color:#a40e26;font-weight:600}.part{font-size:1.3em;margin-top:2.6em;padding-top:.8em;border-top:2px solid #d8dee4}.scroll{overflow-x:auto}code{font-size:13px;overflow-wrap:anywhere}dl{display:grid;grid-template-columns:max-content 1fr;gap:.1em 1em}dd{margin:0}";
 
 /// A table.
 #[derive(Clone, Debug, Default)]
@@ -30,12 +30,15 @@ impl Table {
         let cells = |tag: &str, row: &[String]| -> String {
             row.iter().map(|cell| format!("<{tag}>{}</{tag}>", escape(cell.trim()))).collect()
         };
-        let mut out =
-            format!("<h2>{}</h2>\n<table><tr>{}</tr>\n", escape(&self.title), cells("th", &self.head));
+        let mut out = format!(
+            "<h2>{}</h2>\n<div class=\"scroll\"><table><tr>{}</tr>\n",
+            escape(&self.title),
+            cells("th", &self.head)
+        );
         for row in &self.rows {
             let _ = writeln!(out, "<tr>{}</tr>", cells("td", row));
         }
-        out.push_str("</table>\n");
+        out.push_str("</table></div>\n");
         out
     }
 }

@@ -3,7 +3,9 @@
 
 pub mod hdr_log;
 pub mod html;
+pub mod overview;
 pub mod page;
+pub mod read;
 pub mod records;
 pub mod svg;
 pub mod terminal;

@@ -6,7 +6,7 @@ use std::fmt::Write;
 use hdrhistogram::Histogram;
 
 use super::html::{self, Table};
-use super::records::{IntervalRecord, Start, Summary};
+use super::records::{IntervalRecord, Latency, Start, Summary};
 use super::svg::{Axis, Chart, Marks, Scale, Series, escape};
 use super::terminal::{bytes, count, time};
 
@@ -43,6 +43,14 @@ impl Page {
         self.runs.push(Run { summary, percentiles: percentiles(latency), intervals });
     }
 
+    /// A run that was read back: of its latencies only a few percentiles are known.
+    pub fn known_run(&mut self, summary: Summary) {
+        let intervals = std::mem::take(&mut self.intervals);
+        let Latency { min_us, p50_us, p90_us, p99_us, p999_us, .. } = summary.latency;
+        let percentiles = vec![(0.0, min_us), (0.5, p50_us), (0.9, p90_us), (0.99, p99_us), (0.999, p999_us)];
+        self.runs.push(Run { summary, percentiles, intervals });
+    }
+
     /// A table of a command's own.
     pub fn table(&mut self, table: Table) {
         self.tables.push(table);
@@ -64,6 +72,16 @@ impl Page {
         if let Some(trouble) = trouble {
             let _ = writeln!(out, "<p class=\"wrong\">{}</p>", escape(trouble));
         }
+        out.push_str(&self.body());
+        self.runs.iter().for_each(|run| out.push_str(&kinds_table(&run.summary).render()));
+        out.push_str(&about(start));
+        let title = start.title.clone().unwrap_or_else(|| format!("ringkeeper-loadgen {}", start.command));
+        html::document(&title, &out)
+    }
+
+    /// What a page of several commands shows of each: notes, tables and charts.
+    pub fn body(&self) -> String {
+        let mut out = String::new();
         for note in &self.notes {
             let _ = writeln!(out, "<p>{}</p>", escape(note));
         }
@@ -74,10 +92,8 @@ impl Page {
             out.push_str(&self.percentile_chart().render());
             out.push_str(&self.throughput_chart().render());
             out.push_str(&self.latency_chart().render());
-            self.runs.iter().for_each(|run| out.push_str(&kinds_table(&run.summary).render()));
         }
-        out.push_str(&about(start));
-        html::document(&format!("ringkeeper-loadgen {}", start.command), &out)
+        out
     }
 
     fn runs_table(&self) -> Table {

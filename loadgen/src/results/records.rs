@@ -37,6 +37,8 @@ pub struct Line {
 #[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
 #[serde(tag = "type", rename_all = "snake_case")]
 pub enum Record {
+    /// Of a file that several programs wrote: what was compared, and on what.
+    About(About),
     /// The first line.
     Start(Start),
     /// An interval of a run has ended.
@@ -57,11 +59,21 @@ pub enum Record {
     End(End),
 }
 
+/// What a program cannot know by itself: versions and flags of the servers, the file system, the commit.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct About {
+    /// What, and its value, in the order in which they are shown.
+    pub facts: Vec<(String, String)>,
+}
+
 /// What was run, and where.
 #[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
 pub struct Start {
     /// The subcommand.
     pub command: String,
+    /// A heading for it, if one was given. Not in files of before November 2026.
+    #[serde(default)]
+    pub title: Option<String>,
     /// All arguments as given.
     pub arguments: Vec<String>,
     /// Version of this program.

@@ -9,7 +9,7 @@ use ringkeeper_loadgen::results::svg::{Axis, Chart, Marks, Scale, Series, escape
 use ringkeeper_loadgen::results::terminal::bytes;
 
 use super::answer::{self, Ensemble};
-use super::predict::{Compared, FIGURES, Figures, Model};
+use super::predict::{Compared, FIGURES, Figure, Figures, Model};
 use super::said::{self, Plan};
 use super::workload::Workload;
 
@@ -183,7 +183,7 @@ fn error_table(plan: &Plan) -> Table {
 fn held_out_table(plan: &Plan) -> Table {
     let drawn = || FIGURES.iter().filter(|(name, _)| DRAWN.contains(name));
     let row = |run: &Compared| {
-        let cell = |(name, figure): &(&str, fn(&Figures) -> Option<f64>)| {
+        let cell = |(name, figure): &(&str, Figure)| {
             let (measured, said) = (figure(&run.measured)?, figure(&run.said)?);
             let off = run.off(*figure)? * 100.0;
             Some(format!("{} / {} ({off:+.0} %)", said::amount(name, measured), said::amount(name, said)))

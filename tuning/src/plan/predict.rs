@@ -49,8 +49,11 @@ pub struct Figures {
     pub p99_us: Option<f64>,
 }
 
+/// How to get at a figure.
+pub type Figure = fn(&Figures) -> Option<f64>;
+
 /// A figure's name and how to get at it, in the order of all tables.
-pub const FIGURES: [(&str, fn(&Figures) -> Option<f64>); 8] = [
+pub const FIGURES: [(&str, Figure); 8] = [
     ("CPU", |figures| Some(figures.cpu)),
     ("memory", |figures| Some(figures.memory)),
     ("disk writes", |figures| figures.disk),
@@ -147,7 +150,7 @@ pub struct Compared {
 
 impl Compared {
     /// How far off a figure is, as a share of what was measured.
-    pub fn off(&self, figure: fn(&Figures) -> Option<f64>) -> Option<f64> {
+    pub fn off(&self, figure: Figure) -> Option<f64> {
         Some(relative(figure(&self.said)?, figure(&self.measured)?))
     }
 }
@@ -369,7 +372,8 @@ fn fitted(figure: &str, law: &Law<Point>) -> Fitted {
 
 /// The ranges of what a plan may ask for.
 fn ranges(runs: &[&Run], cores: f64) -> Vec<Range> {
-    let inputs: [(&str, fn(&Run) -> f64); 6] = [
+    type Input = (&'static str, fn(&Run) -> f64);
+    let inputs: [Input; 6] = [
         ("requests a second on a server", |run| run.reads + run.writes),
         ("writes a second", |run| run.writes),
         ("share of writes", |run| run.writes / (run.reads + run.writes).max(1e-9)),

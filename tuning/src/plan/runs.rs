@@ -1,39 +1,25 @@
 #![forbid(unsafe_code)]
 //! Reads result files of `ringkeeper-loadgen`, and refuses what is not one.
 //!
-//! A file may hold several programs' records one after the other (`cat a.jsonl b.jsonl`). Repetitions of one workload
-//! at one rate, in whichever files, become one run: the median of each figure. So a noisy minute costs one repetition,
-//! not the fit.
+//! Repetitions of one workload at one rate, in whichever files, become one run: the median of each figure. So a noisy
+//! minute costs one repetition, not the fit.
 
-use std::fs::File;
-use std::io::{BufRead, BufReader, Read};
 use std::path::Path;
 
 use ringkeeper_loadgen::mix::Kind;
-use ringkeeper_loadgen::results::records::{Line, Machine, Record, SCHEMA, Scene, Start, Summary};
+use ringkeeper_loadgen::results::read::{ReadError, Records};
+use ringkeeper_loadgen::results::records::{Machine, Record, Scene, Start, Summary};
 use serde::{Deserialize, Serialize};
 
-/// Longest line; a summary has three kilobytes.
-const LINE_BYTES_MAX: u64 = 1 << 20;
 /// Of all requests that were due, how many may have stayed unsent; beyond, latencies say less than they should.
 const UNSENT_MAX: f64 = 0.01;
 
 /// Why result files are of no use.
 #[derive(Debug, thiserror::Error)]
 pub enum RunsError {
-    /// It cannot be read.
-    #[error("{0}: {1}")]
-    Read(String, std::io::Error),
-    /// A line that is no record.
-    #[error("{file}:{line}: not a result of ringkeeper-loadgen: {why}")]
-    Foreign {
-        /// The file.
-        file: String,
-        /// Its line, from 1.
-        line: usize,
-        /// What is wrong with it.
-        why: String,
-    },
+    /// A file cannot be read, or is none of results.
+    #[error(transparent)]
+    Read(#[from] ReadError),
     /// Nothing in it.
     #[error("{0} is empty: give ringkeeper-loadgen --json FILE")]
     Empty(String),
@@ -160,9 +146,7 @@ pub fn read(paths: &[impl AsRef<Path>]) -> Result<Runs, RunsError> {
     let mut found = Found::default();
     for path in paths {
         let path = path.as_ref();
-        let name = path.display().to_string();
-        let file = File::open(path).map_err(|error| RunsError::Read(name.clone(), error))?;
-        read_one(&name, BufReader::new(file), &mut found)?;
+        read_one(&path.display().to_string(), path, &mut found)?;
     }
     let Some((_, machine)) = found.machine else { return Err(RunsError::Empty("the list of files".into())) };
     let mut groups: Vec<Vec<Run>> = Vec::new();
@@ -185,30 +169,18 @@ pub fn read(paths: &[impl AsRef<Path>]) -> Result<Runs, RunsError> {
     })
 }
 
-fn read_one(name: &str, mut from: impl BufRead, found: &mut Found) -> Result<(), RunsError> {
-    let foreign = |line: usize, why: String| RunsError::Foreign { file: name.to_owned(), line, why };
-    let mut bytes = Vec::new();
-    let (mut number, mut useful) = (0, 0);
-    loop {
-        bytes.clear();
-        let read = from.by_ref().take(LINE_BYTES_MAX).read_until(b'\n', &mut bytes);
-        if read.map_err(|error| RunsError::Read(name.to_owned(), error))? == 0 {
-            break;
-        }
-        number += 1;
-        let text = str::from_utf8(&bytes).map_err(|_| foreign(number, "not text".to_owned()))?;
-        if text.trim().is_empty() {
-            continue;
-        }
-        let Some(record) = record(text).map_err(|why| foreign(number, why))? else { continue };
-        match record {
+fn read_one(name: &str, path: &Path, found: &mut Found) -> Result<(), RunsError> {
+    let mut records = Records::open(path)?;
+    let mut useful = 0;
+    while let Some(record) = records.next() {
+        match record? {
+            // Of the whole file, and says nothing of a run.
+            Record::About(_) => {}
             Record::Start(start) => same_machine(name, &start, found)?,
-            _ if found.machine.is_none() => {
-                return Err(foreign(number, "no start record before it".to_owned()));
-            }
+            _ if found.machine.is_none() => return Err(records.foreign("no start record before it").into()),
             Record::Summary(summary) if summary.workload.mix != "fill" => {
-                let label =
-                    format!("{name}:{number}: {} at {:.0}/s", summary.workload.mix, summary.per_second);
+                let (mix, rate) = (&summary.workload.mix, summary.per_second);
+                let label = format!("{name}:{}: {mix} at {rate:.0}/s", records.line());
                 match repetition(&summary) {
                     Ok(run) => {
                         useful += 1;
@@ -221,29 +193,10 @@ fn read_one(name: &str, mut from: impl BufRead, found: &mut Found) -> Result<(),
             _ => {}
         }
     }
-    match (number, useful) {
+    match (records.line(), useful) {
         (0, _) => Err(RunsError::Empty(name.to_owned())),
         (_, 0) => Err(RunsError::NoRun(name.to_owned())),
         _ => Ok(()),
-    }
-}
-
-/// A line's record; `None` for a kind that a later version of the same schema may have added.
-fn record(text: &str) -> Result<Option<Record>, String> {
-    let value: serde_json::Value = serde_json::from_str(text).map_err(|error| error.to_string())?;
-    match value.get("schema").and_then(serde_json::Value::as_str) {
-        Some(SCHEMA) => {}
-        Some(other) => return Err(format!("its schema is {other}; this program reads {SCHEMA}")),
-        None => return Err("it names no schema".to_owned()),
-    }
-    let known = ["start", "interval", "summary", "ratio", "point", "found", "failover", "scene", "end"];
-    match value.get("type").and_then(serde_json::Value::as_str) {
-        Some(kind) if known.contains(&kind) => {
-            let line: Line = serde_json::from_value(value).map_err(|error| error.to_string())?;
-            Ok(Some(line.record))
-        }
-        Some(_) => Ok(None),
-        None => Err("it names no type".to_owned()),
     }
 }
 

@@ -8,7 +8,7 @@ use ringkeeper_loadgen::results::terminal::{bytes, count, time};
 use serde::{Deserialize, Serialize};
 
 use super::answer::{Answer, Ensemble};
-use super::predict::{Compared, FIGURES, Figures, Fitted};
+use super::predict::{Compared, FIGURES, Figure, Fitted};
 use super::workload::Workload;
 
 /// Version of [`Plan`]; counts up when a field changes its meaning or goes, not when one comes.
@@ -76,7 +76,7 @@ pub struct Off {
 }
 
 impl Off {
-    fn of(compared: &[Compared], figure: fn(&Figures) -> Option<f64>) -> Option<Off> {
+    fn of(compared: &[Compared], figure: Figure) -> Option<Off> {
         let mut all: Vec<f64> = compared.iter().filter_map(|run| Some(run.off(figure)?.abs())).collect();
         all.sort_by(f64::total_cmp);
         Some(Off {
@@ -90,7 +90,7 @@ impl Off {
 
 /// How far off each figure was.
 pub fn errors(blind: &[Compared], held_out: &[Compared]) -> Vec<FigureError> {
-    let error = |(name, figure): &(&str, fn(&Figures) -> Option<f64>)| FigureError {
+    let error = |(name, figure): &(&str, Figure)| FigureError {
         figure: (*name).to_owned(),
         blind: Off::of(blind, *figure),
         held_out: Off::of(held_out, *figure),

@@ -127,7 +127,8 @@ fn what_lies_outside_is_named_each_by_itself() {
         let arguments = overridden(&arguments);
         let arguments: Vec<&str> = arguments.iter().map(String::as_str).collect();
         let output = files.raw(&[&arguments[..], &["--json"]].concat());
-        let plan: Plan = serde_json::from_slice(&output.stdout).expect(&said_by(&output));
+        let plan: Plan =
+            serde_json::from_slice(&output.stdout).unwrap_or_else(|_| panic!("{}", said_by(&output)));
         assert!(inputs(&plan).contains(&input), "{input}: {:?}", inputs(&plan));
         assert!(matches!(output.status.code(), Some(3 | 4)), "{}", said_by(&output));
         expect(&files.raw(&arguments), output.status.code().unwrap(), &["EXTRAPOLATES", input, "fitted"]);
@@ -196,8 +197,10 @@ fn growth_multiplies_the_workload() {
     let files = Files::new();
     let grown = files.json(0, &["--down", "0", "--growth", "1.2"]);
     assert_eq!((grown.workload.reads_per_second, grown.grown.reads_per_second), (2e4, 2.4e4));
-    let by_hand = ["--clients", "38.4", "--reads", "24000", "--writes", "12000", "--znodes", "12000", "--down", "0"];
-    let by_hand: Plan = serde_json::from_slice(&files.raw(&[&by_hand[..], &["--json"]].concat()).stdout).unwrap();
+    let by_hand =
+        ["--clients", "38.4", "--reads", "24000", "--writes", "12000", "--znodes", "12000", "--down", "0"];
+    let by_hand: Plan =
+        serde_json::from_slice(&files.raw(&[&by_hand[..], &["--json"]].concat()).stdout).unwrap();
     assert_eq!(grown.answer.smallest, by_hand.answer.smallest);
 }
 

@@ -152,6 +152,7 @@ impl File {
         };
         let start = Start {
             command: "run".to_owned(),
+            title: None,
             arguments: Vec::new(),
             version: "0".to_owned(),
             unix_time_s: 0.0,
