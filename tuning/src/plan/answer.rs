@@ -3,7 +3,7 @@
 //!
 //! # From one server to several
 //!
-//! What is fitted is one server. An ensemble of `n` with `d` down is reasoned, not measured, until ensembles are:
+//! What is fitted is one server. An ensemble of `n` with `d` down is reasoned, not measured:
 //!
 //! - `n ≥ 2d + 1`, or the rest decides nothing. Even numbers tolerate no more than the odd one below, so `n` is odd.
 //! - Clients and their reads are spread evenly over the `n - d` that are left. Each of them logs and applies every write.
@@ -300,11 +300,6 @@ fn extrapolated(model: &Model, workload: &Workload, about: &Ensemble) -> Vec<Ext
         "watches (no run of ringkeeper-loadgen fanout)",
         workload.watches,
     );
-    unmeasured(
-        about.servers > 1,
-        false,
-        "servers (ensembles are not measured yet)",
-        f64::from(about.servers),
-    );
+    unmeasured(about.servers > 1, false, "servers (the fit is of one)", f64::from(about.servers));
     found
 }

@@ -13,7 +13,7 @@
 //! - [`said`] and [`chart`]: the results.
 //!
 //! What is said of one server is fitted, with its error on runs that were left out. What is said of several is reasoned
-//! from one, and says so, until ensembles can be measured.
+//! from one, and says so.
 
 pub mod answer;
 pub mod chart;

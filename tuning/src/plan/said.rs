@@ -103,7 +103,7 @@ pub fn assumptions(answer: &Answer) -> Vec<String> {
     let mut all = Vec::new();
     if answer.tried.iter().any(|ensemble| !ensemble.is_measured) {
         all.push(
-            "ENSEMBLES ARE NOT MEASURED: the server has none yet. What is said of more than one server is reasoned from one: \
+            "ENSEMBLES ARE NOT MEASURED: what is said of more than one server is reasoned from one: \
              each logs and applies every write; the others are told of each by a frame and answer with one, at a read's CPU cost; \
              a write waits a round trip (--round-trip) and a flush elsewhere at the same time"
                 .to_owned(),

@@ -89,12 +89,7 @@ fn several_servers_are_said_to_be_reasoned() {
     expect(
         &output,
         3,
-        &[
-            "3 servers of",
-            "NOT MEASURED",
-            "ENSEMBLES ARE NOT MEASURED",
-            "servers (ensembles are not measured yet)",
-        ],
+        &["3 servers of", "NOT MEASURED", "ENSEMBLES ARE NOT MEASURED", "servers (the fit is of one)"],
     );
     let plan = files.json(3, &[]);
     let (one, three) = (files.json(0, &["--down", "0"]), plan.answer.smallest.as_ref().unwrap());
