@@ -16,6 +16,9 @@ const EVEN: f64 = 0.02;
 /// Figures of which the table at the top has a row; the commands' own tables have all.
 const AT_A_GLANCE: [&str; 5] = ["per_second", "p50_us", "p99_us", "cpu_us_per_request", "resident_bytes"];
 
+/// Figures of which a row at the top would say what another one's does.
+const NOT_AT_A_GLANCE: [&str; 3] = ["p90_us", "p999_us", "resident_peak_bytes"];
+
 /// What a command wrote.
 struct Part {
     start: Start,
@@ -175,8 +178,11 @@ impl Overview {
     fn glance(&self) -> Option<Table> {
         let mut all: Option<Table> = None;
         for part in &self.parts {
-            // Of scenes every figure is one that matters.
-            let is_shown = |figure: &str| AT_A_GLANCE.contains(&figure) || !part.scenes.is_empty();
+            // Of scenes nearly every figure is one that matters.
+            let is_scene = !part.scenes.is_empty();
+            let is_shown = |figure: &str| {
+                AT_A_GLANCE.contains(&figure) || is_scene && !NOT_AT_A_GLANCE.contains(&figure)
+            };
             let Some(table) = ratio_table("At a glance", &part.title(), &part.ratios, is_shown) else {
                 continue;
             };
@@ -209,7 +215,7 @@ fn ratio_table(title: &str, of: &str, ratios: &[Ratio], is_shown: impl Fn(&str) 
             figure_text(&ratio.figure, ratio.base_value),
             figure_text(&ratio.figure, ratio.value),
             share(ratio.median),
-            format!("{} to {}", share(ratio.low), share(ratio.high)),
+            format!("{} – {}", share(ratio.low), share(ratio.high)),
             Verdict::of(ratio).word().to_owned(),
         ]
     };
@@ -344,7 +350,7 @@ mod tests {
         for part in [
             "<h1>a title</h1>",
             "Of 2 figures 1 are better, 0 even and <strong>1 worse</strong>",
-            "<td>first: p99</td><td>10 us</td><td>12 us</td><td>1.21 ×</td><td>1.10 × to 1.30 ×</td><td>WORSE</td>",
+            "<td>first: p99</td><td>10 us</td><td>12 us</td><td>1.21 ×</td><td>1.10 × – 1.30 ×</td><td>WORSE</td>",
             "It failed: it died",
             "It was cut off",
             "<dt>JVM</dt><dd><code>17 &lt;x&gt;</code></dd>",
