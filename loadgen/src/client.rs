@@ -18,7 +18,7 @@ use crate::ledger::Ledger;
 /// Requests in flight in [`Client::pipeline`].
 const DEPTH: usize = 128;
 /// Pause between two attempts to connect to a server that may be starting.
-const RETRY: Duration = Duration::from_millis(50);
+pub const RETRY: Duration = Duration::from_millis(50);
 /// Findings of [`read_back`] that are told in words.
 const FINDINGS_MAX: usize = 20;
 
@@ -44,6 +44,8 @@ pub struct Patience {
     pub connect: Duration,
     /// How long to wait for an answer.
     pub answer: Duration,
+    /// Between two attempts; [`RETRY`] unless the time until the server answers is what is measured.
+    pub retry: Duration,
     /// Session timeout asked for, ms.
     pub session_timeout_ms: i32,
 }
@@ -66,7 +68,7 @@ impl Client {
                 // A liar does not get better.
                 Err(why @ Lost::Lied(_)) => return Err(why),
                 Err(why) if rest.is_zero() => return Err(why),
-                Err(_) => std::thread::sleep(RETRY.min(rest)),
+                Err(_) => std::thread::sleep(patience.retry.min(rest)),
             }
         }
     }

@@ -226,13 +226,15 @@ impl Load {
         }
     }
 
-    fn roll(&mut self, now: Nanos, up: usize) {
+    fn roll(&mut self, io: &mut Io<Pending>) {
+        let (now, up, moved) = (io.now(), io.up(), io.take_moved());
         let Some(recorder) = &mut self.recorder else { return };
         let behind = self.schedule.as_ref().map_or(0, |schedule| schedule.left_before(now));
         let tell = &self.tell;
         recorder.roll(now, up, behind, |slice| {
             let _coordinator_gone = tell.send(Told::Slice(slice));
         });
+        recorder.moved(now, moved);
     }
 
     fn mark_free(&mut self, io: &Io<Pending>, connection: usize) {
@@ -542,7 +544,7 @@ impl Behaviour for Load {
         let now = io.now();
         self.in_flight -= 1;
         self.waiting_since = None;
-        self.roll(now, io.up());
+        self.roll(io);
         let (kind, intended) = (pending.kind, pending.intended);
         if self.plan.work == Work::Fill {
             if let Keys::One(key) = pending.keys {
@@ -578,8 +580,7 @@ impl Behaviour for Load {
     }
 
     fn lost(&mut self, io: &mut Io<Pending>, connection: usize, unanswered: Vec<Pending>, why: &Lost) {
-        let now = io.now();
-        self.roll(now, io.up());
+        self.roll(io);
         if let Some(recorder) = &mut self.recorder
             && !matches!(self.phase, Phase::Closing { .. })
         {
@@ -630,10 +631,12 @@ impl Behaviour for Load {
                 }
                 return Turn::Until(now + GATE_POLL);
             };
+            // Handshakes are no load.
+            let _of_handshakes = io.take_moved();
             self.begin(window);
         }
         let window = *self.window.get().expect("the gate is open");
-        self.roll(now, io.up());
+        self.roll(io);
         if self.phase == Phase::Loading && self.send_due(io, window.end) {
             if self.plan.work == Work::Fill && self.in_flight > 0 {
                 // A lost connection may still hand some keys back.

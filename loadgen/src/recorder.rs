@@ -9,6 +9,7 @@ use std::collections::BTreeMap;
 
 use hdrhistogram::Histogram;
 
+use crate::engine::Moved;
 use crate::mix::Kind;
 use crate::schedule::{Nanos, SECOND};
 
@@ -97,6 +98,8 @@ pub struct Stats {
     pub unanswered: u64,
     /// Bytes of values in successful replies and writes.
     pub bytes: u64,
+    /// Bytes moved, frames and all.
+    pub moved: Moved,
 }
 
 impl Stats {
@@ -121,6 +124,8 @@ impl Stats {
         }
         self.unanswered += other.unanswered;
         self.bytes += other.bytes;
+        self.moved.sent += other.moved.sent;
+        self.moved.received += other.moved.received;
     }
 
     /// Successful replies of all kinds inside the interval.
@@ -245,6 +250,14 @@ impl Recorder {
         }
     }
 
+    /// Bytes went through the sockets. As with requests, those of the drain do not count.
+    pub fn moved(&mut self, now: Nanos, moved: Moved) {
+        if now < self.window.end {
+            self.stats.moved.sent += moved.sent;
+            self.stats.moved.received += moved.received;
+        }
+    }
+
     /// Requests that nobody waits for any more.
     pub fn abandoned(&mut self, unanswered: u64) {
         self.stats.unanswered += unanswered;
@@ -293,10 +306,13 @@ mod tests {
     fn the_drain_counts_as_latency_and_not_as_throughput() {
         let mut recorder = Recorder::new(WINDOW);
         recorder.roll(5_000, 0, 0, |_| {});
+        recorder.moved(124, Moved { sent: 3, received: 4 });
         recorder.replied(Kind::Set, 5_000, 120, 0, 1);
+        recorder.moved(5_000, Moved { sent: 50, received: 60 });
         recorder.lost("closed", 4);
         let last = recorder.finish(0, 2);
         assert_eq!((last.interval, last.stats.completed(), last.stats.latency().len()), (2, 0, 1));
+        assert_eq!(last.stats.moved, Moved { sent: 3, received: 4 });
         assert!((4_800..5_000).contains(&last.stats.latency().max()));
         assert_eq!((last.stats.unanswered, last.stats.lost["closed"], last.behind), (4, 1, 2));
     }

@@ -103,6 +103,15 @@ fn the_server_is_watched_by_its_process_id() {
     let usage =
         pick(&records, |record| if let Record::Summary(summary) = record { summary.server } else { None });
     assert!(usage[0].cpu_s > 0.0 && usage[0].resident_bytes > 1 << 20, "{usage:?}");
+    let summary = pick(&records, |record| match record {
+        Record::Summary(summary) => Some(summary.clone()),
+        _ => None,
+    });
+    let network = summary[0].network.unwrap();
+    let (moved, values) =
+        (network.sent_per_second + network.received_per_second, summary[0].value_bytes_per_second);
+    // A frame and a header each way beside the values: 4 and at least 8 bytes to the server, 4 and 16 back.
+    assert!(moved > values + summary[0].per_second * 32.0, "{network:?} {values}");
     let samples =
         pick(&records, |record| if let Record::Interval(interval) = record { interval.server } else { None });
     assert!(samples.windows(2).all(|two| two[0].cpu_s <= two[1].cpu_s) && samples.len() >= 3, "{samples:?}");
@@ -308,4 +317,61 @@ fn scenes_take_turns_and_end_as_runs_do() {
     let mute = Double::start(Fault::Mute);
     let arguments = ["storm", &mute.target(), "--connect-timeout", "300ms", "--stall", "200ms"];
     records(3, &arguments);
+}
+
+#[test]
+fn a_restart_is_timed_from_the_process_to_the_first_answer_with_the_data() {
+    // What is killed and started is a process that does nothing; the double answers all along.
+    let double = Double::start(Fault::None);
+    let target = format!("x={}", double.target());
+    let few = ["--keys", "300", "--fan", "10", "--value-size", "16"];
+    assert!(scenes(&records(2, &[&["restart", &target], &few[..]].concat())).is_empty(), "nothing to start");
+    let start = ["--start", "sleep 1000", "--rounds", "2"];
+    let all = records(0, &[&["restart", &target], &few[..], &start].concat());
+    let found = scenes(&all);
+    assert_eq!((found.len(), found[1].round, found[1].count), (2, 1, 300));
+    for figure in ["ready_s", "ready_cpu_s", "ready_resident_bytes"] {
+        assert!(found.iter().all(|scene| scene.figures[figure] >= 0.0), "{figure}: {found:?}");
+    }
+    assert!(found[0].figures["ready_s"] > 0.0 && double.below("/loadgen/d") == 330);
+    let fills = pick(&all, |record| match record {
+        Record::Summary(summary) => Some((summary.workload.mix.clone(), summary.completed)),
+        _ => None,
+    });
+    assert_eq!(fills, [("fill".to_owned(), 300)]);
+}
+
+#[test]
+fn one_report_is_made_of_what_several_commands_wrote() {
+    let (a, b) = (Double::start(Fault::None), Double::start(Fault::None));
+    let targets = [format!("a={}", a.target()), format!("b={}", b.target())];
+    let folder = tempfile::tempdir().unwrap();
+    let path = |name: &str| folder.path().join(name).to_str().unwrap().to_owned();
+    let (first, second, html) = (path("1.jsonl"), path("2.jsonl"), path("all.html"));
+    let compare = ["compare", &targets[0], &targets[1], "--saturate", "--warm-first", "0", "--rounds", "2"];
+    let named = ["--title", "a <mix>", "-q", "--json", &first];
+    assert_eq!(loadgen(&[&compare[..], QUICK, &named].concat()).status.code(), Some(0));
+    let storm = ["storm", &targets[0], &targets[1], "--sessions", "5", "-q", "--json", &second];
+    assert_eq!(loadgen(&storm).status.code(), Some(0));
+    let report = |results: &[&str]| {
+        let output = loadgen(&[&["report", "--html", &html, "--title", "both"], results].concat());
+        (output.status.code(), String::from_utf8(output.stderr).unwrap())
+    };
+    assert_eq!(report(&[&first, &second]).0, Some(0));
+    let page = std::fs::read_to_string(&html).unwrap();
+    for part in
+        ["<h1>both</h1>", "a &lt;mix&gt;: a second", "storm: all up", "At a glance", "storm of 5, every turn"]
+    {
+        assert!(page.contains(part), "{part} is not in {page}");
+    }
+    assert_eq!(page.matches("<figure>").count(), 3, "a storm has no charts");
+    for outside in ["http://", "https://", "<script", "src=", "@import", "url("] {
+        assert!(!page.contains(outside), "{outside}: the report needs nothing else");
+    }
+    let broken = path("broken.jsonl");
+    std::fs::write(&broken, "{").unwrap();
+    let (status, said) = report(&[&first, &broken]);
+    assert!(status == Some(1) && said.contains("broken.jsonl:1"), "{said}");
+    std::fs::write(&broken, "").unwrap();
+    assert_eq!(report(&[&broken]).0, Some(1));
 }

@@ -4,6 +4,7 @@
 use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
+use std::time::Duration;
 
 use clap::{Args, Parser, Subcommand};
 
@@ -12,6 +13,7 @@ use crate::check::{Selection, check, worst};
 use crate::files::{Files, Rooted};
 use crate::host::{Host, Options};
 use crate::journal;
+use crate::plan::{self, workload::Workload};
 use crate::probe::{Machine, Probe};
 use crate::report::{json, table};
 use crate::setting::{Profile, Severity};
@@ -29,9 +31,15 @@ Exit status of check and apply:
   4  check: a critical setting fails
   5  apply: something could not be changed, or has no effect. --undo: something was not put back
      (changed by somebody else since, or refused). The rest was done
-  6  the undo journal is damaged, foreign, in use, or cannot be written";
+  6  the undo journal is damaged, foreign, in use, or cannot be written
+Exit status of plan:
+  0  an ensemble holds the bound, within what was measured
+  1  result files that cannot be read or fitted, output that cannot be written
+  2  wrong arguments
+  3  an ensemble holds the bound, but the answer extrapolates
+  4  no ensemble within the limits holds the bound";
 
-/// Checks and changes a host's settings for ringkeeper.
+/// Checks and changes a host's settings for ringkeeper, and says how many servers a workload needs.
 #[derive(Parser, Debug)]
 #[command(name = "ringkeeper-tune", version, after_help = EXIT_HELP, after_long_help = EXIT_HELP)]
 pub struct Cli {
@@ -47,6 +55,8 @@ pub enum Command {
     Check(CheckArgs),
     /// Change what `check` finds failing, and keep a journal from which it can be undone
     Apply(ApplyArgs),
+    /// Say how many servers of what size a workload needs, from results of ringkeeper-loadgen on such a host
+    Plan(PlanArgs),
 }
 
 /// Which host, and what it is for.
@@ -112,11 +122,70 @@ pub struct ApplyArgs {
     pub force: bool,
 }
 
+/// Arguments of `plan`.
+#[derive(Args, Clone, Debug)]
+pub struct PlanArgs {
+    /// Results of ringkeeper-loadgen (--json FILE, with --pid or --start), measured on such a host
+    #[arg(required = true, value_name = "RESULTS")]
+    pub results: Vec<PathBuf>,
+    /// Results that are not fitted, but compared with what the model says of them
+    #[arg(long, value_name = "RESULTS")]
+    pub held_out: Vec<PathBuf>,
+    /// Clients that ask for something
+    #[arg(long, value_name = "N")]
+    pub clients: f64,
+    /// Reads a second, of all clients
+    #[arg(long, value_name = "N")]
+    pub reads: f64,
+    /// Writes a second, of all clients
+    #[arg(long, value_name = "N")]
+    pub writes: f64,
+    /// Bytes of a value
+    #[arg(long, value_name = "BYTES", default_value_t = 1024.0)]
+    pub value_size: f64,
+    /// Znodes
+    #[arg(long, value_name = "N", default_value_t = 10_000.0)]
+    pub znodes: f64,
+    /// Watches set at one time, of all clients
+    #[arg(long, value_name = "N", default_value_t = 0.0)]
+    pub watches: f64,
+    /// All sessions, idle ones included [default: the clients]
+    #[arg(long, value_name = "N")]
+    pub sessions: Option<f64>,
+    /// What everything but the value size will be multiplied by
+    #[arg(long, value_name = "FACTOR", default_value_t = 1.0)]
+    pub growth: f64,
+    /// Servers that may be down while the bound is kept; 0 plans a single server
+    #[arg(long, value_name = "N", default_value_t = 1)]
+    pub down: u32,
+    /// The bound on the 99th percentile
+    #[arg(long, value_name = "TIME", default_value = "10ms", value_parser = ringkeeper_loadgen::cli::args::duration)]
+    pub p99: Duration,
+    /// Most cores a server may have [default: as many as were measured]
+    #[arg(long, value_name = "N")]
+    pub cores: Option<u32>,
+    /// Between two servers and back
+    #[arg(long, value_name = "TIME", default_value = "500us", value_parser = ringkeeper_loadgen::cli::args::duration)]
+    pub round_trip: Duration,
+    /// snapCount of the servers
+    #[arg(long, value_name = "N", default_value_t = 100_000.0)]
+    pub snap_count: f64,
+    /// Write the plan with charts: one file that needs nothing else
+    #[arg(long, value_name = "FILE")]
+    pub html: Option<PathBuf>,
+    /// JSON, one object on one line
+    #[arg(long)]
+    pub json: bool,
+}
+
 const LOCAL: u8 = 1;
+const USAGE: u8 = 2;
 const WARNING: u8 = 3;
 const CRITICAL: u8 = 4;
 const NOT_ALL: u8 = 5;
 const JOURNAL: u8 = 6;
+const EXTRAPOLATES: u8 = 3;
+const NONE_HOLDS: u8 = 4;
 
 /// Reads the arguments of the process and does what they say.
 pub fn main() -> ExitCode {
@@ -125,6 +194,7 @@ pub fn main() -> ExitCode {
         Command::Check(args) => run_check(&args),
         Command::Apply(args) if args.undo => run_undo(&args),
         Command::Apply(args) => run_apply(&args),
+        Command::Plan(args) => run_plan(&args),
     };
     match status {
         Ok(status) => ExitCode::from(status),
@@ -301,6 +371,47 @@ fn run_undo(args: &ApplyArgs) -> Result<u8, String> {
         print("nothing to undo: there is no journal\n")?;
     }
     finish(error, unsaid, left)
+}
+
+fn run_plan(args: &PlanArgs) -> Result<u8, String> {
+    let us = |time: Duration| time.as_secs_f64() * 1e6;
+    let workload = Workload {
+        clients: args.clients,
+        sessions: args.sessions.unwrap_or(args.clients),
+        reads_per_second: args.reads,
+        writes_per_second: args.writes,
+        value_bytes: args.value_size,
+        znodes: args.znodes,
+        watches: args.watches,
+        growth: args.growth,
+        down: args.down,
+        p99_bound_us: us(args.p99),
+        cores_max: args.cores,
+        round_trip_us: us(args.round_trip),
+        snap_count: args.snap_count,
+    };
+    let (plan, model) = match plan::plan(&workload, &args.results, &args.held_out) {
+        Ok(made) => made,
+        Err(plan::PlanError::Workload(why)) => {
+            let _ = writeln!(std::io::stderr(), "ringkeeper-tune: {why}");
+            return Ok(USAGE);
+        }
+        Err(error) => return Err(error.to_string()),
+    };
+    if let Some(path) = &args.html {
+        let written = std::fs::write(path, plan::chart::page(&plan, &model));
+        written.map_err(|error| format!("{}: {error}", path.display()))?;
+    }
+    if args.json {
+        print_json(&plan)?
+    } else {
+        print(&plan::said::text(&plan))?
+    }
+    Ok(match &plan.answer.smallest {
+        None => NONE_HOLDS,
+        Some(_) if !plan.answer.extrapolated.is_empty() => EXTRAPOLATES,
+        Some(_) => 0,
+    })
 }
 
 fn finish(error: Option<String>, unsaid: Option<String>, is_partial: bool) -> Result<u8, String> {

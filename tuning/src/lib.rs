@@ -1,5 +1,6 @@
 #![forbid(unsafe_code)]
-//! What a host should be set to for ringkeeper: checked, said, changed, and put back.
+//! What a host should be set to for ringkeeper: checked, said, changed, and put back. And how many such hosts a workload
+//! needs.
 //!
 //! # How it works
 //!
@@ -31,6 +32,7 @@
 //! - [`setting`]: what a setting is. [`settings`]: all of them, a file a subject.
 //! - [`host`]: what settings look at. [`files`]: files below a root. [`probe`]: what can only be tried.
 //! - results are said by [`report`].
+//! - [`plan`]: capacity planning, a world of its own: it looks at result files of `ringkeeper-loadgen`, never at a host.
 //!
 //! Not here: anything of the server; the two only agree on what they look at (`probe`).
 
@@ -40,6 +42,7 @@ pub mod cli;
 pub mod files;
 pub mod host;
 pub mod journal;
+pub mod plan;
 pub mod probe;
 pub mod report;
 pub mod setting;

@@ -8,7 +8,7 @@ use std::time::Duration;
 use clap::{Args, Parser, Subcommand};
 
 use super::exit::{self, Failure};
-use crate::client::Patience;
+use crate::client::{Patience, RETRY};
 use crate::engine::RETRY_MAX;
 use crate::keys::{Distribution, Layout};
 use crate::ledger::STAMP_BYTES;
@@ -56,6 +56,10 @@ pub enum Command {
     Election(ContendArgs),
     /// Write through a server's death and report the longest time without an acknowledged write
     Failover(FailoverArgs),
+    /// Make znodes, kill the server, start it again: the time until it answers with them (needs --start)
+    Restart(RestartArgs),
+    /// Make one HTML report of the JSON lines that other commands wrote
+    Report(ReportArgs),
 }
 
 /// The server or servers, and how to reach them.
@@ -99,6 +103,9 @@ pub struct OutputArgs {
     /// Write every interval's histograms as an HdrHistogram log (V2)
     #[arg(long, value_name = "FILE")]
     pub hdr: Option<PathBuf>,
+    /// A heading for the results
+    #[arg(long, value_name = "TEXT")]
+    pub title: Option<String>,
     /// No progress on standard error
     #[arg(long, short)]
     pub quiet: bool,
@@ -300,6 +307,34 @@ pub struct FailoverArgs {
     pub output: OutputArgs,
 }
 
+/// `restart`.
+#[derive(Args, Clone, Debug)]
+pub struct RestartArgs {
+    /// How often each target is killed
+    #[arg(long, value_name = "N", default_value_t = 3)]
+    pub rounds: u32,
+    /// How long a server may take to come back
+    #[arg(long, value_name = "TIME", default_value = "2m", value_parser = duration)]
+    pub patience: Duration,
+    /// As `fill`'s.
+    #[command(flatten)]
+    pub fill: FillArgs,
+}
+
+/// `report`.
+#[derive(Args, Clone, Debug)]
+pub struct ReportArgs {
+    /// Files that --json wrote, several commands' one after the other
+    #[arg(required = true, value_name = "RESULTS")]
+    pub results: Vec<PathBuf>,
+    /// The report: one file that needs nothing else
+    #[arg(long, value_name = "FILE")]
+    pub html: PathBuf,
+    /// Its heading
+    #[arg(long, value_name = "TEXT", default_value = "ringkeeper-loadgen")]
+    pub title: String,
+}
+
 /// `fanout`.
 #[derive(Args, Clone, Debug)]
 pub struct FanoutArgs {
@@ -460,6 +495,7 @@ impl TargetArgs {
         Patience {
             connect: self.connect_timeout,
             answer: self.stall.max(Duration::from_millis(1)),
+            retry: RETRY,
             session_timeout_ms: self.session_timeout_ms(),
         }
     }

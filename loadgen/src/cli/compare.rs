@@ -6,13 +6,14 @@ use super::args::{self, CompareArgs};
 use super::context::Context;
 use super::exit::Failure;
 use super::load::{measure, prepare};
-use crate::results::page::Table;
+use crate::results::html::Table;
 use crate::results::records::{Latency, Ratio, Record, Summary};
 
 /// A run's figures by name, in the order in which they are shown.
 pub type Figures = Vec<(&'static str, f64)>;
 
-fn figures(summary: &Summary) -> Figures {
+/// The figures of a run.
+pub fn figures(summary: &Summary) -> Figures {
     let Latency { p50_us, p90_us, p99_us, p999_us, .. } = summary.latency;
     let mut figures = vec![
         ("per_second", summary.per_second),

@@ -86,6 +86,7 @@ impl Context {
         let html = output.html.as_deref().map(create).transpose()?;
         let start = Start {
             command: command.to_owned(),
+            title: output.title.clone(),
             arguments: std::env::args().skip(1).collect(),
             version: env!("CARGO_PKG_VERSION").to_owned(),
             unix_time_s: SystemTime::now()

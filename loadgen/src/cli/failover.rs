@@ -11,7 +11,7 @@ use super::exit::Failure;
 use super::load::{measure, prepare};
 use crate::load::Pace;
 use crate::process::Started;
-use crate::results::page::Table;
+use crate::results::html::Table;
 use crate::results::records::{Failover, Record};
 use crate::schedule::SECOND;
 

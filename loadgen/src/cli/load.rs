@@ -35,10 +35,17 @@ pub fn replay(context: &mut Context, arguments: &ReplayArgs) -> Result<(), Failu
 /// `fill`.
 pub fn fill(context: &mut Context, arguments: &FillArgs) -> Result<(), Failure> {
     let target = context.only_target()?;
+    fill_one(context, &target, arguments).map(drop)
+}
+
+/// Fills one target, measured.
+pub fn fill_one(context: &mut Context, target: &Target, arguments: &FillArgs) -> Result<Summary, Failure> {
     let plan = args::fill_plan(&arguments.keys, &arguments.connections, &arguments.target, context.seed)?;
     let times = fill_times(context, &arguments.connections);
-    folders(context, &target, &plan)?;
-    measure(context, &target, plan, times, 0)?.into_result()
+    folders(context, target, &plan)?;
+    let measured = measure(context, target, plan, times, 0)?;
+    let summary = measured.summary.clone();
+    measured.into_result().map(|()| summary)
 }
 
 fn fill_times(context: &Context, connections: &ConnectionArgs) -> Times {

@@ -7,6 +7,8 @@ pub mod context;
 pub mod exit;
 pub mod failover;
 pub mod load;
+pub mod report;
+pub mod restart;
 pub mod scenes;
 pub mod sweep;
 
@@ -43,6 +45,13 @@ fn dispatch(command: &Command) -> u8 {
         Command::Failover(a) => {
             within("failover", &a.target, &a.output, |context| failover::failover(context, a))
         }
+        Command::Restart(a) => {
+            within("restart", &a.fill.target, &a.fill.output, |context| restart::restart(context, a))
+        }
+        Command::Report(a) => match report::report(a) {
+            Ok(()) => 0,
+            Err(failure) => failed(&failure),
+        },
         Command::Fill(a) => within("fill", &a.target, &a.output, |context| load::fill(context, a)),
     }
 }
@@ -62,9 +71,11 @@ fn within(
             let result = work(&mut context);
             context.finish(result)
         }
-        Err(failure) => {
-            eprintln!("ringkeeper-loadgen: {failure}");
-            failure.status()
-        }
+        Err(failure) => failed(&failure),
     }
+}
+
+fn failed(failure: &Failure) -> u8 {
+    eprintln!("ringkeeper-loadgen: {failure}");
+    failure.status()
 }

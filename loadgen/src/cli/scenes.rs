@@ -14,7 +14,7 @@ use super::exit::Failure;
 use crate::client;
 use crate::codec;
 use crate::process::Sample;
-use crate::results::page::Table;
+use crate::results::html::Table;
 use crate::results::records::{Latency, Record, Scene};
 use crate::results::terminal::{bytes, count, time};
 use crate::run::Target;

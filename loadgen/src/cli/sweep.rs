@@ -6,9 +6,9 @@ use super::context::Context;
 use super::exit::Failure;
 use super::load::{Measured, measure, prepare};
 use crate::load::Pace;
-use crate::results::page::Table;
+use crate::results::html::Table;
 use crate::results::records::{Found, Point, Record};
-use crate::results::svg::{Axis, Chart, Scale, Series};
+use crate::results::svg::{Axis, Chart, Marks, Scale, Series};
 use crate::results::terminal::{count, time};
 use crate::run::Trouble;
 
@@ -101,6 +101,7 @@ fn report(
         name: name.to_owned(),
         colour: nth,
         dashes: nth,
+        marks: Marks::Line,
         points: points.iter().map(|point| (point.rate, y(point, bound_us))).collect(),
     };
     context.page.chart(Chart {

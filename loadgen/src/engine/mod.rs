@@ -9,4 +9,4 @@ mod connection;
 mod worker;
 
 pub use connection::{Lost, Violation};
-pub use worker::{Behaviour, Clock, Io, Options, RETRY_MAX, Turn, drive};
+pub use worker::{Behaviour, Clock, Io, Moved, Options, RETRY_MAX, Turn, drive};

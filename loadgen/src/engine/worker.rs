@@ -129,6 +129,16 @@ pub struct Io<P> {
     retries: BinaryHeap<Reverse<(Nanos, usize)>>,
     up: usize,
     down_since: Nanos,
+    moved: Moved,
+}
+
+/// Bytes that went through sockets, headers of TCP and IP apart.
+#[derive(Clone, Copy, Default, PartialEq, Eq, Debug)]
+pub struct Moved {
+    /// To the server.
+    pub sent: u64,
+    /// From it.
+    pub received: u64,
 }
 
 impl<P> Io<P> {
@@ -147,6 +157,7 @@ impl<P> Io<P> {
             retries: BinaryHeap::new(),
             up: 0,
             down_since: clock.now(),
+            moved: Moved::default(),
             options,
         })
     }
@@ -154,6 +165,11 @@ impl<P> Io<P> {
     /// The time of this batch of events: right after the read that brought them.
     pub fn now(&self) -> Nanos {
         self.now
+    }
+
+    /// What was moved since the last call.
+    pub fn take_moved(&mut self) -> Moved {
+        std::mem::take(&mut self.moved)
     }
 
     /// Looks at the clock, for a behaviour that did something slow.
@@ -324,6 +340,7 @@ impl<P> Io<P> {
             }
         }
         state.output.drain(..written);
+        self.moved.sent += written as u64;
         if written > 0 {
             state.sent_at = self.now;
         }
@@ -405,6 +422,7 @@ impl<B: Behaviour> Worker<'_, B> {
             Err(error) => return Err(Lost::Broken(error.to_string())),
         };
         self.io.now = self.io.clock.now();
+        self.io.moved.received += bytes as u64;
         let state = &mut self.io.connections[connection];
         state.heard_at = self.io.now;
         let mut input = std::mem::take(&mut state.input);

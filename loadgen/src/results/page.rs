@@ -5,31 +5,13 @@ use std::fmt::Write;
 
 use hdrhistogram::Histogram;
 
-use super::records::{IntervalRecord, Start, Summary};
-use super::svg::{Axis, Chart, Scale, Series, escape};
+use super::html::{self, Table};
+use super::records::{IntervalRecord, Latency, Start, Summary};
+use super::svg::{Axis, Chart, Marks, Scale, Series, escape};
 use super::terminal::{bytes, count, time};
 
 /// Lines of one chart; more could not be told apart.
 const SERIES_MAX: usize = 12;
-
-const STYLE: &str = "body{font:15px/1.5 system-ui,sans-serif;max-width:960px;margin:2em auto;padding:0 1em;color:#1b1f24;background:#fff}\
-h1{font-size:1.5em}h2{font-size:1.15em;margin-top:2em}table{border-collapse:collapse;width:100%;font-size:13.5px}\
-th,td{padding:.25em .45em;text-align:right;white-space:nowrap;border-bottom:1px solid #d8dee4;font-variant-numeric:tabular-nums}\
-th:first-child,td:first-child{text-align:left}figure{margin:1.2em 0}figcaption{font-weight:600}\
-svg{width:100%;height:auto;font:12px system-ui,sans-serif;fill:#57606a}.grid{stroke:#d8dee4;stroke-width:1}\
-.legend{font-size:13px}.legend span{margin-right:1.2em;white-space:nowrap;display:inline-block}.legend svg{display:inline;width:30px;height:6px;margin-right:.4em;vertical-align:middle}\
-.wrong{color:#a40e26;font-weight:600}code{font-size:13px;overflow-wrap:anywhere}dl{display:grid;grid-template-columns:max-content 1fr;gap:.1em 1em}dd{margin:0}";
-
-/// A table.
-#[derive(Clone, Debug, Default)]
-pub struct Table {
-    /// Above it.
-    pub title: String,
-    /// The first row.
-    pub head: Vec<String>,
-    /// The others; the first cell names the row.
-    pub rows: Vec<Vec<String>>,
-}
 
 /// A run that was measured.
 struct Run {
@@ -61,6 +43,14 @@ impl Page {
         self.runs.push(Run { summary, percentiles: percentiles(latency), intervals });
     }
 
+    /// A run that was read back: of its latencies only a few percentiles are known.
+    pub fn known_run(&mut self, summary: Summary) {
+        let intervals = std::mem::take(&mut self.intervals);
+        let Latency { min_us, p50_us, p90_us, p99_us, p999_us, .. } = summary.latency;
+        let percentiles = vec![(0.0, min_us), (0.5, p50_us), (0.9, p90_us), (0.99, p99_us), (0.999, p999_us)];
+        self.runs.push(Run { summary, percentiles, intervals });
+    }
+
     /// A table of a command's own.
     pub fn table(&mut self, table: Table) {
         self.tables.push(table);
@@ -78,30 +68,31 @@ impl Page {
 
     /// The page. `trouble` is why the command failed.
     pub fn render(&self, start: &Start, trouble: Option<&str>) -> String {
-        let mut out = String::from("<!doctype html>\n<html lang=\"en\"><head><meta charset=\"utf-8\">");
-        let title = format!("ringkeeper-loadgen {}", start.command);
-        let _ = write!(
-            out,
-            "<meta name=\"viewport\" content=\"width=device-width\"><title>{0}</title><style>{STYLE}</style></head><body>\n<h1>{0}</h1>\n",
-            escape(&title)
-        );
+        let mut out = String::new();
         if let Some(trouble) = trouble {
             let _ = writeln!(out, "<p class=\"wrong\">{}</p>", escape(trouble));
         }
+        out.push_str(&self.body());
+        self.runs.iter().for_each(|run| out.push_str(&kinds_table(&run.summary).render()));
+        out.push_str(&about(start));
+        let title = start.title.clone().unwrap_or_else(|| format!("ringkeeper-loadgen {}", start.command));
+        html::document(&title, &out)
+    }
+
+    /// What a page of several commands shows of each: notes, tables and charts.
+    pub fn body(&self) -> String {
+        let mut out = String::new();
         for note in &self.notes {
             let _ = writeln!(out, "<p>{}</p>", escape(note));
         }
-        self.tables.iter().for_each(|table| out.push_str(&render_table(table)));
+        self.tables.iter().for_each(|table| out.push_str(&table.render()));
         self.charts.iter().for_each(|chart| out.push_str(&chart.render()));
         if !self.runs.is_empty() {
-            out.push_str(&render_table(&self.runs_table()));
+            out.push_str(&self.runs_table().render());
             out.push_str(&self.percentile_chart().render());
             out.push_str(&self.throughput_chart().render());
             out.push_str(&self.latency_chart().render());
-            self.runs.iter().for_each(|run| out.push_str(&render_table(&kinds_table(&run.summary))));
         }
-        out.push_str(&about(start));
-        out.push_str("</body></html>\n");
         out
     }
 
@@ -176,7 +167,7 @@ impl Page {
                 Some(target) if targets.len() > 1 => (target, run.summary.round as usize),
                 _ => (nth, nth / 6),
             };
-            Series { name: label(&run.summary), colour, dashes, points: points(run) }
+            Series { name: label(&run.summary), colour, dashes, marks: Marks::Line, points: points(run) }
         });
         series.collect()
     }
@@ -222,19 +213,6 @@ fn kinds_table(summary: &Summary) -> Table {
         head: head.map(str::to_owned).into(),
         rows: rows.collect(),
     }
-}
-
-fn render_table(table: &Table) -> String {
-    let cells = |tag: &str, row: &[String]| -> String {
-        row.iter().map(|cell| format!("<{tag}>{}</{tag}>", escape(cell.trim()))).collect()
-    };
-    let mut out =
-        format!("<h2>{}</h2>\n<table><tr>{}</tr>\n", escape(&table.title), cells("th", &table.head));
-    for row in &table.rows {
-        let _ = writeln!(out, "<tr>{}</tr>", cells("td", row));
-    }
-    out.push_str("</table>\n");
-    out
 }
 
 fn about(start: &Start) -> String {

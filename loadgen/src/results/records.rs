@@ -37,6 +37,8 @@ pub struct Line {
 #[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
 #[serde(tag = "type", rename_all = "snake_case")]
 pub enum Record {
+    /// Of a file that several programs wrote: what was compared, and on what.
+    About(About),
     /// The first line.
     Start(Start),
     /// An interval of a run has ended.
@@ -57,11 +59,21 @@ pub enum Record {
     End(End),
 }
 
+/// What a program cannot know by itself: versions and flags of the servers, the file system, the commit.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct About {
+    /// What, and its value, in the order in which they are shown.
+    pub facts: Vec<(String, String)>,
+}
+
 /// What was run, and where.
 #[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
 pub struct Start {
     /// The subcommand.
     pub command: String,
+    /// A heading for it, if one was given. Not in files of before November 2026.
+    #[serde(default)]
+    pub title: Option<String>,
     /// All arguments as given.
     pub arguments: Vec<String>,
     /// Version of this program.
@@ -245,6 +257,15 @@ pub struct Usage {
     pub written_bytes_per_request: Option<f64>,
 }
 
+/// Bytes a second through the sockets.
+#[derive(Clone, Copy, PartialEq, Debug, Serialize, Deserialize)]
+pub struct Network {
+    /// To the server.
+    pub sent_per_second: f64,
+    /// From it.
+    pub received_per_second: f64,
+}
+
 /// What a run came to.
 #[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
 pub struct Summary {
@@ -262,6 +283,10 @@ pub struct Summary {
     pub per_second: f64,
     /// Bytes of values moved a second.
     pub value_bytes_per_second: f64,
+    /// Bytes a second to and from the server, frames and all; headers of TCP and IP apart. Not in files of before
+    /// November 2026.
+    #[serde(default)]
+    pub network: Option<Network>,
     /// Replies with an error, by its name.
     pub errors: BTreeMap<String, u64>,
     /// Connections lost, by reason.
@@ -334,6 +359,10 @@ impl Summary {
             } else {
                 0.0
             },
+            network: (outcome.seconds > 0.0).then(|| Network {
+                sent_per_second: total.moved.sent as f64 / outcome.seconds,
+                received_per_second: total.moved.received as f64 / outcome.seconds,
+            }),
             errors: total.errors.iter().map(|(code, count)| (codec::error_name(*code), *count)).collect(),
             lost: total.lost.iter().map(owned).collect(),
             unanswered: total.unanswered,

@@ -1,12 +1,12 @@
 #![forbid(unsafe_code)]
-//! Line charts as inline SVG: no script, no network, text that can be selected.
+//! Charts as inline SVG: no script, no network, text that can be selected.
 
 use std::fmt::Write;
 
 const WIDTH: f64 = 860.0;
 const HEIGHT: f64 = 340.0;
 const LEFT: f64 = 76.0;
-const RIGHT: f64 = 16.0;
+const RIGHT: f64 = 28.0;
 const TOP: f64 = 16.0;
 const BOTTOM: f64 = 48.0;
 
@@ -35,7 +35,16 @@ pub struct Axis {
     pub scale: Scale,
 }
 
-/// A line.
+/// How a series is drawn.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Marks {
+    /// A line through its points.
+    Line,
+    /// A dot each.
+    Dots,
+}
+
+/// A line, or a cloud of dots.
 #[derive(Clone, Debug)]
 pub struct Series {
     /// In the legend.
@@ -44,7 +53,9 @@ pub struct Series {
     pub colour: usize,
     /// And are told apart by their dashes.
     pub dashes: usize,
-    /// In order of x.
+    /// How it is drawn.
+    pub marks: Marks,
+    /// A line's in order of x.
     pub points: Vec<(f64, f64)>,
 }
 
@@ -201,13 +212,16 @@ impl Chart {
         );
         for (series, points) in self.series.iter().zip(&places) {
             let colour = series.colour();
-            if let [(x, y)] = points.as_slice() {
-                let _ = writeln!(
-                    out,
-                    "<circle cx=\"{:.1}\" cy=\"{:.1}\" r=\"3\" fill=\"{colour}\"/>",
-                    across(*x),
-                    up(*y)
-                );
+            if series.marks == Marks::Dots || points.len() == 1 {
+                for (x, y) in points {
+                    let _ = writeln!(
+                        out,
+                        "<circle cx=\"{:.1}\" cy=\"{:.1}\" r=\"3.5\" fill=\"{colour}\" fill-opacity=\"0.8\"/>",
+                        across(*x),
+                        up(*y)
+                    );
+                }
+                continue;
             }
             let points: Vec<String> =
                 points.iter().map(|(x, y)| format!("{:.1},{:.1}", across(*x), up(*y))).collect();
@@ -220,6 +234,15 @@ impl Chart {
         }
         out.push_str("</svg><div class=\"legend\">");
         for series in &self.series {
+            if series.marks == Marks::Dots {
+                let _ = write!(
+                    out,
+                    "<span><svg viewBox=\"0 0 30 6\"><circle cx=\"15\" cy=\"3\" r=\"3\" fill=\"{}\"/></svg>{}</span>",
+                    series.colour(),
+                    escape(&series.name)
+                );
+                continue;
+            }
             let _ = write!(
                 out,
                 "<span><svg viewBox=\"0 0 30 6\"><line x1=\"0\" x2=\"30\" y1=\"3\" y2=\"3\" stroke=\"{}\" stroke-width=\"2.5\" stroke-dasharray=\"{}\"/></svg>{}</span>",
@@ -243,8 +266,13 @@ mod tests {
     use super::*;
 
     fn chart(scale: (Scale, Scale), points: &[(f64, f64)]) -> String {
+        drawn(scale, Marks::Line, points)
+    }
+
+    fn drawn(scale: (Scale, Scale), marks: Marks, points: &[(f64, f64)]) -> String {
         let axis = |scale| Axis { label: "a <b>".to_owned(), scale };
-        let series = vec![Series { name: "s&t".to_owned(), colour: 0, dashes: 0, points: points.to_vec() }];
+        let points = points.to_vec();
+        let series = vec![Series { name: "s&t".to_owned(), colour: 0, dashes: 0, marks, points }];
         Chart { title: "t".to_owned(), x: axis(scale.0), y: axis(scale.1), series }.render()
     }
 
@@ -271,6 +299,16 @@ mod tests {
         assert!(svg.contains("nothing was measured"));
         let svg = chart((Scale::Linear, Scale::Linear), &[(1.0, 0.0)]);
         assert!(svg.contains("<circle") && !svg.contains("NaN"), "{svg}");
+    }
+
+    #[test]
+    fn dots_are_not_joined() {
+        let points = [(0.0, 0.0), (10.0, 100.0), (4.0, 3.0)];
+        let svg = drawn((Scale::Linear, Scale::Linear), Marks::Dots, &points);
+        // And one in the legend.
+        assert_eq!((svg.matches("<circle").count(), svg.matches("<polyline").count()), (4, 0), "{svg}");
+        let svg = drawn((Scale::Linear, Scale::Linear), Marks::Line, &points);
+        assert_eq!((svg.matches("<circle").count(), svg.matches("<polyline").count()), (0, 1), "{svg}");
     }
 
     #[test]
