@@ -13,7 +13,7 @@ use super::terminal::{bytes, count, time};
 /// Medians that differ by less are called even: a run a second time differs by as much.
 const EVEN: f64 = 0.02;
 
-/// Figures of which the table at the top has a row; the commands' own tables have all.
+/// Figures of which the table at the top has a row, beside every one that is lost; the commands' own tables have all.
 const AT_A_GLANCE: [&str; 5] = ["per_second", "p50_us", "p99_us", "cpu_us_per_request", "resident_bytes"];
 
 /// Figures of which a row at the top would say what another one's does.
@@ -180,8 +180,10 @@ impl Overview {
         for part in &self.parts {
             // Of scenes nearly every figure is one that matters.
             let is_scene = !part.scenes.is_empty();
-            let is_shown = |figure: &str| {
-                AT_A_GLANCE.contains(&figure) || is_scene && !NOT_AT_A_GLANCE.contains(&figure)
+            let is_shown = |ratio: &Ratio| {
+                let figure = ratio.figure.as_str();
+                let is_lost = Verdict::of(ratio) == Verdict::Worse;
+                is_lost || AT_A_GLANCE.contains(&figure) || is_scene && !NOT_AT_A_GLANCE.contains(&figure)
             };
             let Some(table) = ratio_table("At a glance", &part.title(), &part.ratios, is_shown) else {
                 continue;
@@ -202,7 +204,7 @@ impl Part {
 }
 
 /// Ratios as a table, those of figures that are shown.
-fn ratio_table(title: &str, of: &str, ratios: &[Ratio], is_shown: impl Fn(&str) -> bool) -> Option<Table> {
+fn ratio_table(title: &str, of: &str, ratios: &[Ratio], is_shown: impl Fn(&Ratio) -> bool) -> Option<Table> {
     let first = ratios.first()?;
     let head = ["", &first.base, &first.target, "ratio", "spread", ""];
     let row = |ratio: &Ratio| {
@@ -219,7 +221,7 @@ fn ratio_table(title: &str, of: &str, ratios: &[Ratio], is_shown: impl Fn(&str) 
             Verdict::of(ratio).word().to_owned(),
         ]
     };
-    let rows: Vec<Vec<String>> = ratios.iter().filter(|ratio| is_shown(&ratio.figure)).map(row).collect();
+    let rows: Vec<Vec<String>> = ratios.iter().filter(|ratio| is_shown(ratio)).map(row).collect();
     Some(Table { title: title.to_owned(), head: head.map(str::to_owned).into(), rows })
 }
 
@@ -339,6 +341,7 @@ mod tests {
             start("first"),
             Record::Ratio(ratio("p99_us", (1.21, 1.1, 1.3))),
             Record::Ratio(ratio("p999_us", (0.5, 0.4, 0.6))),
+            Record::Ratio(ratio("written_bytes_per_request", (1.7, 1.6, 1.8))),
             Record::End(End { exit: 0, message: None }),
             start("second"),
             Record::End(End { exit: 4, message: Some("it died".to_owned()) }),
@@ -349,7 +352,9 @@ mod tests {
         let page = overview.render("a title");
         for part in [
             "<h1>a title</h1>",
-            "Of 2 figures 1 are better, 0 even and <strong>1 worse</strong>",
+            "Of 3 figures 1 are better, 0 even and <strong>2 worse</strong>",
+            // No figure of the table at the top, but lost.
+            "<td>first: written a request</td>",
             "<td>first: p99</td><td>10 us</td><td>12 us</td><td>1.21 ×</td><td>1.10 × – 1.30 ×</td><td>WORSE</td>",
             "It failed: it died",
             "It was cut off",
