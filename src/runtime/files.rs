@@ -28,8 +28,8 @@ use crate::storage::recovery::{self, FileEntry, Progress, RecoverError, Recovere
 use crate::storage::wal::{SegmentId, WalLimits, WalWrite};
 use crate::storage::{ClusterId, snapshot};
 
-/// Zeros are written this many bytes at a time.
-const ZERO_BYTES: usize = 1 << 20;
+/// Zeros are written this many bytes at a time: a write of the log that comes meanwhile waits behind so many at most.
+const ZERO_BYTES: usize = 256 << 10;
 
 /// Writes of the self-test. The median of few is enough to tell a disk with a write cache from one without.
 const SELF_TEST_WRITES: usize = 9;
@@ -297,11 +297,26 @@ impl Performer<'_> {
             }
             FileAction::Zero { name, offset, bytes } => {
                 let zeros = AlignedBuf::zeroed(ZERO_BYTES);
+                let mut direct = self.direct(name, *offset, *bytes);
                 let (mut at, end) = (*offset, offset + bytes);
                 while at < end {
                     let length = usize::try_from(end - at).unwrap_or(ZERO_BYTES).min(ZERO_BYTES);
-                    write_all(self.file(name)?, &zeros[..length], at)?;
-                    at += length as u64;
+                    let written = match &direct {
+                        Some(file) => write_all(file, &zeros[..length], at),
+                        None => {
+                            let file = self.file(name)?;
+                            write_all(file, &zeros[..length], at)
+                                .and_then(|()| Ok(rustix::fs::fdatasync(file)?))
+                        }
+                    };
+                    match written {
+                        Ok(()) => at += length as u64,
+                        // The file system opens files so and does not write them.
+                        Err(error) if error.kind() == io::ErrorKind::InvalidInput && direct.is_some() => {
+                            direct = None;
+                        }
+                        Err(error) => return Err(error),
+                    }
                 }
             }
             FileAction::Write { name, offset, bytes } => write_all(self.file(name)?, bytes, *offset)?,
@@ -321,6 +336,16 @@ impl Performer<'_> {
             }
         }
         Ok(())
+    }
+
+    /// Another descriptor of the file, past the page cache, if the file system gives one and the range suits it. A segment's
+    /// worth of zeros that left the cache in one flush would hold up the log for as long as the disk takes for them.
+    fn direct(&self, name: &str, offset: u64, bytes: u64) -> Option<OwnedFd> {
+        let block = BLOCK_BYTES as u64;
+        if offset % block != 0 || bytes % block != 0 {
+            return None;
+        }
+        self.directory.open_file(name, OFlags::RDWR | OFlags::DIRECT).ok()
     }
 
     fn file(&mut self, name: &str) -> io::Result<&OwnedFd> {
