@@ -342,7 +342,7 @@ impl Performer<'_> {
     /// worth of zeros that left the cache in one flush would hold up the log for as long as the disk takes for them.
     fn direct(&self, name: &str, offset: u64, bytes: u64) -> Option<OwnedFd> {
         let block = BLOCK_BYTES as u64;
-        if offset % block != 0 || bytes % block != 0 {
+        if !offset.is_multiple_of(block) || !bytes.is_multiple_of(block) {
             return None;
         }
         self.directory.open_file(name, OFlags::RDWR | OFlags::DIRECT).ok()

@@ -27,10 +27,12 @@ use super::event::{Action, Event, Failure, Observation, Role, SyncMode, SyncTag}
 use super::message::{LearnerInfo, LinkId, Message, Payload, State, Vote};
 use crate::base::{Epoch, Millis, ServerId, Zxid};
 
-/// Tries to connect (stock `Learner.connectToLeader`).
-const CONNECT_TRIES: u32 = 5;
-/// Between two of them, ms (stock `leaderConnectDelayDuringRetryMs`).
-const CONNECT_DELAY_MS: u64 = 100;
+/// Tries to connect (stock `Learner.connectToLeader`: 5).
+const CONNECT_TRIES: u32 = 7;
+/// Between the first two of them, ms; it doubles. Who is elected opens its port a moment later than others hear of it, so
+/// the first try often comes too early. Stock waits 100 ms each time (`leaderConnectDelayDuringRetryMs`), which is most
+/// of a fail-over; all in all these are no shorter.
+const CONNECT_DELAY_MS: u64 = 10;
 
 /// See the module.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -277,7 +279,7 @@ impl Learning {
 
     fn on_link_lost(&mut self, now: Millis) -> Result<(), Leave> {
         if self.stage == Stage::Connecting && self.tries < CONNECT_TRIES {
-            self.stage = Stage::Waiting { retry_at: now.plus(CONNECT_DELAY_MS) };
+            self.stage = Stage::Waiting { retry_at: now.plus(CONNECT_DELAY_MS << (self.tries - 1)) };
             return Ok(());
         }
         Err(Leave("the link to the leader is lost"))

@@ -28,13 +28,13 @@ fn it_registers_with_what_it_has_accepted_19() {
 fn it_tries_to_connect_a_few_times() {
     let mut solo = Solo::new(1, (0, 0), &[], 0, |_| {});
     assert_eq!(solo.vote(2, 2, z(9, 9), 9), [Action::Connect { link: UP, to: ServerId(2) }]);
-    for n in 1..5 {
+    for (n, ms) in (1..).zip([10, 20, 40, 80, 160, 320]) {
         solo.check(Event::LinkLost { link: LinkId(LinkId::OURS | n) }, &[]);
         let link = LinkId(LinkId::OURS | (n + 1));
-        solo.pass(99, &[]);
+        solo.pass(ms - 1, &[]);
         solo.pass(1, &[Action::Connect { link, to: ServerId(2) }]);
     }
-    let link = LinkId(LinkId::OURS | 5);
+    let link = LinkId(LinkId::OURS | 7);
     assert_eq!(solo.peer.leader(), Some(ServerId(2)));
     solo.check(Event::LinkLost { link }, &[Action::Close { link }]);
     assert_eq!(solo.peer.leader(), None);
