@@ -7,7 +7,7 @@
 
 use std::sync::Arc;
 
-use super::{Entry, Origin, Sequencer};
+use super::{Entry, Origin, Sequencer, World};
 use crate::base::{Millis, ShardId, Zxid};
 use crate::pipeline::{Pipeline, ReplyBody, SessionChange};
 use crate::runtime::fatal::{Fatal, fatal};
@@ -18,7 +18,7 @@ use crate::wire::ErrorCode;
 /// Txns applied in one round: bounds the time between two looks at the ring and the shards.
 const ROUND_MAX: usize = 1024;
 
-impl Sequencer {
+impl<W: World> Sequencer<W> {
     /// Applies what may be, one round of it. Whether there is more.
     pub(super) fn apply_committed(&mut self, now: Millis) -> bool {
         self.images_due();

@@ -7,7 +7,7 @@
 
 use std::collections::VecDeque;
 
-use super::Sequencer;
+use super::{Sequencer, World};
 use crate::base::{Millis, SessionId};
 use crate::pipeline::Asker;
 use crate::pipeline::acl::Identities;
@@ -34,7 +34,7 @@ fn weight(forwarded: &Forwarded) -> usize {
     64 + forwarded.body.len() + forwarded.identities.as_ref().map_or(0, |ids| ids.len())
 }
 
-impl Sequencer {
+impl<W: World> Sequencer<W> {
     /// A learner's client asks.
     pub(super) fn requested(&mut self, link: LinkId, forwarded: Forwarded) {
         self.requests.bytes += weight(&forwarded);

@@ -8,7 +8,7 @@
 
 use std::collections::{HashMap, VecDeque};
 
-use super::{Origin, Sequencer};
+use super::{Origin, Sequencer, World};
 use crate::base::{Millis, SessionId, ShardId, Xid};
 use crate::pipeline::{Applied, SessionChange};
 use crate::runtime::messages::{AttachRequest, Ticket, Touched, WriteRequest};
@@ -39,7 +39,7 @@ pub(super) struct Asked {
     touched: HashMap<SessionId, u32, ahash::RandomState>,
 }
 
-impl Sequencer {
+impl<W: World> Sequencer<W> {
     /// A client's write goes to the leader. The shard found that it decodes; the leader says what comes of it.
     pub(super) fn forward_write(&mut self, shard: ShardId, write: &WriteRequest, now: Millis) {
         let request = ForwardedRequest {

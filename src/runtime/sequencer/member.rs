@@ -13,13 +13,13 @@
 use std::collections::{HashMap, VecDeque};
 use std::rc::Rc;
 
-use super::{Entry, Origin, Sequencer};
+use super::{Clocks, DiskShard, Entry, EpochKeeper, ImageMover, Origin, Sequencer, World};
 use crate::base::{Millis, ShardId, Zxid};
 use crate::pipeline::Pipeline;
 use crate::runtime::disk::Job;
 use crate::runtime::fatal::{Fatal, fatal};
-use crate::runtime::images::{ImageOut, ImageReport, Images};
-use crate::runtime::keeper::{Keeper, KeeperReport};
+use crate::runtime::images::{ImageOut, ImageReport};
+use crate::runtime::keeper::KeeperReport;
 use crate::runtime::messages::{Outcome, Serving};
 use crate::runtime::peers::{PeerEvent, Peers};
 use crate::runtime::sys::SocketEvent;
@@ -30,10 +30,10 @@ use crate::zab::message::{LinkId, Payload};
 use crate::zab::{Action, Event};
 
 /// What only a member has.
-pub(super) struct Member {
+pub(super) struct Member<W: World> {
     pub(super) peers: Peers,
-    keeper: Keeper,
-    images: Images,
+    keeper: W::Keeper,
+    images: W::Images,
     /// The link to our leader, or the one it is to become.
     leader: Option<LinkId>,
     /// Images to be taken, in the order of their zxids.
@@ -67,14 +67,14 @@ struct Installed {
     snapshot_bytes: u64,
 }
 
-impl Member {
+impl<W: World> Member<W> {
     pub(super) fn new(
         peers: Peers,
-        keeper: Keeper,
-        images: Images,
+        keeper: W::Keeper,
+        images: W::Images,
         tick_ms: u64,
         membership: &Membership,
-    ) -> Member {
+    ) -> Member<W> {
         Member {
             document: String::from_utf8_lossy(&membership.document).into(),
             version: membership.version,
@@ -93,7 +93,7 @@ impl Member {
     }
 }
 
-impl Sequencer {
+impl<W: World> Sequencer<W> {
     /// Tells zab what happened and does what it wants.
     pub(super) fn step(&mut self, now: Millis, event: Event) {
         self.later(event);
@@ -124,7 +124,7 @@ impl Sequencer {
     /// What happened outside since the last turn. Whether anything did.
     pub(super) fn member_turn(&mut self, now: Millis) -> bool {
         let Some(member) = &mut self.member else { return false };
-        member.peers.tick(&mut self.ring, now);
+        member.peers.tick(&mut self.io, now);
         let mut busy = !self.events.is_empty();
         self.run_events(now);
         while let Some(event) = self.member.as_mut().and_then(|member| member.peers.take()) {
@@ -161,7 +161,7 @@ impl Sequencer {
         let Some(member) = &mut self.member else { return };
         let now = self.clock.now();
         for event in events {
-            member.peers.on_socket(&mut self.ring, now, event);
+            member.peers.on_socket(&mut self.io, now, event);
         }
     }
 
@@ -174,7 +174,7 @@ impl Sequencer {
     /// What was sent in this turn leaves with it.
     pub(super) fn flush_links(&mut self) {
         if let Some(member) = &mut self.member {
-            member.peers.flush(&mut self.ring);
+            member.peers.flush(&mut self.io);
         }
     }
 
@@ -231,9 +231,9 @@ impl Sequencer {
                     self.step(now, Event::SnapSent { link });
                 }
             }
-            ImageReport::Taken { link } => member.peers.image_taken(&mut self.ring, link),
+            ImageReport::Taken { link } => member.peers.image_taken(&mut self.io, link),
             ImageReport::Received { link, rest } => {
-                member.peers.end_image(&mut self.ring, link, rest);
+                member.peers.end_image(&mut self.io, link, rest);
                 member.moved.remove(&link);
                 self.step(now, Event::SnapReceived { link });
             }
@@ -284,7 +284,7 @@ impl Sequencer {
     pub(super) fn lose_link(&mut self, link: LinkId) {
         if let Some(member) = &mut self.member {
             member.forget(link);
-            member.peers.close(&mut self.ring, link);
+            member.peers.close(&mut self.io, link);
             self.later(Event::LinkLost { link });
         }
     }
@@ -305,16 +305,16 @@ impl Sequencer {
         match action {
             Action::Append { .. } | Action::Commit(_) => unreachable!("performed above"),
             Action::Notify { to, notification } => {
-                member.peers.notify(&mut self.ring, now, to, &notification);
+                member.peers.notify(&mut self.io, now, to, &notification);
             }
             Action::Connect { link, to } => {
                 member.leader = Some(link);
-                member.peers.connect(&mut self.ring, now, link, to);
+                member.peers.connect(&mut self.io, now, link, to);
             }
-            Action::Listen(on) => member.peers.listen(&mut self.ring, on),
+            Action::Listen(on) => member.peers.listen(&mut self.io, on),
             Action::Close { link } => {
                 member.forget(link);
-                member.peers.close(&mut self.ring, link);
+                member.peers.close(&mut self.io, link);
             }
             Action::Send { link, message } => member.peers.send(link, &message),
             Action::AnswerPing { link, zxid } => {
@@ -508,7 +508,7 @@ impl Sequencer {
     }
 }
 
-impl Member {
+impl<W: World> Member<W> {
     /// The link is gone, or about to be: so are its images.
     fn forget(&mut self, link: LinkId) {
         self.due.retain(|due| due.link != link);

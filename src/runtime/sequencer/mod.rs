@@ -17,6 +17,7 @@
 //! the disk shard (it prepares segments ahead, and until there is one the log simply collects).
 //!
 //! - `orders.rs`: requests and sessions of this server's clients; `apply.rs`: what is decided becomes state.
+//! - `world.rs`: what all of it stands on, and where a simulator stands instead.
 //! - `member.rs`: zab's actions, and what links, keeper and images report; `leader.rs` and `learner.rs`: requests that
 //!   travel between servers.
 //!
@@ -30,6 +31,7 @@ mod leader;
 mod learner;
 mod member;
 mod orders;
+mod world;
 
 use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
@@ -40,18 +42,18 @@ use self::leader::Requested;
 use self::learner::Asked;
 use self::member::Member;
 use self::orders::Internal;
-use super::Clock;
-use super::disk::{DiskLink, Done, Job, LogFile, SnapshotPolicy};
+pub use self::world::{Clocks, DiskShard, EpochKeeper, ImageMover, Machine, SequencerIo, World};
+use super::disk::{Done, Job, SnapshotPolicy};
 use super::fatal::{Fatal, fatal};
 use super::linger::Linger;
 use super::messages::{Gather, Outcome, SequencerPart, Serving, Submission, Ticket};
 use super::metrics::SequencerMetrics;
+use super::peers;
 use super::pressure::Pressure;
 use super::ring::{Consumer, Parked, Producer};
 use super::snapshots::SnapshotJob;
 use super::sys::{Bell, Buffer, Durability, Ring};
 use super::watchdog::Pulse;
-use super::{images, keeper, peers};
 use crate::base::{Millis, SessionId, ShardId, Zxid};
 use crate::pipeline::Pipeline;
 use crate::pipeline::acl::Identities;
@@ -126,19 +128,19 @@ impl Shared {
 }
 
 /// Everything the sequencer starts with.
-pub struct Start {
+pub struct Start<W: World = Machine> {
     /// Tree, sessions, prep and apply.
     pub pipeline: Pipeline,
     /// The log, positioned.
     pub wal: WalWriter,
     /// The segment being written, if recovery left one.
-    pub log_file: Option<LogFile>,
+    pub log_file: Option<<W::Disk as DiskShard>::File>,
     /// The shards.
     pub shards: Vec<ShardLink>,
     /// Who waits for which path.
     pub interest: Arc<InterestTable>,
     /// The disk shard.
-    pub disk: DiskLink,
+    pub disk: W::Disk,
     /// What the shards see of us.
     pub shared: Arc<Shared>,
     /// Ids of new sessions.
@@ -148,7 +150,7 @@ pub struct Start {
     /// Flush apart from the write, where the file system knows no `RWF_DSYNC`.
     pub flush_apart: bool,
     /// Both clocks.
-    pub clock: Clock,
+    pub clock: W::Clock,
     /// Snapshots are due after so many txns; drawn anew after each.
     pub snapshots: SnapshotPolicy,
     /// A flush slower than this is logged, ms.
@@ -156,17 +158,17 @@ pub struct Start {
     /// How long a flush may wait for company, ms; 0: not at all.
     pub flush_delay_ms: u64,
     /// What a member of an ensemble has besides.
-    pub member: Option<MemberStart>,
+    pub member: Option<MemberStart<W>>,
 }
 
 /// What a member of an ensemble starts with.
-pub struct MemberStart {
+pub struct MemberStart<W: World = Machine> {
     /// Where the others are.
     pub peers: peers::Settings,
     /// Saves epochs, reads the log.
-    pub keeper: keeper::Keeper,
+    pub keeper: W::Keeper,
     /// Sends and receives whole states.
-    pub images: images::Images,
+    pub images: W::Images,
     /// What zab starts with, made on the thread that runs it.
     pub zab: Box<dyn FnOnce() -> (ZabSettings, Membership, Durable) + Send>,
 }
@@ -188,7 +190,14 @@ enum Origin {
 }
 
 /// The buffer that the kernel reads: a batch of the log.
-struct Batch(WalWrite);
+pub struct Batch(WalWrite);
+
+impl Batch {
+    /// What is to be written, and where.
+    pub fn write(&self) -> &WalWrite {
+        &self.0
+    }
+}
 
 impl Buffer for Batch {
     fn bytes(&self) -> &[u8] {
@@ -197,20 +206,20 @@ impl Buffer for Batch {
 }
 
 /// The sequencer's whole state.
-pub struct Sequencer {
+pub struct Sequencer<W: World = Machine> {
     pipeline: Pipeline,
     zab: Peer,
     wal: WalWriter,
-    log_file: Option<LogFile>,
-    ring: Ring<Batch>,
+    log_file: Option<<W::Disk as DiskShard>::File>,
+    io: W::Io,
     shards: Vec<ShardLink>,
     interest: Arc<InterestTable>,
-    disk: DiskLink,
+    disk: W::Disk,
     shared: Arc<Shared>,
     session_ids: SessionIds,
     durability: Durability,
     flush_apart: bool,
-    clock: Clock,
+    clock: W::Clock,
     entries: VecDeque<Entry>,
     /// What zab is to be told, and what it wants done; whether it is being told.
     events: VecDeque<Event>,
@@ -221,7 +230,7 @@ pub struct Sequencer {
     committed: Zxid,
     flushed: Zxid,
     serving: Serving,
-    member: Option<Box<Member>>,
+    member: Option<Box<Member<W>>>,
     /// While learning: what clients wait for. While leading: what learners asked for, and which link holds a session.
     asked: Asked,
     requests: Requested,
@@ -242,9 +251,24 @@ impl Sequencer {
     /// Puts the parts together on the thread that will run them.
     ///
     /// # Errors
-    /// When the kernel refuses the ring.
+    /// When the kernel refuses the ring, or the port for elections.
     pub fn new(start: Start) -> std::io::Result<Sequencer> {
-        let mut ring = Ring::new(start.shared.bell.clone())?;
+        let ring = Ring::new(start.shared.bell.clone())?;
+        Sequencer::with_io(start, ring)
+    }
+
+    /// Runs until the server stops: all shards done, all txns durable and answered.
+    pub fn run(mut self) {
+        while self.turn() {}
+    }
+}
+
+impl<W: World> Sequencer<W> {
+    /// As [`Sequencer::new`], over what is given.
+    ///
+    /// # Errors
+    /// When the port for elections cannot be had.
+    pub fn with_io(start: Start<W>, mut io: W::Io) -> std::io::Result<Sequencer<W>> {
         let last = start.wal.last();
         let mut entries = VecDeque::new();
         let (zab, member, committed) = match start.member {
@@ -265,19 +289,19 @@ impl Sequencer {
                 assert!(applied == durable.committed, "tree at {applied}, decided is {}", durable.committed);
                 // A state that came of a leader that was never established is not to be called decided by our log.
                 let committed = durable.confirmed;
-                let links = peers::Peers::new(member.peers, &mut ring, start.shared.bell.clone(), now)?;
+                let links = peers::Peers::new(member.peers, &mut io, start.shared.bell.clone(), now)?;
                 let member = Member::new(links, member.keeper, member.images, tick_ms, &membership);
                 (Peer::start(settings, membership, durable), Some(Box::new(member)), committed)
             }
         };
         let applied = start.pipeline.applied();
         assert!(applied >= committed, "tree at {applied}, decided is {committed}");
-        Ok(Sequencer {
+        let mut sequencer = Sequencer {
             pipeline: start.pipeline,
             zab,
             wal: start.wal,
             log_file: start.log_file,
-            ring,
+            io,
             shards: start.shards,
             interest: start.interest,
             disk: start.disk,
@@ -308,37 +332,37 @@ impl Sequencer {
             snapshots: start.snapshots,
             flush_warning_ms: start.flush_warning_ms,
             nobody: Identities::none(),
-        })
+        };
+        sequencer.order_segment();
+        Ok(sequencer)
     }
 
-    /// Runs until the server stops: all shards done, all txns durable and answered.
-    pub fn run(mut self) {
-        self.order_segment();
-        loop {
-            self.shared.pulse.beat();
-            let now = self.clock.now();
-            let mut busy = self.member_turn(now);
-            busy |= self.take_requests(now);
-            busy |= self.take_submissions(now);
-            busy |= self.take_disk_reports();
-            self.tick(now);
-            busy |= self.propose_internal(now);
-            self.start_write(now);
-            busy |= self.apply_committed(now);
-            self.pipeline.reclaim();
-            if self.may_stop(now) {
-                return;
-            }
-            self.flush_links();
-            // What others left for us to tell zab is told first.
-            busy |= !self.events.is_empty();
-            let wait = if busy { Some(Duration::ZERO) } else { self.wait(now) };
-            self.turn(wait);
+    /// Does what there is to do, then sleeps until there is more. Whether the server goes on.
+    pub fn turn(&mut self) -> bool {
+        self.shared.pulse.beat();
+        let now = self.clock.now();
+        let mut busy = self.member_turn(now);
+        busy |= self.take_requests(now);
+        busy |= self.take_submissions(now);
+        busy |= self.take_disk_reports();
+        self.tick(now);
+        busy |= self.propose_internal(now);
+        self.start_write(now);
+        busy |= self.apply_committed(now);
+        self.pipeline.reclaim();
+        if self.may_stop(now) {
+            return false;
         }
+        self.flush_links();
+        // What others left for us to tell zab is told first.
+        busy |= !self.events.is_empty();
+        let wait = if busy { Some(Duration::ZERO) } else { self.wait(now) };
+        self.sleep(wait);
+        true
     }
 
     /// Sleeps in the ring, or only submits to it; takes a finished write.
-    fn turn(&mut self, wait: Option<Duration>) {
+    fn sleep(&mut self, wait: Option<Duration>) {
         let mut wait = wait;
         if wait != Some(Duration::ZERO) {
             self.shared.parked.park();
@@ -348,7 +372,7 @@ impl Sequencer {
                 wait = Some(Duration::ZERO);
             }
         }
-        let woken = match self.ring.turn(wait) {
+        let woken = match self.io.turn(wait) {
             Ok(woken) => woken,
             Err(error) => fatal(Fatal::Invariant, &format!("the sequencer's ring failed: {error}")),
         };
@@ -382,7 +406,7 @@ impl Sequencer {
 
     /// Hands the collected batch to the ring, or the seal when nothing came for a while.
     fn start_write(&mut self, now: Millis) {
-        if self.ring.is_writing() || self.lingers(now).is_some() {
+        if self.io.is_writing() || self.lingers(now).is_some() {
             return;
         }
         let write = match self.wal.next_write(self.committed) {
@@ -399,20 +423,19 @@ impl Sequencer {
             }
             None => return self.order_segment(),
         };
-        if self.log_file.as_ref().is_none_or(|file| file.segment != write.segment) {
+        if self.log_file.as_ref().is_none_or(|file| W::Disk::segment(file) != write.segment) {
             self.log_file = Some(self.disk.take_file(write.segment));
         }
         let file = self.log_file.as_ref().expect("just set");
         self.write_began = now;
-        let offset = write.offset;
-        self.ring.write(file.as_fd(), Batch(write), offset, self.durability);
+        self.io.write(file, Batch(write), self.durability);
         self.order_segment();
     }
 
     /// For how long the collected batch waits for company yet, ms; `None` when it does not.
     fn lingers(&self, now: Millis) -> Option<u64> {
         let may = self.linger.is_on()
-            && !self.ring.is_writing()
+            && !self.io.is_writing()
             && self.wal.collected_bytes() > 0
             && !self.wal.is_batch_full();
         may.then(|| self.linger.wait_ms(now)).filter(|ms| *ms > 0)
@@ -425,7 +448,7 @@ impl Sequencer {
     }
 
     fn write_done(&mut self, result: Result<usize, i32>) {
-        let Batch(write) = self.ring.take_buffer().expect("a completed write has its buffer");
+        let Batch(write) = self.io.take_buffer().expect("a completed write has its buffer");
         let (segment, offset) = (write.segment, write.offset);
         let written = match result {
             Ok(written) => written,
@@ -473,10 +496,10 @@ impl Sequencer {
         }
     }
 
-    fn flush_apart(&self, segment: String) {
+    fn flush_apart(&mut self, segment: String) {
         let file = self.log_file.as_ref().expect("a write was in flight");
         self.shared.pulse.waits(true);
-        let flushed = rustix::fs::fdatasync(file.as_fd());
+        let flushed = self.io.flush(file);
         self.shared.pulse.waits(false);
         if let Err(error) = flushed {
             fatal(
@@ -564,7 +587,7 @@ impl Sequencer {
             && self.shared.shards_done.load(Ordering::Acquire) >= self.shards.len();
         let idle = |entry: &Entry| matches!(entry, Entry::Txn { origin: None, .. });
         done && (self.entries.is_empty() || self.member.is_some() && self.entries.iter().all(idle))
-            && !self.ring.is_writing()
+            && !self.io.is_writing()
             && self.shards.iter_mut().all(|shard| shard.submissions.peek().is_none())
             && self.resign(now)
     }

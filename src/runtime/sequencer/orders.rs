@@ -6,7 +6,7 @@
 
 use std::rc::Rc;
 
-use super::{Entry, Origin, Sequencer};
+use super::{Clocks, Entry, Origin, Sequencer, World};
 use crate::base::{ConnectionId, Generation, Millis, SessionId, ShardId, Xid, Zxid};
 use crate::pipeline::{Asker, ReplyBody, grows};
 use crate::runtime::fatal::{Fatal, fatal};
@@ -27,7 +27,7 @@ pub(super) enum Internal {
     DeleteContainer(std::sync::Arc<[u8]>),
 }
 
-impl Sequencer {
+impl<W: World> Sequencer<W> {
     pub(super) fn take_submissions(&mut self, now: Millis) -> bool {
         let mut busy = false;
         for at in 0..self.shards.len() {
