@@ -131,8 +131,8 @@
 //! # Where a test is
 //!
 //! `tests/README.md` says what each suite is. In short: `tests/mission` what the system is for, `tests/compat` what a
-//! client may rely on, beside stock; `tests/recovery` disks and power; `tests/wire` and `tests/golden` recorded bytes;
-//! `tests/fuzz` decoders; `tests/tidy.rs` the rules of this page.
+//! client may rely on, beside stock; `tests/sim` whole ensembles on made-up networks and disks; `tests/recovery` disks and
+//! power; `tests/wire` and `tests/golden` recorded bytes; `tests/fuzz` decoders; `tests/tidy.rs` the rules of this page.
 //!
 //! # Not here yet
 //!

@@ -215,6 +215,11 @@ impl Pipeline {
         self.tree.publish(self.applied);
     }
 
+    /// Digest of the tree as applied.
+    pub fn digest(&self) -> i64 {
+        self.tree.digest()
+    }
+
     /// Frees what published txns replaced, as far as no reader can still see it. Bounded work.
     pub fn reclaim(&mut self) {
         self.backlog = self.tree.reclaim();

@@ -163,11 +163,13 @@ impl MemberStart {
         let settings = images::Settings {
             dirs: around.dirs.clone(),
             identity,
-            pipeline: around.pipeline,
-            tick_ms: members.zab.tick_ms,
             clock: around.clock.clone(),
-            element_bytes_max,
-            image_bytes_max: images::memory_bytes_max(),
+            intake: images::Intake {
+                pipeline: around.pipeline,
+                tick_ms: members.zab.tick_ms,
+                element_bytes_max,
+                image_bytes_max: images::memory_bytes_max(),
+            },
             seed: around.seeds[0],
         };
         let shared = around.shared.clone();

@@ -25,6 +25,7 @@ use super::core::{Core, Leave, ignored, plausible};
 use super::election::{CurrentVote, Elected};
 use super::event::{Action, Event, Failure, Observation, Role, SyncMode, SyncTag};
 use super::message::{LearnerInfo, LinkId, Message, Payload, State, Vote};
+use crate::base::planted::{Bug, planted};
 use crate::base::{Epoch, Millis, ServerId, Zxid};
 
 /// Tries to connect (stock `Learner.connectToLeader`: 5).
@@ -353,6 +354,9 @@ impl Learning {
                 }
                 sync.step = Step::Storing { up_to: core.log.last() };
                 sync.acked = sync.committed;
+                if planted(Bug::EpochBeforeHistory) {
+                    core.epochs.save(core.epochs.accepted(), self.epoch, actions);
+                }
                 self.store(core, self.heard, actions);
                 Ok(())
             }
@@ -387,7 +391,11 @@ impl Learning {
             return Err(Leave("no leader has this epoch"));
         }
         self.epoch = epoch;
-        if epoch > accepted {
+        if epoch > accepted && planted(Bug::EpochIsNotSaved) {
+            self.stage = Stage::Offered;
+            let current = Some(core.epochs.current());
+            self.send(Message::AckEpoch { last: core.position(), current }, actions);
+        } else if epoch > accepted {
             self.stage = Stage::Accepting;
             core.epochs.save(epoch, core.epochs.current(), actions);
         } else {
@@ -537,9 +545,11 @@ impl Learning {
     /// Goes on to the next thing that has to be durable, as far as the disk allows.
     fn store(&mut self, core: &mut Core, now: Millis, actions: &mut Vec<Action>) {
         let Stage::Syncing(sync) = &mut self.stage else { return };
-        if matches!(sync.step, Step::Storing { up_to } if core.log.is_stored(up_to)) {
+        let is_stored = |up_to| core.log.is_stored(up_to) || planted(Bug::NewLeaderBeforeHistory);
+        if matches!(sync.step, Step::Storing { up_to } if is_stored(up_to)) {
             sync.step = Step::Saving;
-            if core.epochs.current() != self.epoch {
+            let is_saved = planted(Bug::EpochBeforeHistory) && !core.epochs.is_idle();
+            if core.epochs.current() != self.epoch && !is_saved {
                 core.epochs.save(core.epochs.accepted(), self.epoch, actions);
             }
         }
@@ -565,7 +575,7 @@ impl Learning {
             _ => return,
         };
         for (zxid, _) in core.log.history().after(*acked) {
-            if *zxid > core.log.flushed() {
+            if *zxid > core.log.flushed() && !planted(Bug::AckBeforeFlush) {
                 break;
             }
             *acked = *zxid;
@@ -629,7 +639,7 @@ impl Learning {
             Stage::Active(active) => {
                 assert!(core.epochs.current() == self.epoch, "serves in an epoch that is not durable");
                 assert!(
-                    !self.follows || active.acked <= core.log.flushed(),
+                    !self.follows || active.acked <= core.log.flushed() || planted(Bug::AckBeforeFlush),
                     "acknowledged beyond what is durable"
                 );
             }

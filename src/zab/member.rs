@@ -9,6 +9,7 @@ use super::looking::{Looking, failed_wait_ms};
 use super::membership::Membership;
 use super::settings::{Durable, Settings};
 use super::{Figures, election::Elected};
+use crate::base::planted::{Bug, planted};
 use crate::base::{Epoch, Millis, ServerId, Zxid};
 
 /// ```text
@@ -90,6 +91,9 @@ impl Member {
 
     /// Whatever this server was about to do, it was with a vote that it may not have.
     fn doubt(&mut self, now: Millis, actions: &mut Vec<Action>) {
+        if planted(Bug::EmptiedVotes) {
+            return;
+        }
         let reason = "the ensemble is not new and this server's folders are: no vote before a leader has sent it everything";
         self.core.disown(actions);
         match self.role {

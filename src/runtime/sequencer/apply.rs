@@ -8,6 +8,7 @@
 use std::sync::Arc;
 
 use super::{Entry, Origin, Sequencer, World};
+use crate::base::planted::{Bug, planted};
 use crate::base::{Millis, ShardId, Zxid};
 use crate::pipeline::{Pipeline, ReplyBody, SessionChange};
 use crate::runtime::fatal::{Fatal, fatal};
@@ -76,7 +77,8 @@ impl<W: World> Sequencer<W> {
     /// How far may be applied: what is decided and durable here. An image that is due is exact at its zxid: no round goes
     /// past it.
     fn applicable(&self) -> Zxid {
-        self.committed.min(self.flushed).min(self.image_bound())
+        let committed = if planted(Bug::AppliesUncommitted) { self.flushed } else { self.committed };
+        committed.min(self.flushed).min(self.image_bound())
     }
 
     /// The last txn of the coming round.

@@ -21,8 +21,10 @@ use crate::zab::Event;
 use crate::zab::event::SyncTag;
 use crate::zab::message::{Forwarded, LinkId, Message};
 
+/// Sessions and tags are given out by servers, so nobody chooses what collides; with given seeds a run can be repeated.
+const SEEDED: ahash::RandomState = ahash::RandomState::with_seeds(13, 14, 15, 16);
+
 /// What this server's clients wait for that others decide.
-#[derive(Default)]
 pub(super) struct Asked {
     /// Writes on their way through the leader, oldest first.
     writes: HashMap<SessionId, VecDeque<(Xid, ShardId, Ticket)>, ahash::RandomState>,
@@ -37,6 +39,20 @@ pub(super) struct Asked {
     early: HashMap<SessionId, Vec<(ShardId, AttachRequest)>, ahash::RandomState>,
     /// Sessions heard of since the last ping, and their timeouts in ms (stock `LearnerSessionTracker.touchTable`).
     touched: HashMap<SessionId, u32, ahash::RandomState>,
+}
+
+impl Default for Asked {
+    fn default() -> Self {
+        Asked {
+            writes: HashMap::with_hasher(SEEDED),
+            opening: HashMap::with_hasher(SEEDED),
+            syncs: HashMap::with_hasher(SEEDED),
+            last_tag: 0,
+            revalidating: VecDeque::new(),
+            early: HashMap::with_hasher(SEEDED),
+            touched: HashMap::with_hasher(SEEDED),
+        }
+    }
 }
 
 impl<W: World> Sequencer<W> {
