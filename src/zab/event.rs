@@ -179,6 +179,9 @@ pub enum Observation {
     Ignored { from: Option<ServerId>, what: &'static str, why: &'static str },
 }
 
+/// Why a leader steps down that was elected by voters who look for another one by now (stock `Leader.quitLeading`).
+pub const DISLOYAL: &str = "too many voters look for another leader";
+
 /// The three ways to bring a learner up to date.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
 pub enum SyncMode {

@@ -2,15 +2,25 @@
 //! What a member of an ensemble counts. Lives on: the sequencer.
 
 use super::{Sizes, Timing};
-use crate::zab::event::{Observation, SyncMode};
+use crate::zab::event::{DISLOYAL, Observation, Role, SyncMode};
 
 /// Counts of a member. Public for reading; events come in by the verbs.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 pub struct MemberMetrics {
     /// Elections that began here.
     pub elections_begun: u64,
+    /// Leaderships given up before they began, because voters looked for another leader.
+    pub disloyal: u64,
     /// How long they took.
     pub election: Timing,
+    /// From the loss of a role, or the start, until this server served again; and where it then led.
+    pub unavailable: Timing,
+    /// See `unavailable`.
+    pub leader_unavailable: Timing,
+    /// From a leader's first word about synchronization until this server served, as a follower and as an observer.
+    pub follower_sync: Timing,
+    /// See `follower_sync`.
+    pub observer_sync: Timing,
     /// Proposals made.
     pub proposals: u64,
     /// Their sizes, since this server leads.
@@ -38,8 +48,21 @@ impl MemberMetrics {
             Observation::LearnerSyncing { mode: SyncMode::Snap, .. } => self.snaps += 1,
             // Stock counts a cut among these (`LearnerHandler.run`).
             Observation::LearnerSyncing { mode: SyncMode::Diff | SyncMode::Trunc, .. } => self.diffs += 1,
+            Observation::SteppedDown { reason } if *reason == DISLOYAL => self.disloyal += 1,
             _ => {}
         }
+    }
+
+    /// This server serves, after so many ms without a role, of which so many were synchronization.
+    pub fn serves(&mut self, role: Role, unavailable_ms: u64, sync_ms: u64) {
+        self.unavailable.record_us(unavailable_ms.saturating_mul(1000));
+        let (timing, ms) = match role {
+            Role::Looking => return,
+            Role::Leading(_) => (&mut self.leader_unavailable, unavailable_ms),
+            Role::Following(_) => (&mut self.follower_sync, sync_ms),
+            Role::Observing(_) => (&mut self.observer_sync, sync_ms),
+        };
+        timing.record_us(ms.saturating_mul(1000));
     }
 
     /// This server leads from now on: sizes are those of a leader's own time.
@@ -78,7 +101,12 @@ impl MemberMetrics {
         // Taken apart in full, so that a field forgotten here does not compile.
         let MemberMetrics {
             elections_begun,
+            disloyal,
             election,
+            unavailable,
+            leader_unavailable,
+            follower_sync,
+            observer_sync,
             proposals,
             proposal_sizes,
             commits,
@@ -89,7 +117,12 @@ impl MemberMetrics {
             commits_received,
         } = other;
         self.elections_begun += elections_begun;
+        self.disloyal += disloyal;
         self.election.merge(election);
+        self.unavailable.merge(unavailable);
+        self.leader_unavailable.merge(leader_unavailable);
+        self.follower_sync.merge(follower_sync);
+        self.observer_sync.merge(observer_sync);
         self.proposals += proposals;
         self.proposal_sizes.merge(proposal_sizes);
         self.commits += commits;

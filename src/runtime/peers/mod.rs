@@ -57,6 +57,7 @@ use self::quorum::Quorum;
 pub use self::sockets::Sockets;
 use crate::base::limits::{LINK_SPARE_CONNECTIONS, LOG_TEXT_BYTES_MAX};
 use crate::base::{Millis, ServerId, Zxid};
+use crate::runtime::metrics::LinkQueues;
 use crate::runtime::sys::{Bell, SocketEvent, SocketId};
 use crate::wire::DecodeError;
 use crate::wire::peer::election::ElectionError;
@@ -253,6 +254,7 @@ struct Shared {
     known: BTreeMap<Box<str>, Vec<IpAddr>>,
     events: VecDeque<PeerEvent>,
     refusals: Refusals,
+    queues: LinkQueues,
     /// State of a xorshift generator, never 0.
     random: u64,
     /// The newest time anybody told us.
@@ -417,6 +419,7 @@ impl Peers {
             known: BTreeMap::new(),
             events: VecDeque::new(),
             refusals: Refusals::default(),
+            queues: LinkQueues::default(),
             random,
             now,
         };
@@ -595,6 +598,26 @@ impl Peers {
     /// The servers whose election link works, by id.
     pub fn linked(&self) -> impl Iterator<Item = ServerId> + '_ {
         self.elections.linked()
+    }
+
+    /// Our own id.
+    pub fn me(&self) -> ServerId {
+        self.shared.settings.me
+    }
+
+    /// Who is at the other end of a quorum link that a learner opened, if it is a server of the configuration.
+    pub fn learner(&self, link: LinkId) -> Option<ServerId> {
+        self.quorum.learner(link)
+    }
+
+    /// What waited for learners, since it was reset.
+    pub fn queues(&self) -> &LinkQueues {
+        &self.shared.queues
+    }
+
+    /// `srst`.
+    pub fn reset_queues(&mut self) {
+        self.shared.queues = LinkQueues::default();
     }
 
     /// The address at the other end of a quorum link, for log lines and `mntr`.

@@ -13,8 +13,9 @@
 use std::collections::{HashMap, VecDeque};
 use std::rc::Rc;
 
+use super::underway::Underway;
 use super::{Clocks, DiskShard, Entry, EpochKeeper, ImageMover, Origin, Sequencer, World};
-use crate::base::{Millis, ShardId, Zxid};
+use crate::base::{Millis, ShardId, WallMillis, Zxid};
 use crate::pipeline::Pipeline;
 use crate::runtime::disk::Job;
 use crate::runtime::fatal::{Fatal, fatal};
@@ -25,8 +26,10 @@ use crate::runtime::peers::{PeerEvent, Peers};
 use crate::runtime::sys::SocketEvent;
 use crate::storage::snapshot::Received;
 use crate::zab::event::{Observation, Role};
+use crate::wire::jute::Reader;
+use crate::wire::txn::TxnHeader;
 use crate::zab::membership::Membership;
-use crate::zab::message::{LinkId, Payload};
+use crate::zab::message::{LinkId, Message, Payload};
 use crate::zab::{Action, Event};
 
 /// What only a member has.
@@ -46,6 +49,9 @@ pub(super) struct Member<W: World> {
     installed: Option<Installed>,
     tick_ms: u64,
     resigned: bool,
+    /// Without a role since then; and synchronized with a leader since then.
+    unavailable_since: Millis,
+    syncing_since: Option<Millis>,
     /// The configuration as clients read it, and its version.
     document: Rc<str>,
     version: i64,
@@ -74,6 +80,7 @@ impl<W: World> Member<W> {
         images: W::Images,
         tick_ms: u64,
         membership: &Membership,
+        now: Millis,
     ) -> Member<W> {
         Member {
             document: String::from_utf8_lossy(&membership.document).into(),
@@ -89,6 +96,8 @@ impl<W: World> Member<W> {
             installed: None,
             tick_ms,
             resigned: false,
+            unavailable_since: now,
+            syncing_since: None,
         }
     }
 }
@@ -189,6 +198,9 @@ impl<W: World> Sequencer<W> {
             PeerEvent::Zab(event) => {
                 if let (Event::LinkLost { link }, Some(member)) = (&event, &mut self.member) {
                     member.forget(*link);
+                }
+                if let Event::Received { link, message: Message::Ack { zxid } } = &event {
+                    self.count_ack(*link, *zxid);
                 }
                 self.step(now, event);
             }
@@ -358,6 +370,9 @@ impl<W: World> Sequencer<W> {
             Action::Synced(tag) => self.synced(tag),
             Action::LearnerLost { link, learner: _ } => self.learner_lost(link),
             Action::Observed(observation) => {
+                if matches!(observation, Observation::Syncing { .. }) {
+                    member.syncing_since = Some(now);
+                }
                 self.metrics.member.observed(&observation);
                 observe(&observation);
             }
@@ -378,6 +393,7 @@ impl<W: World> Sequencer<W> {
             Serving::Leading(_) => self.metrics.member.proposed(payload.len()),
             Serving::Following => self.metrics.member.proposal_received(),
         }
+        self.count_logged(zxid, &payload);
         let origin = self.proposing.take();
         self.entries.push_back(Entry::Txn { zxid, payload, origin, submitted: now });
     }
@@ -392,7 +408,60 @@ impl<W: World> Sequencer<W> {
             }
             Serving::Following | Serving::Observing => self.metrics.member.commit_received(),
         }
+        self.count_decided(zxid);
         self.committed = zxid;
+    }
+
+    /// While a member serves: when the txn was made, for figures.
+    fn count_logged(&mut self, zxid: Zxid, payload: &[u8]) {
+        if matches!(self.serving, Serving::Alone | Serving::No) {
+            return;
+        }
+        // What does not decode is found out when it is applied.
+        let Ok(header) = TxnHeader::decode(&mut Reader::new(payload)) else { return };
+        let made = WallMillis(header.time);
+        if self.serving == Serving::Following {
+            self.metrics.broadcast.proposal_received(made, self.clock.wall());
+        }
+        self.underway.logged(zxid, made);
+    }
+
+    fn count_decided(&mut self, up_to: Zxid) {
+        if self.underway.is_empty() {
+            return;
+        }
+        let leads = matches!(self.serving, Serving::Leading(_));
+        let (now, broadcast) = (self.clock.wall(), &mut self.metrics.broadcast);
+        self.underway.decide(up_to, |made| match leads {
+            true => broadcast.decided(made, now),
+            false => broadcast.commit_received(made, now),
+        });
+    }
+
+    /// A learner acknowledged a txn. As in stock, only what is not decided yet counts.
+    fn count_ack(&mut self, link: LinkId, zxid: Zxid) {
+        if let (Serving::Leading(_), Some(member)) = (self.serving, &self.member)
+            && let (Some(learner), Some(made)) = (member.peers.learner(link), self.underway.undecided(zxid))
+        {
+            self.metrics.broadcast.acknowledged(learner, made, self.clock.wall());
+        }
+    }
+
+    /// Our own disk has everything up to here.
+    pub(super) fn member_flushed(&mut self, up_to: Zxid) {
+        let Some(member) = &self.member else { return };
+        let leads = matches!(self.serving, Serving::Leading(_));
+        // An observer acknowledges nothing.
+        let acknowledges = leads || self.serving == Serving::Following;
+        let (me, now, broadcast) = (member.peers.me(), self.clock.wall(), &mut self.metrics.broadcast);
+        self.underway.flush(up_to, |made, undecided| {
+            if acknowledges {
+                broadcast.durable(made, now);
+            }
+            if leads && undecided {
+                broadcast.acknowledged(me, made, now);
+            }
+        });
     }
 
     /// What is behind `to` was never decided, and never applied.
@@ -410,6 +479,7 @@ impl<W: World> Sequencer<W> {
             Role::Observing(_) => Serving::Observing,
         };
         tracing::info!(role = ?role, zxid = %self.committed, "role");
+        self.underway = Underway::default();
         if serving.is_serving() {
             assert!(!self.serving.is_serving(), "from one role to the next only by way of none");
             // What the history holds is decided and durable here: clients find all of it.
@@ -421,8 +491,15 @@ impl<W: World> Sequencer<W> {
             if matches!(serving, Serving::Leading(_)) {
                 self.metrics.member.led();
             }
+            if let Some(member) = &mut self.member {
+                let synced = member.syncing_since.take().map_or(0, |since| now.since(since));
+                self.metrics.member.serves(role, now.since(member.unavailable_since), synced);
+            }
         } else {
             self.serving = serving;
+            if let Some(member) = &mut self.member {
+                member.unavailable_since = now;
+            }
             self.forget_clients();
         }
         let zxid = self.pipeline.applied();

@@ -23,7 +23,7 @@ use self::learner::{Learner, Stage};
 use super::Figures;
 use super::core::{Awaited, Core, Leave, ignored, plausible};
 use super::election::{CurrentVote, Elected};
-use super::event::{Action, Event, Observation, Role, SyncMode};
+use super::event::{Action, DISLOYAL, Event, Observation, Role, SyncMode};
 use super::learning::name;
 use super::message::{LearnerInfo, LinkId, Message, Payload, State, Vote};
 use super::sync::{Decision, decide};
@@ -232,7 +232,7 @@ impl Leading {
             let mut possible = core.membership.voters.clone();
             possible.retain(|voter| !self.disloyal.contains(voter));
             if !core.membership.is_quorum(&possible) {
-                return Err(Leave("too many voters look for another leader"));
+                return Err(Leave(DISLOYAL));
             }
         }
         Ok(())
