@@ -1,7 +1,7 @@
 #![forbid(unsafe_code)]
 //! What a member of an ensemble counts. Lives on: the sequencer.
 
-use super::{Sizes, Timing};
+use super::{Sizes, Summary, Timing};
 use crate::zab::event::{DISLOYAL, Observation, Role, SyncMode};
 
 /// Counts of a member. Public for reading; events come in by the verbs.
@@ -31,6 +31,10 @@ pub struct MemberMetrics {
     pub snaps: u64,
     /// Learners brought up to date with txns, or by cutting some.
     pub diffs: u64,
+    /// Learners that were being brought up to date with a state, whenever that began or ended; and with txns.
+    pub inflight_snaps: Summary,
+    /// See `inflight_snaps`.
+    pub inflight_diffs: Summary,
     /// Sessions that learners asked about.
     pub revalidations: u64,
     /// Proposals received from a leader.
@@ -40,8 +44,16 @@ pub struct MemberMetrics {
 }
 
 impl MemberMetrics {
-    /// Zab saw something.
-    pub fn observed(&mut self, observation: &Observation) {
+    /// Zab saw something; so many learners are brought up to date with a state now, and with txns.
+    pub fn observed(&mut self, observation: &Observation, snaps: usize, diffs: usize) {
+        if let Observation::LearnerSyncing { mode, .. } | Observation::LearnerSynced { mode, .. } =
+            observation
+        {
+            match mode {
+                SyncMode::Snap => self.inflight_snaps.record(snaps as u64),
+                SyncMode::Diff | SyncMode::Trunc => self.inflight_diffs.record(diffs as u64),
+            }
+        }
         match observation {
             Observation::ElectionStarted { .. } => self.elections_begun += 1,
             Observation::Elected { took_ms, .. } => self.election.record_us(took_ms.saturating_mul(1000)),
@@ -112,6 +124,8 @@ impl MemberMetrics {
             commits,
             snaps,
             diffs,
+            inflight_snaps,
+            inflight_diffs,
             revalidations,
             proposals_received,
             commits_received,
@@ -128,6 +142,8 @@ impl MemberMetrics {
         self.commits += commits;
         self.snaps += snaps;
         self.diffs += diffs;
+        self.inflight_snaps.merge(inflight_snaps);
+        self.inflight_diffs.merge(inflight_diffs);
         self.revalidations += revalidations;
         self.proposals_received += proposals_received;
         self.commits_received += commits_received;

@@ -28,7 +28,7 @@
 //! the bytes that arrived, connections that do not say who they are have a time and a number (reliability M55-M58).
 //! Without security between servers whoever reaches the ports may claim to be anybody, as with stock.
 //!
-//! Invariants: nothing is reported of a link after its `LinkLost`, nor after [`Peers::close`]; packets of a link leave in the
+//! Invariants: nothing is reported of a link after its `LinkLost` or `LinkBroken`, nor after [`Peers::close`]; packets of a link leave in the
 //! order in which they were given; a socket has one owner (`Shared::routes`).
 //!
 //! Not here: TLS and SASL, the side connection between our own servers, changes of the membership.
@@ -129,7 +129,7 @@ pub struct Settings {
 /// What happened on links.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub enum PeerEvent {
-    /// `Notified`, `PeerUp`, `PeerLost`, `Connected`, `Accepted`, `LinkLost` or `Received`, for [`crate::zab::Peer::step`].
+    /// `Notified`, `PeerUp`, `PeerLost`, `Connected`, `Accepted`, `LinkLost`, `LinkBroken` or `Received`, for [`crate::zab::Peer::step`].
     Zab(Event),
     /// The next piece of the image that goes out on this link may be given ([`Peers::send_image`]). Said once, then again
     /// after each piece; the first time as soon as [`Peers::begin_image`] was called, whether or not there is a piece yet.
@@ -155,6 +155,7 @@ impl PeerEvent {
                 Event::Connected { link }
                 | Event::Accepted { link }
                 | Event::LinkLost { link }
+                | Event::LinkBroken { link }
                 | Event::Received { link, .. },
             ) => Some(*link),
             PeerEvent::Zab(_) => None,

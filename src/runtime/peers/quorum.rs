@@ -545,7 +545,11 @@ impl Quorum {
         if link.closing.is_none() {
             log_lost(cx.shared, id, link, why);
             if link.doomed.is_none() {
-                cx.event(Event::LinkLost { link: id });
+                cx.event(if is_malformed(why) {
+                    Event::LinkBroken { link: id }
+                } else {
+                    Event::LinkLost { link: id }
+                });
             }
         }
         self.remove(cx, id);
@@ -626,23 +630,27 @@ fn next_packet(
     Ok(Some((message, bytes)))
 }
 
-fn log_lost(shared: &mut Shared, id: LinkId, link: &Link, why: &LinkError) {
-    let (server, address, link_id) = (link.server.map(|server| server.0), link.address, id.0);
-    let malformed = !matches!(
+/// Whether what came is to blame, and not that nothing came or goes.
+fn is_malformed(why: &LinkError) -> bool {
+    !matches!(
         why,
         LinkError::Closed
             | LinkError::Socket(_)
             | LinkError::Crowded
             | LinkError::Slow { .. }
             | LinkError::Unreachable(_)
-    );
+    )
+}
+
+fn log_lost(shared: &mut Shared, id: LinkId, link: &Link, why: &LinkError) {
+    let (server, address, link_id) = (link.server.map(|server| server.0), link.address, id.0);
     match (link.side, why) {
         (Side::Learner, LinkError::Unreachable(_)) => tracing::info!(
             leader = server,
             %why,
             "cannot connect to the leader; it may not lead yet. If it stays so: is its quorum port reachable from here?"
         ),
-        (Side::Learner, _) if malformed => tracing::error!(
+        (Side::Learner, _) if is_malformed(why) => tracing::error!(
             leader = server,
             address = shown(address),
             link = link_id,

@@ -25,9 +25,9 @@ use crate::runtime::messages::{Outcome, Serving};
 use crate::runtime::peers::{PeerEvent, Peers};
 use crate::runtime::sys::SocketEvent;
 use crate::storage::snapshot::Received;
-use crate::zab::event::{Observation, Role};
 use crate::wire::jute::Reader;
 use crate::wire::txn::TxnHeader;
+use crate::zab::event::{Observation, Role};
 use crate::zab::membership::Membership;
 use crate::zab::message::{LinkId, Message, Payload};
 use crate::zab::{Action, Event};
@@ -196,7 +196,9 @@ impl<W: World> Sequencer<W> {
     fn on_peer(&mut self, event: PeerEvent, now: Millis) {
         match event {
             PeerEvent::Zab(event) => {
-                if let (Event::LinkLost { link }, Some(member)) = (&event, &mut self.member) {
+                if let (Event::LinkLost { link } | Event::LinkBroken { link }, Some(member)) =
+                    (&event, &mut self.member)
+                {
                     member.forget(*link);
                 }
                 if let Event::Received { link, message: Message::Ack { zxid } } = &event {
@@ -373,7 +375,8 @@ impl<W: World> Sequencer<W> {
                 if matches!(observation, Observation::Syncing { .. }) {
                     member.syncing_since = Some(now);
                 }
-                self.metrics.member.observed(&observation);
+                let figures = self.zab.figures();
+                self.metrics.member.observed(&observation, figures.snaps, figures.diffs);
                 observe(&observation);
             }
             Action::Fail(failure) => fatal(
@@ -608,8 +611,8 @@ fn observe(observation: &Observation) {
         Observation::LearnerSyncing { learner, mode, from, to } => {
             tracing::info!(learner = learner.0, ?mode, %from, %to, "bringing a server up to date");
         }
-        Observation::LearnerSynced { learner } => {
-            tracing::info!(learner = learner.0, "a server is up to date")
+        Observation::LearnerSynced { learner, .. } => {
+            tracing::info!(learner = learner.0, "a server is up to date");
         }
         Observation::LearnerDropped { learner, reason } => {
             tracing::warn!(learner = learner.0, reason, "a server is let go");
@@ -618,6 +621,12 @@ fn observe(observation: &Observation) {
             tracing::info!(leader = leader.0, ?mode, %from, "being brought up to date");
         }
         Observation::SteppedDown { reason } => tracing::warn!(reason, "the role has ended"),
+        Observation::LeaderContradicts { leader, times, reason } => tracing::error!(
+            leader = leader.0,
+            times,
+            reason,
+            "leaders contradict themselves, or what this server holds, again and again; compare the servers' releases and data. It is tried again in a while"
+        ),
         Observation::Ignored { from, what, why } => {
             tracing::debug!(from = from.map(|server| server.0), what, why, "ignored a message");
         }

@@ -383,8 +383,6 @@ fn counters(metrics: &Metrics, lines: &mut Lines) {
 /// Simple summaries of stages, roles and features that this server does not have.
 const ABSENT_SUMMARIES: &[&str] = &[
     "restore_time",
-    "inflight_snap_count",
-    "inflight_diff_count",
     "proposal_process_time",
     "commit_process_time",
     "netty_queued_buffer_capacity",
@@ -426,6 +424,8 @@ fn simple_summaries(metrics: &Metrics, lines: &mut Lines) {
     }
     for (key, summary) in [
         ("startup_txns_loaded", &disk.txns_loaded),
+        ("inflight_snap_count", &sequencer.member.inflight_snaps),
+        ("inflight_diff_count", &sequencer.member.inflight_diffs),
         ("node_created_watch_count", &shards.created_watches),
         ("node_deleted_watch_count", &shards.deleted_watches),
         ("node_changed_watch_count", &shards.changed_watches),

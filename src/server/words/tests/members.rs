@@ -170,11 +170,12 @@ fn mntr_counts_of_a_member_what_stock_counted() {
     (0..9).for_each(|_| member.proposed(48));
     member.committed(9);
     use crate::zab::event::{Observation, SyncMode};
-    member.observed(&Observation::ElectionStarted { round: 1 });
-    member.observed(&Observation::Elected { leader: ServerId(3), round: 1, took_ms: 507 });
+    member.observed(&Observation::ElectionStarted { round: 1 }, 0, 0);
+    member.observed(&Observation::Elected { leader: ServerId(3), round: 1, took_ms: 507 }, 0, 0);
     for mode in [SyncMode::Snap, SyncMode::Snap, SyncMode::Trunc] {
-        let (from, to) = (Zxid::ZERO, Zxid::ZERO);
-        member.observed(&Observation::LearnerSyncing { learner: ServerId(1), mode, from, to });
+        let (learner, from, to) = (ServerId(1), Zxid::ZERO, Zxid::ZERO);
+        member.observed(&Observation::LearnerSyncing { learner, mode, from, to }, 1, 1);
+        member.observed(&Observation::LearnerSynced { learner, mode }, 0, 0);
     }
     let waited = |queues: &mut LinkQueues| {
         queues.left(ServerId(1), 2, 1, Some(57));
@@ -209,6 +210,10 @@ fn mntr_counts_of_a_member_what_stock_counted() {
         "commit_count",
         "snap_count",
         "diff_count",
+        "avg_inflight_snap_count",
+        "cnt_inflight_snap_count",
+        "avg_inflight_diff_count",
+        "max_inflight_diff_count",
         "learner_proposal_received_count",
         "learner_commit_received_count",
         "avg_election_time",
