@@ -260,6 +260,8 @@ fn check_ensemble(
             longest,
             notification_ms_min..=i32::MAX as u32,
         )?,
+        snaps_max: reader.unsigned("leader.maxConcurrentSnapSyncs", 10, 1..=i32::MAX as u32)?,
+        diffs_max: reader.unsigned("leader.maxConcurrentDiffSyncs", 100, 1..=i32::MAX as u32)?,
     })
 }
 

@@ -142,6 +142,10 @@ pub struct Ensemble {
     pub notification_ms_min: u32,
     /// `fastleader.maxNotificationInterval`: 60,000 ms, at least the minimum.
     pub notification_ms_max: u32,
+    /// `leader.maxConcurrentSnapSyncs`: 10, at least 1. Learners given a whole state at once before observers are refused.
+    pub snaps_max: u32,
+    /// `leader.maxConcurrentDiffSyncs`: 100, at least 1. The same with txns.
+    pub diffs_max: u32,
 }
 
 /// Listening and connection admission.

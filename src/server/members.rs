@@ -115,6 +115,8 @@ pub fn members(config: &Config) -> Option<Members> {
             history_txns_max: config.storage.commit_log_count as usize,
             history_bytes_max: limits::HISTORY_BYTES_MAX,
             outstanding_max: limits::PROPOSALS_OUTSTANDING_MAX,
+            snaps_max: ensemble.snaps_max as usize,
+            diffs_max: ensemble.diffs_max as usize,
             counter_max: u32::MAX - COUNTER_MARGIN,
         },
         membership: MembershipParts {
@@ -274,7 +276,8 @@ mod tests {
         let found = members_of(&format!(
             "{THREE}clientPort=2182\nserver.4=d:1:2:observer\nquorumListenOnAllIPs=true\n\
              connectToLearnerMasterLimit=3\ncnxTimeout=700\nfastleader.minNotificationInterval=50\n\
-             fastleader.maxNotificationInterval=400\ncommitLogCount=900"
+             fastleader.maxNotificationInterval=400\ncommitLogCount=900\nleader.maxConcurrentSnapSyncs=1\n\
+             maxConcurrentDiffSyncs=7"
         ));
         assert_eq!((found.listen_on_all, found.connect_timeout_ms), (true, 700));
         let Settings { connect_limit, notification_min_ms, notification_max_ms, history_txns_max, .. } =
@@ -283,6 +286,7 @@ mod tests {
             (connect_limit, notification_min_ms, notification_max_ms, history_txns_max),
             (3, 50, 400, 900)
         );
+        assert_eq!((found.zab.snaps_max, found.zab.diffs_max), (1, 7));
         assert_eq!(found.membership.observers, [ServerId(4)]);
         assert_eq!(found.membership.voters, [1, 2, 3].map(ServerId));
     }

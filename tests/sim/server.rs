@@ -75,6 +75,8 @@ impl Plan {
             history_bytes_max: 1 << 20,
             outstanding_max: 64,
             counter_max: self.counter_max,
+            snaps_max: 10,
+            diffs_max: 100,
         }
     }
 

@@ -13,9 +13,10 @@
 use std::collections::{HashMap, VecDeque};
 use std::rc::Rc;
 
+use super::underway::Underway;
 use super::{Clocks, DiskShard, Entry, EpochKeeper, ImageMover, Origin, Sequencer, World};
 use crate::base::planted::{Bug, planted};
-use crate::base::{Millis, ShardId, Zxid};
+use crate::base::{Millis, ShardId, WallMillis, Zxid};
 use crate::pipeline::Pipeline;
 use crate::runtime::disk::Job;
 use crate::runtime::fatal::{Fatal, fatal};
@@ -25,9 +26,11 @@ use crate::runtime::messages::{Outcome, Serving};
 use crate::runtime::peers::{PeerEvent, Peers};
 use crate::runtime::sys::SocketEvent;
 use crate::storage::snapshot::Received;
+use crate::wire::jute::Reader;
+use crate::wire::txn::TxnHeader;
 use crate::zab::event::{Observation, Role};
 use crate::zab::membership::Membership;
-use crate::zab::message::{LinkId, Payload};
+use crate::zab::message::{LinkId, Message, Payload};
 use crate::zab::{Action, Event};
 
 /// What only a member has.
@@ -47,6 +50,9 @@ pub(super) struct Member<W: World> {
     installed: Option<Installed>,
     tick_ms: u64,
     resigned: bool,
+    /// Without a role since then; and synchronized with a leader since then.
+    unavailable_since: Millis,
+    syncing_since: Option<Millis>,
     /// The configuration as clients read it, and its version.
     document: Rc<str>,
     version: i64,
@@ -75,6 +81,7 @@ impl<W: World> Member<W> {
         images: W::Images,
         tick_ms: u64,
         membership: &Membership,
+        now: Millis,
     ) -> Member<W> {
         Member {
             document: String::from_utf8_lossy(&membership.document).into(),
@@ -90,6 +97,8 @@ impl<W: World> Member<W> {
             installed: None,
             tick_ms,
             resigned: false,
+            unavailable_since: now,
+            syncing_since: None,
         }
     }
 }
@@ -188,8 +197,13 @@ impl<W: World> Sequencer<W> {
     fn on_peer(&mut self, event: PeerEvent, now: Millis) {
         match event {
             PeerEvent::Zab(event) => {
-                if let (Event::LinkLost { link }, Some(member)) = (&event, &mut self.member) {
+                if let (Event::LinkLost { link } | Event::LinkBroken { link }, Some(member)) =
+                    (&event, &mut self.member)
+                {
                     member.forget(*link);
+                }
+                if let Event::Received { link, message: Message::Ack { zxid } } = &event {
+                    self.count_ack(*link, *zxid);
                 }
                 self.step(now, event);
             }
@@ -359,7 +373,11 @@ impl<W: World> Sequencer<W> {
             Action::Synced(tag) => self.synced(tag),
             Action::LearnerLost { link, learner: _ } => self.learner_lost(link),
             Action::Observed(observation) => {
-                self.metrics.member.observed(&observation);
+                if matches!(observation, Observation::Syncing { .. }) {
+                    member.syncing_since = Some(now);
+                }
+                let figures = self.zab.figures();
+                self.metrics.member.observed(&observation, figures.snaps, figures.diffs);
                 observe(&observation);
             }
             Action::Fail(failure) => fatal(
@@ -379,6 +397,7 @@ impl<W: World> Sequencer<W> {
             Serving::Leading(_) => self.metrics.member.proposed(payload.len()),
             Serving::Following => self.metrics.member.proposal_received(),
         }
+        self.count_logged(zxid, &payload);
         let origin = self.proposing.take();
         self.entries.push_back(Entry::Txn { zxid, payload, origin, submitted: now });
     }
@@ -393,7 +412,60 @@ impl<W: World> Sequencer<W> {
             }
             Serving::Following | Serving::Observing => self.metrics.member.commit_received(),
         }
+        self.count_decided(zxid);
         self.committed = zxid;
+    }
+
+    /// While a member serves: when the txn was made, for figures.
+    fn count_logged(&mut self, zxid: Zxid, payload: &[u8]) {
+        if matches!(self.serving, Serving::Alone | Serving::No) {
+            return;
+        }
+        // What does not decode is found out when it is applied.
+        let Ok(header) = TxnHeader::decode(&mut Reader::new(payload)) else { return };
+        let made = WallMillis(header.time);
+        if self.serving == Serving::Following {
+            self.metrics.broadcast.proposal_received(made, self.clock.wall());
+        }
+        self.underway.logged(zxid, made);
+    }
+
+    fn count_decided(&mut self, up_to: Zxid) {
+        if self.underway.is_empty() {
+            return;
+        }
+        let leads = matches!(self.serving, Serving::Leading(_));
+        let (now, broadcast) = (self.clock.wall(), &mut self.metrics.broadcast);
+        self.underway.decide(up_to, |made| match leads {
+            true => broadcast.decided(made, now),
+            false => broadcast.commit_received(made, now),
+        });
+    }
+
+    /// A learner acknowledged a txn. As in stock, only what is not decided yet counts.
+    fn count_ack(&mut self, link: LinkId, zxid: Zxid) {
+        if let (Serving::Leading(_), Some(member)) = (self.serving, &self.member)
+            && let (Some(learner), Some(made)) = (member.peers.learner(link), self.underway.undecided(zxid))
+        {
+            self.metrics.broadcast.acknowledged(learner, made, self.clock.wall());
+        }
+    }
+
+    /// Our own disk has everything up to here.
+    pub(super) fn member_flushed(&mut self, up_to: Zxid) {
+        let Some(member) = &self.member else { return };
+        let leads = matches!(self.serving, Serving::Leading(_));
+        // An observer acknowledges nothing.
+        let acknowledges = leads || self.serving == Serving::Following;
+        let (me, now, broadcast) = (member.peers.me(), self.clock.wall(), &mut self.metrics.broadcast);
+        self.underway.flush(up_to, |made, undecided| {
+            if acknowledges {
+                broadcast.durable(made, now);
+            }
+            if leads && undecided {
+                broadcast.acknowledged(me, made, now);
+            }
+        });
     }
 
     /// What is behind `to` was never decided, and never applied.
@@ -414,6 +486,7 @@ impl<W: World> Sequencer<W> {
             Role::Observing(_) => Serving::Observing,
         };
         tracing::info!(role = ?role, zxid = %self.committed, "role");
+        self.underway = Underway::default();
         if serving.is_serving() {
             assert!(!self.serving.is_serving(), "from one role to the next only by way of none");
             // What the history holds is decided and durable here: clients find all of it.
@@ -425,8 +498,15 @@ impl<W: World> Sequencer<W> {
             if matches!(serving, Serving::Leading(_)) {
                 self.metrics.member.led();
             }
+            if let Some(member) = &mut self.member {
+                let synced = member.syncing_since.take().map_or(0, |since| now.since(since));
+                self.metrics.member.serves(role, now.since(member.unavailable_since), synced);
+            }
         } else {
             self.serving = serving;
+            if let Some(member) = &mut self.member {
+                member.unavailable_since = now;
+            }
             self.forget_clients();
         }
         let zxid = self.pipeline.applied();
@@ -535,8 +615,8 @@ fn observe(observation: &Observation) {
         Observation::LearnerSyncing { learner, mode, from, to } => {
             tracing::info!(learner = learner.0, ?mode, %from, %to, "bringing a server up to date");
         }
-        Observation::LearnerSynced { learner } => {
-            tracing::info!(learner = learner.0, "a server is up to date")
+        Observation::LearnerSynced { learner, .. } => {
+            tracing::info!(learner = learner.0, "a server is up to date");
         }
         Observation::LearnerDropped { learner, reason } => {
             tracing::warn!(learner = learner.0, reason, "a server is let go");
@@ -545,6 +625,12 @@ fn observe(observation: &Observation) {
             tracing::info!(leader = leader.0, ?mode, %from, "being brought up to date");
         }
         Observation::SteppedDown { reason } => tracing::warn!(reason, "the role has ended"),
+        Observation::LeaderContradicts { leader, times, reason } => tracing::error!(
+            leader = leader.0,
+            times,
+            reason,
+            "leaders contradict themselves, or what this server holds, again and again; compare the servers' releases and data. It is tried again in a while"
+        ),
         Observation::Ignored { from, what, why } => {
             tracing::debug!(from = from.map(|server| server.0), what, why, "ignored a message");
         }

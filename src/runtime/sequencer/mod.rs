@@ -31,6 +31,7 @@ mod leader;
 mod learner;
 mod member;
 mod orders;
+mod underway;
 mod world;
 
 use std::collections::{HashMap, VecDeque};
@@ -42,6 +43,7 @@ use self::leader::Requested;
 use self::learner::Asked;
 use self::member::Member;
 use self::orders::Internal;
+use self::underway::Underway;
 pub use self::world::{Clocks, DiskShard, EpochKeeper, ImageMover, Machine, SequencerIo, World};
 use super::disk::{Done, Job, SnapshotPolicy};
 use super::fatal::{Fatal, fatal};
@@ -250,6 +252,8 @@ pub struct Sequencer<W: World = Machine> {
     requests: Requested,
     owners: HashMap<SessionId, LinkId, ahash::RandomState>,
     internal: VecDeque<Internal>,
+    /// While a member serves.
+    underway: Underway,
     metrics: SequencerMetrics,
     /// Shards that got something in this round.
     rung: u64,
@@ -304,7 +308,7 @@ impl<W: World> Sequencer<W> {
                 // A state that came of a leader that was never established is not to be called decided by our log.
                 let committed = durable.confirmed;
                 let links = peers::Peers::new(member.peers, &mut io, start.shared.bell.clone(), now)?;
-                let member = Member::new(links, member.keeper, member.images, tick_ms, &membership);
+                let member = Member::new(links, member.keeper, member.images, tick_ms, &membership, now);
                 (Peer::start(settings, membership, durable), Some(Box::new(member)), committed)
             }
         };
@@ -341,6 +345,7 @@ impl<W: World> Sequencer<W> {
             // Looked up by key, never iterated.
             owners: HashMap::default(),
             internal: VecDeque::new(),
+            underway: Underway::default(),
             metrics: SequencerMetrics::default(),
             rung: 0,
             snapshots: start.snapshots,
@@ -511,6 +516,7 @@ impl<W: World> Sequencer<W> {
                 } else if flushed.cut {
                     self.step(now, Event::Truncated(flushed.up_to));
                 } else {
+                    self.member_flushed(flushed.up_to);
                     self.step(now, Event::Flushed(flushed.up_to));
                 }
             }
@@ -573,8 +579,18 @@ impl<W: World> Sequencer<W> {
         (part.serving, part.figures, part.leader) = (self.serving, self.zab.figures(), self.zab.leader());
         match what {
             Gather::Shards => {}
-            Gather::Metrics => part.metrics = self.metrics.clone(),
-            Gather::Reset => self.metrics.reset(),
+            Gather::Metrics => {
+                part.metrics = self.metrics.clone();
+                if let Some(member) = &self.member {
+                    part.metrics.links = member.peers.queues().clone();
+                }
+            }
+            Gather::Reset => {
+                self.metrics.reset();
+                if let Some(member) = &mut self.member {
+                    member.peers.reset_queues();
+                }
+            }
             Gather::Sessions => {
                 if self.serving.learns() {
                     part.timeouts = sessions.image().sessions().collect();
