@@ -13,6 +13,7 @@
 use std::collections::{HashMap, VecDeque};
 use std::rc::Rc;
 
+use super::read_only::Patience;
 use super::{Clocks, DiskShard, Entry, EpochKeeper, ImageMover, Origin, Sequencer, World};
 use crate::base::{Millis, ShardId, Zxid};
 use crate::pipeline::Pipeline;
@@ -41,10 +42,11 @@ pub(super) struct Member<W: World> {
     /// When zab was last told that an image moves.
     moved: HashMap<LinkId, Millis, ahash::RandomState>,
     /// Whose state is being installed: what comes of it is the only way on.
-    installing: Option<LinkId>,
+    pub(super) installing: Option<LinkId>,
     /// A received state, durable, while the log is made to go on from it.
     installed: Option<Installed>,
     tick_ms: u64,
+    pub(super) patience: Patience,
     resigned: bool,
     /// The configuration as clients read it, and its version.
     document: Rc<str>,
@@ -73,6 +75,7 @@ impl<W: World> Member<W> {
         keeper: W::Keeper,
         images: W::Images,
         tick_ms: u64,
+        patience: Patience,
         membership: &Membership,
     ) -> Member<W> {
         Member {
@@ -88,6 +91,7 @@ impl<W: World> Member<W> {
             installing: None,
             installed: None,
             tick_ms,
+            patience,
             resigned: false,
         }
     }
@@ -153,6 +157,7 @@ impl<W: World> Sequencer<W> {
         if self.zab.next_tick().is_some_and(|tick| tick <= now) {
             self.step(now, Event::Tick);
         }
+        self.read_only_if_due(now);
         busy
     }
 
@@ -181,7 +186,8 @@ impl<W: World> Sequencer<W> {
     /// When a member has something to do at the latest.
     pub(super) fn member_due(&self) -> Option<Millis> {
         let member = self.member.as_ref()?;
-        self.zab.next_tick().into_iter().chain(member.peers.next_tick()).min()
+        let read_only = self.read_only_due();
+        self.zab.next_tick().into_iter().chain(member.peers.next_tick()).chain(read_only).min()
     }
 
     fn on_peer(&mut self, event: PeerEvent, now: Millis) {
@@ -360,6 +366,7 @@ impl<W: World> Sequencer<W> {
             Action::Observed(observation) => {
                 self.metrics.member.observed(&observation);
                 observe(&observation);
+                self.look(&observation, now);
             }
             Action::Fail(failure) => fatal(
                 Fatal::Invariant,
@@ -374,7 +381,7 @@ impl<W: World> Sequencer<W> {
         self.wal.append(zxid, &payload);
         match self.serving {
             // What an observer is told is decided already.
-            Serving::Alone | Serving::No | Serving::Observing => {}
+            Serving::Alone | Serving::No | Serving::ReadOnly | Serving::Observing => {}
             Serving::Leading(_) => self.metrics.member.proposed(payload.len()),
             Serving::Following => self.metrics.member.proposal_received(),
         }
@@ -384,7 +391,7 @@ impl<W: World> Sequencer<W> {
 
     fn commit(&mut self, zxid: Zxid) {
         match self.serving {
-            Serving::Alone | Serving::No => {}
+            Serving::Alone | Serving::No | Serving::ReadOnly => {}
             Serving::Leading(_) => {
                 // Within an epoch numbers follow each other.
                 let txns = zxid.0.saturating_sub(self.committed.max(Zxid::from_parts(zxid.epoch(), 0)).0);
@@ -410,6 +417,7 @@ impl<W: World> Sequencer<W> {
             Role::Observing(_) => Serving::Observing,
         };
         tracing::info!(role = ?role, zxid = %self.committed, "role");
+        self.end_read_only();
         if serving.is_serving() {
             assert!(!self.serving.is_serving(), "from one role to the next only by way of none");
             // What the history holds is decided and durable here: clients find all of it.
@@ -425,7 +433,12 @@ impl<W: World> Sequencer<W> {
             self.serving = serving;
             self.forget_clients();
         }
-        let zxid = self.pipeline.applied();
+        self.tell_serving();
+    }
+
+    /// Every shard hears what the server is to its clients.
+    pub(super) fn tell_serving(&mut self) {
+        let (zxid, serving) = (self.pipeline.applied(), self.serving);
         for shard in 0..self.shards.len() {
             self.push(ShardId(shard as u8), Outcome::Serving { zxid, serving });
         }
@@ -433,7 +446,7 @@ impl<W: World> Sequencer<W> {
     }
 
     /// The configuration is no txn: each server writes its own before it serves.
-    fn write_config_node(&mut self) {
+    pub(super) fn write_config_node(&mut self) {
         if let Some(member) = &self.member {
             let (document, now) = (member.document.clone(), self.clock.wall());
             self.pipeline.set_config_node(&document, member.version, now);
@@ -447,7 +460,9 @@ impl<W: World> Sequencer<W> {
             match entry {
                 Entry::Txn { zxid, payload, origin, submitted } => {
                     match origin {
-                        Some(Origin::Request(shard, ticket)) => self.moved(shard, ticket),
+                        Some(Origin::Request(shard, ticket) | Origin::Ephemeral(shard, ticket)) => {
+                            self.moved(shard, ticket);
+                        }
                         Some(Origin::NewSession(to, _)) => self.hang_up(to.shard, to.connection),
                         None => {}
                     }
@@ -457,8 +472,12 @@ impl<W: World> Sequencer<W> {
                 Entry::Ephemerals { shard, ticket, .. } => self.moved(shard, ticket),
             }
         }
+        if let Some((shard, write)) = self.postponed.take() {
+            self.moved(shard, write.ticket);
+        }
         self.forget_asked();
         self.forget_led();
+        self.pipeline.sessions().end_locals();
         self.pipeline.forget_prepared();
     }
 
