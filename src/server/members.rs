@@ -14,7 +14,7 @@ use crate::runtime::files::DataDirs;
 use crate::runtime::images::{self, Images};
 use crate::runtime::keeper::{self, DurableParts};
 use crate::runtime::peers::{self, Address, Server};
-use crate::runtime::sequencer::{self, Shared};
+use crate::runtime::sequencer::{self, LocalSessions, Shared};
 use crate::runtime::sys;
 use crate::storage::epoch::EpochRecord;
 use crate::zab::membership::{Membership, Quorum};
@@ -188,7 +188,16 @@ impl MemberStart {
         };
         let (zab, membership) = (members.zab, members.membership);
         let zab = Box::new(move || (zab, membership.into_membership(), durable.into_durable()));
-        Ok(sequencer::MemberStart { peers, keeper, images, zab })
+        let ensemble = config.ensemble.as_ref().filter(|ensemble| ensemble.local_sessions);
+        Ok(sequencer::MemberStart {
+            peers,
+            keeper,
+            images,
+            zab,
+            local_sessions: ensemble
+                .map(|ensemble| LocalSessions { upgrade: ensemble.local_sessions_upgrade }),
+            read_only: config.words.read_only_mode,
+        })
     }
 }
 

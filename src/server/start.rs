@@ -23,7 +23,7 @@ use crate::base::{ServerId, ShardId, Zxid, limits};
 use crate::config::{Config, Ensemble, Pin, Storage};
 use crate::pipeline::acl::{DigestPolicy, Policy};
 use crate::pipeline::digest::DigestAlgorithm;
-use crate::pipeline::{Pipeline, ReaperSettings};
+use crate::pipeline::{Pipeline, ReaperSettings, Strangers};
 use crate::runtime::disk::{DiskStart, LogFile, SnapshotPolicy};
 use crate::runtime::fatal::{Fatal, fatal};
 use crate::runtime::files::{self, DataDirs, OpenError, RecoverSettings, SelfTest, WriteMethod};
@@ -394,7 +394,8 @@ fn launch(
     let loads: Arc<Vec<AtomicUsize>> = Arc::new((0..count).map(|_| AtomicUsize::new(0)).collect());
     let random =
         host::random().map_err(|source| StartError::System { what: "drawing random numbers", source })?;
-    let throttle = ConnectThrottle::new(&config.connect_throttle, clock.now());
+    let local_sessions = config.ensemble.as_ref().is_some_and(|ensemble| ensemble.local_sessions);
+    let throttle = ConnectThrottle::new(&config.connect_throttle, local_sessions, clock.now());
     let connects = throttle.map(|throttle| ConnectGate::new(throttle, random[1]));
     let registry = Arc::new(Registry::new(connects, Rates::new(&config.own)));
     let interest = Arc::new(InterestTable::new(limits::INTEREST_SLOTS, PathHasher::new(random[0])));
@@ -610,6 +611,11 @@ fn pipeline_settings(config: &Config) -> crate::pipeline::Settings {
         // Segments have a largest size, whatever is set for requests.
         payload_bytes_max: record_bytes_max(config).min(wal_limits(config).payload_bytes_max()),
         acl_lists_max: limits::ACL_LISTS_MAX,
+        strangers: match &config.ensemble {
+            None => Strangers::Unknown,
+            Some(Ensemble { me, local_sessions: true, .. }) => Strangers::LocalElsewhere(*me),
+            Some(_) => Strangers::Expired,
+        },
         digest: config.tree.digest,
         acl: policy(config),
         reaper: ReaperSettings {

@@ -107,6 +107,7 @@ impl Plan {
             enforce_quota: true,
             payload_bytes_max: self.wal.payload_bytes_max(),
             acl_lists_max: 1000,
+            strangers: pipeline::Strangers::Expired,
             // Every txn carries the digest of the tree after it, and a server whose tree differs stops.
             digest: true,
             acl: acl::Policy::default(),
@@ -212,6 +213,8 @@ impl Server {
             peers: plan.peers(me, seed),
             keeper: Keeper { machine: machine.clone(), record },
             images,
+            local_sessions: None,
+            read_only: false,
             zab: Box::new(move || (zab, membership.into_membership(), durable.into_durable())),
         };
         let (submissions, submitted) = ring::queue();

@@ -112,11 +112,22 @@ impl<W: World> Sequencer<W> {
         }
         match origin {
             // The session has gone to another server: this one's connection ends (`FinalRequestProcessor`).
-            Some(Origin::Request(shard, ticket)) if applied.err == ErrorCode::SessionMoved.code() => {
+            Some(Origin::Request(shard, ticket) | Origin::Ephemeral(shard, ticket))
+                if applied.err == ErrorCode::SessionMoved.code() =>
+            {
                 self.push(shard, Outcome::Moved { zxid, ticket });
             }
             Some(Origin::Request(shard, ticket)) => {
                 self.push(shard, Outcome::Reply { zxid, ticket, err: applied.err, body: applied.body });
+            }
+            // What the leader refuses for want of a session of all servers is refused for its being local (stock
+            // `FinalRequestProcessor.processRequest`); a multi says itself what failed.
+            Some(Origin::Ephemeral(shard, ticket)) => {
+                let err = match applied.err {
+                    0 => 0,
+                    _ => ErrorCode::EphemeralOnLocalSession.code(),
+                };
+                self.push(shard, Outcome::Reply { zxid, ticket, err, body: applied.body });
             }
             Some(Origin::NewSession(to, timeout_ms)) => {
                 let (session, sessions) = (applied.session, self.pipeline.sessions());

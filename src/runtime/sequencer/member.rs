@@ -13,6 +13,7 @@
 use std::collections::{HashMap, VecDeque};
 use std::rc::Rc;
 
+use super::read_only::Patience;
 use super::underway::Underway;
 use super::{Clocks, DiskShard, Entry, EpochKeeper, ImageMover, Origin, Sequencer, World};
 use crate::base::planted::{Bug, planted};
@@ -45,10 +46,11 @@ pub(super) struct Member<W: World> {
     /// When zab was last told that an image moves.
     moved: HashMap<LinkId, Millis, ahash::RandomState>,
     /// Whose state is being installed: what comes of it is the only way on.
-    installing: Option<LinkId>,
+    pub(super) installing: Option<LinkId>,
     /// A received state, durable, while the log is made to go on from it.
     installed: Option<Installed>,
     tick_ms: u64,
+    pub(super) patience: Patience,
     resigned: bool,
     /// Without a role since then; and synchronized with a leader since then.
     unavailable_since: Millis,
@@ -80,6 +82,7 @@ impl<W: World> Member<W> {
         keeper: W::Keeper,
         images: W::Images,
         tick_ms: u64,
+        patience: Patience,
         membership: &Membership,
         now: Millis,
     ) -> Member<W> {
@@ -96,6 +99,7 @@ impl<W: World> Member<W> {
             installing: None,
             installed: None,
             tick_ms,
+            patience,
             resigned: false,
             unavailable_since: now,
             syncing_since: None,
@@ -163,6 +167,7 @@ impl<W: World> Sequencer<W> {
         if self.zab.next_tick().is_some_and(|tick| tick <= now) {
             self.step(now, Event::Tick);
         }
+        self.read_only_if_due(now);
         busy
     }
 
@@ -191,7 +196,8 @@ impl<W: World> Sequencer<W> {
     /// When a member has something to do at the latest.
     pub(super) fn member_due(&self) -> Option<Millis> {
         let member = self.member.as_ref()?;
-        self.zab.next_tick().into_iter().chain(member.peers.next_tick()).min()
+        let read_only = self.read_only_due();
+        self.zab.next_tick().into_iter().chain(member.peers.next_tick()).chain(read_only).min()
     }
 
     fn on_peer(&mut self, event: PeerEvent, now: Millis) {
@@ -379,6 +385,7 @@ impl<W: World> Sequencer<W> {
                 let figures = self.zab.figures();
                 self.metrics.member.observed(&observation, figures.snaps, figures.diffs);
                 observe(&observation);
+                self.look(&observation, now);
             }
             Action::Fail(failure) => fatal(
                 Fatal::Invariant,
@@ -393,7 +400,7 @@ impl<W: World> Sequencer<W> {
         self.wal.append(zxid, &payload);
         match self.serving {
             // What an observer is told is decided already.
-            Serving::Alone | Serving::No | Serving::Observing => {}
+            Serving::Alone | Serving::No | Serving::ReadOnly | Serving::Observing => {}
             Serving::Leading(_) => self.metrics.member.proposed(payload.len()),
             Serving::Following => self.metrics.member.proposal_received(),
         }
@@ -404,7 +411,7 @@ impl<W: World> Sequencer<W> {
 
     fn commit(&mut self, zxid: Zxid) {
         match self.serving {
-            Serving::Alone | Serving::No => {}
+            Serving::Alone | Serving::No | Serving::ReadOnly => {}
             Serving::Leading(_) => {
                 // Within an epoch numbers follow each other.
                 let txns = zxid.0.saturating_sub(self.committed.max(Zxid::from_parts(zxid.epoch(), 0)).0);
@@ -487,6 +494,7 @@ impl<W: World> Sequencer<W> {
         };
         tracing::info!(role = ?role, zxid = %self.committed, "role");
         self.underway = Underway::default();
+        self.end_read_only();
         if serving.is_serving() {
             assert!(!self.serving.is_serving(), "from one role to the next only by way of none");
             // What the history holds is decided and durable here: clients find all of it.
@@ -509,7 +517,12 @@ impl<W: World> Sequencer<W> {
             }
             self.forget_clients();
         }
-        let zxid = self.pipeline.applied();
+        self.tell_serving();
+    }
+
+    /// Every shard hears what the server is to its clients.
+    pub(super) fn tell_serving(&mut self) {
+        let (zxid, serving) = (self.pipeline.applied(), self.serving);
         for shard in 0..self.shards.len() {
             self.push(ShardId(shard as u8), Outcome::Serving { zxid, serving });
         }
@@ -517,7 +530,7 @@ impl<W: World> Sequencer<W> {
     }
 
     /// The configuration is no txn: each server writes its own before it serves.
-    fn write_config_node(&mut self) {
+    pub(super) fn write_config_node(&mut self) {
         if let Some(member) = &self.member {
             let (document, now) = (member.document.clone(), self.clock.wall());
             self.pipeline.set_config_node(&document, member.version, now);
@@ -531,7 +544,9 @@ impl<W: World> Sequencer<W> {
             match entry {
                 Entry::Txn { zxid, payload, origin, submitted } => {
                     match origin {
-                        Some(Origin::Request(shard, ticket)) => self.moved(shard, ticket),
+                        Some(Origin::Request(shard, ticket) | Origin::Ephemeral(shard, ticket)) => {
+                            self.moved(shard, ticket);
+                        }
                         Some(Origin::NewSession(to, _)) => self.hang_up(to.shard, to.connection),
                         None => {}
                     }
@@ -541,8 +556,12 @@ impl<W: World> Sequencer<W> {
                 Entry::Ephemerals { shard, ticket, .. } => self.moved(shard, ticket),
             }
         }
+        if let Some((shard, write)) = self.postponed.take() {
+            self.moved(shard, write.ticket);
+        }
         self.forget_asked();
         self.forget_led();
+        self.pipeline.sessions().end_locals();
         self.pipeline.forget_prepared();
     }
 

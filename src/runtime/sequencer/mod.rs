@@ -18,6 +18,7 @@
 //!
 //! - `orders.rs`: requests and sessions of this server's clients; `apply.rs`: what is decided becomes state.
 //! - `world.rs`: what all of it stands on, and where a simulator stands instead.
+//! - `local.rs`: sessions that only this server knows; `read_only.rs`: what it serves without a leader.
 //! - `member.rs`: zab's actions, and what links, keeper and images report; `leader.rs` and `learner.rs`: requests that
 //!   travel between servers.
 //!
@@ -29,8 +30,10 @@
 mod apply;
 mod leader;
 mod learner;
+mod local;
 mod member;
 mod orders;
+mod read_only;
 mod underway;
 mod world;
 
@@ -41,14 +44,16 @@ use std::time::Duration;
 
 use self::leader::Requested;
 use self::learner::Asked;
+pub use self::local::LocalSessions;
 use self::member::Member;
 use self::orders::Internal;
+use self::read_only::Patience;
 use self::underway::Underway;
 pub use self::world::{Clocks, DiskShard, EpochKeeper, ImageMover, Machine, SequencerIo, World};
 use super::disk::{Done, Job, SnapshotPolicy};
 use super::fatal::{Fatal, fatal};
 use super::linger::Linger;
-use super::messages::{Gather, Outcome, SequencerPart, Serving, Submission, Ticket};
+use super::messages::{Gather, Outcome, SequencerPart, Serving, Submission, Ticket, WriteRequest};
 use super::metrics::SequencerMetrics;
 use super::peers;
 use super::pressure::Pressure;
@@ -174,6 +179,10 @@ pub struct MemberStart<W: World = Machine> {
     pub images: W::Images,
     /// What zab starts with, made on the thread that runs it.
     pub zab: Box<dyn FnOnce() -> (ZabSettings, Membership, Durable) + Send>,
+    /// Whether new sessions are this server's own.
+    pub local_sessions: Option<LocalSessions>,
+    /// Whether it lets clients read while there is no leader.
+    pub read_only: bool,
 }
 
 /// See [`Sequencer::standing`].
@@ -202,6 +211,8 @@ enum Entry {
 /// Who waits for a txn.
 enum Origin {
     Request(ShardId, Ticket),
+    /// The same, of an ephemeral that its local session may not have.
+    Ephemeral(ShardId, Ticket),
     NewSession(Attachment, u32),
 }
 
@@ -246,6 +257,9 @@ pub struct Sequencer<W: World = Machine> {
     committed: Zxid,
     flushed: Zxid,
     serving: Serving,
+    local_sessions: Option<LocalSessions>,
+    /// A write behind its session's createSession, until there is a zxid for it.
+    postponed: Option<(ShardId, WriteRequest)>,
     member: Option<Box<Member<W>>>,
     /// While learning: what clients wait for. While leading: what learners asked for, and which link holds a session.
     asked: Asked,
@@ -289,6 +303,7 @@ impl<W: World> Sequencer<W> {
     pub fn with_io(start: Start<W>, mut io: W::Io) -> std::io::Result<Sequencer<W>> {
         let last = start.wal.last();
         let mut entries = VecDeque::new();
+        let local_sessions = start.member.as_ref().and_then(|member| member.local_sessions);
         let (zab, member, committed) = match start.member {
             None => (Peer::alone(last), None, last),
             Some(member) => {
@@ -308,7 +323,9 @@ impl<W: World> Sequencer<W> {
                 // A state that came of a leader that was never established is not to be called decided by our log.
                 let committed = durable.confirmed;
                 let links = peers::Peers::new(member.peers, &mut io, start.shared.bell.clone(), now)?;
-                let member = Member::new(links, member.keeper, member.images, tick_ms, &membership, now);
+                let patience = Patience::new(member.read_only, tick_ms);
+                let member =
+                    Member::new(links, member.keeper, member.images, tick_ms, patience, &membership, now);
                 (Peer::start(settings, membership, durable), Some(Box::new(member)), committed)
             }
         };
@@ -339,6 +356,8 @@ impl<W: World> Sequencer<W> {
             committed,
             flushed: last,
             serving: if member.is_some() { Serving::No } else { Serving::Alone },
+            local_sessions,
+            postponed: None,
             member,
             asked: Asked::default(),
             requests: Requested::default(),
@@ -413,6 +432,9 @@ impl<W: World> Sequencer<W> {
     fn wait(&self, now: Millis) -> Option<Duration> {
         let mut ms = 1_000;
         if let (true, Some(poll)) = (self.orders(), self.pipeline.sessions_ref().next_poll()) {
+            ms = ms.min(poll.since(now));
+        }
+        if let Some(poll) = self.pipeline.sessions_ref().next_local_poll() {
             ms = ms.min(poll.since(now));
         }
         if let Some(due) = self.member_due() {
@@ -576,6 +598,7 @@ impl<W: World> Sequencer<W> {
         let mut part = SequencerPart { taken: self.clock.wall(), ..SequencerPart::default() };
         let sessions = self.pipeline.sessions_ref();
         part.sessions = sessions.image().len() as u64;
+        part.local_sessions = sessions.local_count() as u64;
         (part.serving, part.figures, part.leader) = (self.serving, self.zab.figures(), self.zab.leader());
         match what {
             Gather::Shards => {}
@@ -592,7 +615,8 @@ impl<W: World> Sequencer<W> {
                 }
             }
             Gather::Sessions => {
-                if self.serving.learns() {
+                part.locals = self.local_sessions.map(|_| sessions.locals().collect());
+                if self.serving.learns() || self.serving == Serving::ReadOnly {
                     part.timeouts = sessions.image().sessions().collect();
                 }
                 for (deadline, session) in sessions.by_deadline() {
