@@ -451,7 +451,11 @@ impl Cluster {
         self.checkers.prefix_consistency.found(id, &found);
         self.checkers.epochs.found(id, &found.record);
         let node = &mut self.nodes[at];
-        assert!(found.lost.is_none() || node.was_emptied, "{id:?} lost a part: {:?}", found.lost);
+        assert!(
+            found.lost.is_none() || node.was_emptied || !node.has_served,
+            "{id:?} lost a part: {:?}",
+            found.lost
+        );
         node.is_doubtful |= found.lost.is_some();
         let standing = server.sequencer.standing();
         self.checkers.durability.stores(id, standing.flushed);
