@@ -4,6 +4,7 @@
     freeze   nothing is forwarded in either direction, and nothing is closed
     thaw     forwarding goes on where it stopped
     refuse   every connection is reset and new ones are reset at once
+    bar      new connections are reset at once, those that are there go on
     accept   new connections are forwarded again
 """
 
@@ -38,8 +39,12 @@ class Proxy:
             for stream in pair:
                 _reset(stream)
 
+    def bar(self):
+        with self._lock:
+            self._refusing = True
+
     def refuse(self):
-        self._refusing = True
+        self.bar()
         self.cut()
 
     def accept(self):
@@ -75,7 +80,14 @@ class Proxy:
                 stream.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
             pair = (client, server)
             with self._lock:
-                self._pairs.add(pair)
+                # It may have been told to refuse while it connected.
+                is_late = self._refusing
+                if not is_late:
+                    self._pairs.add(pair)
+            if is_late:
+                _reset(client)
+                _reset(server)
+                continue
             threading.Thread(target=self._relay, args=(pair,), daemon=True).start()
 
     def _relay(self, pair):
