@@ -168,11 +168,11 @@ impl Cluster {
 
     fn build(mut rng: Rng, plan: Plan, mix: Mix, is_told: bool) -> Cluster {
         let time = Time::default();
-        let network = Rc::new(RefCell::new(Network::new(rng.next(), rng.below(8))));
-        let disk_delay = rng.below(6);
+        let network = Rc::new(RefCell::new(Network::new(rng.next(), 0..=rng.below(8))));
+        let disk_delay = 0..=rng.below(6);
         let nodes = plan.servers().map(|id| Node {
             id,
-            machine: Machine::new(time.clone(), rng.next(), disk_delay),
+            machine: Machine::new(time.clone(), rng.next(), disk_delay.clone()),
             server: None,
             serving: Serving::No,
             starts_at: 0,
@@ -269,6 +269,18 @@ impl Cluster {
     pub(crate) fn with_counter_max(mut self, counter_max: u32) -> Cluster {
         self.plan.counter_max = counter_max;
         self
+    }
+
+    /// One client alone goes on, and only when it is told to.
+    pub(crate) fn with_one_client(mut self) -> Cluster {
+        self.clients.truncate(1);
+        self
+    }
+
+    /// Whether clients ask anything of their own accord from now on.
+    pub(crate) fn set_asking(&mut self, is_asking: bool) {
+        let at = if is_asking { self.time.ms() } else { u64::MAX };
+        self.clients.iter_mut().for_each(|client| client.next_at = at);
     }
 
     /// Whether a client waits for an answer.
@@ -510,7 +522,7 @@ impl Cluster {
             5 if self.mix.slow_disks => {
                 let delay = self.rng.below(150);
                 self.note(&format!("{a} has a disk of {delay} ms"));
-                self.nodes[at].machine.borrow_mut().disk_delay_max = delay;
+                self.nodes[at].machine.borrow_mut().disk_delay = 0..=delay;
             }
             6 if self.mix.freezes => {
                 let until = now + self.rng.below(2_000);
@@ -569,7 +581,7 @@ impl Cluster {
         for node in &mut self.nodes {
             node.starts_at = node.starts_at.min(self.time.ms());
             node.frozen_until = 0;
-            node.machine.borrow_mut().disk_delay_max = 5;
+            node.machine.borrow_mut().disk_delay = 0..=5;
         }
     }
 }

@@ -5,11 +5,13 @@
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::ops::RangeInclusive;
 use std::os::fd::{AsRawFd, OwnedFd, RawFd};
 
 use ringkeeper::runtime::sys::{SocketEvent, SocketId};
 
 use crate::disk::Rng;
+use crate::world::within;
 
 const REFUSED: i32 = 111;
 const RESET: i32 = 104;
@@ -77,12 +79,13 @@ pub(crate) struct Network {
     next_socket: u64,
     /// Directions in which nothing gets through.
     cut: BTreeSet<(i64, i64)>,
-    delay_max_ms: u64,
+    /// How long bytes may be on their way.
+    delay_ms: RangeInclusive<u64>,
     rng: Rng,
 }
 
 impl Network {
-    pub(crate) fn new(seed: u64, delay_max_ms: u64) -> Network {
+    pub(crate) fn new(seed: u64, delay_ms: RangeInclusive<u64>) -> Network {
         Network {
             ends: Vec::new(),
             listeners: BTreeMap::new(),
@@ -90,13 +93,18 @@ impl Network {
             sockets: BTreeMap::new(),
             next_socket: 1,
             cut: BTreeSet::new(),
-            delay_max_ms,
+            delay_ms,
             rng: Rng::new(seed),
         }
     }
 
+    /// From now on.
+    pub(crate) fn set_delay(&mut self, delay_ms: RangeInclusive<u64>) {
+        self.delay_ms = delay_ms;
+    }
+
     fn delay(&mut self) -> u64 {
-        self.rng.below(self.delay_max_ms + 1)
+        within(&mut self.rng, &self.delay_ms)
     }
 
     fn thing(&mut self, thing: Thing) -> io::Result<OwnedFd> {

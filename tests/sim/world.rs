@@ -5,6 +5,7 @@ use std::cell::{Cell, RefCell};
 use std::collections::VecDeque;
 use std::io;
 use std::net::SocketAddr;
+use std::ops::RangeInclusive;
 use std::os::fd::OwnedFd;
 use std::rc::Rc;
 use std::time::Duration;
@@ -52,6 +53,11 @@ impl Clocks for Time {
     }
 }
 
+/// One of these, both ends included.
+pub(crate) fn within(rng: &mut Rng, range: &RangeInclusive<u64>) -> u64 {
+    range.start() + rng.below(range.end() - range.start() + 1)
+}
+
 /// Steps on a disk that are under way, and what is reported when they are done.
 struct Work<T> {
     due: u64,
@@ -76,7 +82,7 @@ pub(crate) struct Machine {
     pub(crate) time: Time,
     rng: Rng,
     /// How long a step of the disk may take, ms.
-    pub(crate) disk_delay_max: u64,
+    pub(crate) disk_delay: RangeInclusive<u64>,
     pub(crate) wake_at: u64,
     /// When else the process has something to look at.
     pub(crate) wakes: Vec<u64>,
@@ -88,12 +94,12 @@ pub(crate) struct Machine {
 pub(crate) type SharedMachine = Rc<RefCell<Machine>>;
 
 impl Machine {
-    pub(crate) fn new(time: Time, seed: u64, disk_delay_max: u64) -> SharedMachine {
+    pub(crate) fn new(time: Time, seed: u64, disk_delay: RangeInclusive<u64>) -> SharedMachine {
         Rc::new(RefCell::new(Machine {
             disk: Disk::new(),
             time,
             rng: Rng::new(seed),
-            disk_delay_max,
+            disk_delay,
             wake_at: 0,
             wakes: Vec::new(),
             write: None,
@@ -104,7 +110,7 @@ impl Machine {
 
     /// When something that begins now is done, which is not before `after`.
     pub(crate) fn due(&mut self, after: Option<u64>) -> u64 {
-        let due = self.time.ms() + self.rng.below(self.disk_delay_max + 1);
+        let due = self.time.ms() + within(&mut self.rng, &self.disk_delay);
         due.max(after.unwrap_or(0))
     }
 
@@ -115,6 +121,11 @@ impl Machine {
         let saves = self.saves.front().map(|work| work.due);
         let wakes = self.wakes.iter().copied();
         write.into_iter().chain(jobs).chain(saves).chain(wakes).fold(self.wake_at, u64::min)
+    }
+
+    /// Whether a batch of the log is on its way to the disk.
+    pub(crate) fn is_writing(&self) -> bool {
+        self.write.is_some()
     }
 
     /// The process ends; with `power`, the machine as well. Of what was under way a part is done.
@@ -203,7 +214,7 @@ impl SequencerIo for Io {
     type File = SegmentId;
 
     fn is_writing(&self) -> bool {
-        self.machine.borrow().write.is_some()
+        self.machine.borrow().is_writing()
     }
 
     fn write(&mut self, _: &SegmentId, batch: Batch, durability: Durability) {
