@@ -66,6 +66,7 @@ const FENCES: &[(&str, &str)] = &[
     ("io_uring", "runtime/sys.rs"),
     ("core_affinity", "runtime/placement.rs"),
     ("crossbeam_epoch", "tree/reclaim.rs"),
+    ("memmap2", "storage/aligned.rs"),
     ("rkyv", "storage/archive.rs"),
     ("dashmap", "server/registry.rs"),
     ("hdrhistogram", "base/histogram.rs"),

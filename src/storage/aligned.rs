@@ -3,15 +3,23 @@
 //!
 //! It needs no unsafe: a vector one block longer than asked for always holds an aligned start, and the heap block of
 //! a vector does not move unless the vector grows, which this one never does in place.
+//!
+//! From [`MAPPED_BYTES_MIN`] on the memory is a mapping of its own instead. Recovery holds whole segments for a moment;
+//! the allocator would keep their pages for what is allocated next, in a server that then allocates nothing as large.
 
 use std::fmt;
 use std::ops::{Deref, DerefMut};
+
+use memmap2::MmapMut;
 
 /// The physical block, bytes. Batches are padded to it: a smaller unit could tear bytes that were acknowledged before
 /// (DESIGN §5).
 pub const BLOCK_BYTES: usize = 4096;
 
 const _: () = assert!(BLOCK_BYTES.is_power_of_two());
+
+/// Buffers of this size, bytes, and larger ones give their pages back to the system the moment they end.
+pub const MAPPED_BYTES_MIN: usize = 4 << 20;
 
 /// `length` rounded up to whole blocks.
 pub const fn padded(length: usize) -> usize {
@@ -20,20 +28,36 @@ pub const fn padded(length: usize) -> usize {
 
 /// Bytes whose address is a multiple of [`BLOCK_BYTES`]. Dereferences to its filled part.
 pub struct AlignedBuf {
-    /// One block more than the capacity.
-    bytes: Vec<u8>,
-    /// Where in `bytes` the aligned part begins.
-    start: usize,
+    memory: Memory,
     len: usize,
+}
+
+enum Memory {
+    /// One block more than the capacity, and where in it the aligned part begins.
+    Heap { bytes: Vec<u8>, start: usize },
+    /// As long as the capacity; pages are at least as large as blocks.
+    Mapped(MmapMut),
+}
+
+impl Memory {
+    fn new(capacity: usize) -> Memory {
+        let bytes = padded(capacity);
+        if bytes >= MAPPED_BYTES_MIN
+            && let Ok(mapping) = MmapMut::map_anon(bytes)
+        {
+            return Memory::Mapped(mapping);
+        }
+        let bytes = vec![0; bytes + BLOCK_BYTES];
+        let start = bytes.as_ptr().align_offset(BLOCK_BYTES);
+        assert!(start < BLOCK_BYTES, "an aligned start lies within the first block");
+        Memory::Heap { bytes, start }
+    }
 }
 
 impl AlignedBuf {
     /// An empty buffer that takes `capacity` bytes, rounded up to whole blocks, before it grows.
     pub fn with_capacity(capacity: usize) -> AlignedBuf {
-        let bytes = vec![0; padded(capacity) + BLOCK_BYTES];
-        let start = bytes.as_ptr().align_offset(BLOCK_BYTES);
-        assert!(start < BLOCK_BYTES, "an aligned start lies within the first block");
-        AlignedBuf { bytes, start, len: 0 }
+        AlignedBuf { memory: Memory::new(capacity), len: 0 }
     }
 
     /// A buffer of `len` zero bytes.
@@ -52,7 +76,10 @@ impl AlignedBuf {
 
     /// Bytes it takes before it grows.
     pub fn capacity(&self) -> usize {
-        self.bytes.len() - BLOCK_BYTES
+        match &self.memory {
+            Memory::Heap { bytes, .. } => bytes.len() - BLOCK_BYTES,
+            Memory::Mapped(mapping) => mapping.len(),
+        }
     }
 
     /// Appends `more`; grows by doubling.
@@ -100,13 +127,19 @@ impl Deref for AlignedBuf {
     type Target = [u8];
 
     fn deref(&self) -> &[u8] {
-        &self.bytes[self.start..self.start + self.len]
+        match &self.memory {
+            Memory::Heap { bytes, start } => &bytes[*start..*start + self.len],
+            Memory::Mapped(mapping) => &mapping[..self.len],
+        }
     }
 }
 
 impl DerefMut for AlignedBuf {
     fn deref_mut(&mut self) -> &mut [u8] {
-        &mut self.bytes[self.start..self.start + self.len]
+        match &mut self.memory {
+            Memory::Heap { bytes, start } => &mut bytes[*start..*start + self.len],
+            Memory::Mapped(mapping) => &mut mapping[..self.len],
+        }
     }
 }
 
@@ -154,6 +187,21 @@ mod tests {
         assert_eq!(moved.as_ptr().align_offset(BLOCK_BYTES), 0);
         assert_eq!(moved.clone().as_ptr().align_offset(BLOCK_BYTES), 0);
         assert_eq!(**moved.clone(), *expected);
+    }
+
+    #[test]
+    fn a_large_buffer_is_a_mapping_of_its_own_and_keeps_what_it_held_before_it_grew() {
+        let mut buffer = AlignedBuf::copy_of(&[7; MAPPED_BYTES_MIN - BLOCK_BYTES]);
+        assert!(matches!(buffer.memory, Memory::Heap { .. }));
+        buffer.resize(MAPPED_BYTES_MIN);
+        assert!(matches!(buffer.memory, Memory::Mapped(_)));
+        assert_eq!(buffer.as_ptr().align_offset(BLOCK_BYTES), 0);
+        assert!(buffer.capacity() >= MAPPED_BYTES_MIN);
+        let (before, after) = buffer.split_at(MAPPED_BYTES_MIN - BLOCK_BYTES);
+        assert!(before.iter().all(|&b| b == 7) && after.iter().all(|&b| b == 0));
+        buffer.extend(b"abc");
+        assert_eq!(buffer[MAPPED_BYTES_MIN..], *b"abc");
+        assert_eq!(buffer.clone(), buffer);
     }
 
     #[test]
