@@ -56,7 +56,7 @@ pub(crate) struct Tally {
 /// A server and the machine it is on.
 pub(crate) struct Node {
     pub(crate) id: ServerId,
-    machine: SharedMachine,
+    pub(crate) machine: SharedMachine,
     pub(crate) server: Option<Server>,
     pub(crate) serving: Serving,
     /// When it starts again.
