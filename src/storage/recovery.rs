@@ -16,6 +16,7 @@
 //! Data that existed never come up as an empty tree: the first start makes a segment before it makes the epoch record,
 //! and later starts demand both.
 
+use std::ops::Range;
 use std::sync::OnceLock;
 
 use super::action::FileAction;
@@ -418,9 +419,8 @@ impl Replay {
             let bytes = match bytes {
                 Some(bytes) => bytes,
                 None => {
-                    let bytes = read_around_errors(log, &names::segment(segment), file_bytes);
-                    match wal::scan(cluster, segment, &bytes) {
-                        Scanned::Active(again) if again == scan => bytes,
+                    match read_segment(log, cluster, segment, file_bytes) {
+                        (Scanned::Active(again), bytes) if again == scan => bytes,
                         _ => return Err(RecoverError::Changed(segment)),
                     }
                 }
@@ -487,7 +487,7 @@ fn unlink_all(files: &[String]) -> Vec<FileAction> {
 }
 
 fn read_epoch(data: &dyn Source, file: &FileEntry) -> Result<epoch::Loaded, RecoverError> {
-    let bytes = read_around_errors(data, &file.name, file.bytes.min(epoch::FILE_BYTES as u64));
+    let (bytes, _) = read_around_errors(data, &file.name, file.bytes.min(epoch::FILE_BYTES as u64));
     Ok(epoch::load(&bytes)?)
 }
 
@@ -709,8 +709,7 @@ fn scan_log(
 
     let slots: Vec<OnceLock<(Scanned, Option<AlignedBuf>)>> = heads.iter().map(|_| OnceLock::new()).collect();
     let job = |number: usize| {
-        let bytes = read_around_errors(log, &heads[number].name(), lengths[number]);
-        let scanned = wal::scan(cluster, heads[number].segment, &bytes);
+        let (scanned, bytes) = read_segment(log, cluster, heads[number].segment, lengths[number]);
         let fresh = slots[number].set((scanned, keep[number].then_some(bytes)));
         assert!(fresh.is_ok(), "each segment is scanned once");
     };
@@ -756,18 +755,32 @@ fn prepare_segment(
     wal.add_segment(prepared);
 }
 
+/// Reads a segment of the log and says what is in it; what cannot be read is never taken for the end of the log.
+fn read_segment(
+    log: &dyn Source,
+    cluster: ClusterId,
+    segment: SegmentId,
+    bytes: u64,
+) -> (Scanned, AlignedBuf) {
+    let (bytes, unreadable) = read_around_errors(log, &names::segment(segment), bytes);
+    (wal::scan(cluster, segment, &bytes).without(&unreadable), bytes)
+}
+
 /// Reads a whole file; blocks that cannot be read come as zeros, which do not verify, so that a bad sector costs what
-/// is on it and nothing else (F8).
-fn read_around_errors(source: &dyn Source, name: &str, bytes: u64) -> AlignedBuf {
+/// is on it and nothing else (F8). Which they are comes along, ascending.
+fn read_around_errors(source: &dyn Source, name: &str, bytes: u64) -> (AlignedBuf, Vec<Range<u64>>) {
     let length = usize::try_from(bytes).expect("files are read up to a bound");
     if let Ok(whole) = source.read(name, 0, length) {
-        return whole;
+        return (whole, Vec::new());
     }
     let mut out = AlignedBuf::zeroed(length);
+    let mut unreadable = Vec::new();
     for (at, block) in out.chunks_mut(BLOCK_BYTES).enumerate() {
-        if let Ok(read) = source.read(name, (at * BLOCK_BYTES) as u64, block.len()) {
-            block.copy_from_slice(&read);
+        let offset = (at * BLOCK_BYTES) as u64;
+        match source.read(name, offset, block.len()) {
+            Ok(read) => block.copy_from_slice(&read),
+            Err(_) => unreadable.push(offset..offset + block.len() as u64),
         }
     }
-    out
+    (out, unreadable)
 }

@@ -6,6 +6,8 @@
 //! look for any later batch or seal of the same generation. If there is one, the place was durable once: it is a
 //! [`Fault`]. If there is none, this is where the log ends, and a batch that begins there was never acknowledged.
 
+use std::ops::Range;
+
 use super::format::{BATCH_HEADER_BYTES, Start};
 use super::format::{
     BatchHeader, HeaderError, Place, Records, SegmentHeader, SegmentId, decode_by_own_word, looks_like_batch,
@@ -63,7 +65,8 @@ pub struct SegmentScan {
     pub start: Start,
     /// What verifies, in order of offset.
     pub batches: Vec<BatchSpan>,
-    /// What does not, with something that verifies behind it; or the end of a file that is too short.
+    /// What does not, with something that verifies behind it; or the end of a file that is too short, or that cannot be
+    /// read.
     pub faults: Vec<Fault>,
     /// Where the next batch goes.
     pub end: u64,
@@ -115,6 +118,25 @@ pub enum Scanned {
     Foreign(ClusterId),
     /// Written by a later release.
     Newer(u32),
+}
+
+impl Scanned {
+    /// Corrects what was found in bytes of which some were not there to read, and came as zeros: `unreadable`, ascending.
+    ///
+    /// Where the next batch would begin, or behind a batch that was begun there, such a block may hold what was
+    /// acknowledged; it is a [`Fault`], and no torn tail. A place that was read and holds no batch is the end of the log
+    /// all the same, whatever is behind it: batches are written one after the other (R2).
+    #[must_use]
+    pub fn without(mut self, unreadable: &[Range<u64>]) -> Scanned {
+        if let Scanned::Active(scan) = &mut self
+            && let Some(last) = unreadable.last().filter(|last| last.end > scan.end)
+            && (scan.torn.is_some() || unreadable.iter().any(|range| range.contains(&scan.end)))
+        {
+            scan.faults.push(Fault { offset: scan.end, until: last.end });
+            scan.torn = None;
+        }
+        self
+    }
 }
 
 /// Reads the file named as segment `named` of `cluster`. Allocates about 1/28 of the input at most.
