@@ -14,7 +14,7 @@ use std::time::{Duration, Instant};
 use criterion::{Criterion, Throughput, criterion_group, criterion_main};
 use ringkeeper::base::{Millis, SessionId, WallMillis, Xid, Zxid};
 use ringkeeper::pipeline::acl::{Identities, Policy};
-use ringkeeper::pipeline::{Asker, Loaded, Pipeline, ReaperSettings, Settings};
+use ringkeeper::pipeline::{Asker, Loaded, Pipeline, ReaperSettings, Settings, Strangers};
 use ringkeeper::sessions::SessionTable;
 use ringkeeper::wire::request::{Create, MultiOp, PathVersion, RawAcl, Request, SetAcl, SetData};
 use ringkeeper::wire::{ErrorCode, OpCode, perms};
@@ -39,6 +39,7 @@ fn settings() -> Settings {
         enforce_quota: false,
         payload_bytes_max: 1 << 20,
         acl_lists_max: 1000,
+        strangers: Strangers::Unknown,
         digest: true,
         acl: Policy::default(),
         reaper: ReaperSettings {

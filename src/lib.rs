@@ -69,6 +69,9 @@
 //! then does the shard propose the end. Attached nowhere, it expires by the sequencer's. Either way the end is a
 //! closeSession txn that lists the ephemerals it deletes.
 //!
+//! A member may keep sessions of its own (`sessions/table/local.rs`, `runtime/sequencer/local.rs`): no txn says that they
+//! begin or end, and the first ephemeral makes one global.
+//!
 //! # Between servers
 //!
 //! A member of an ensemble is the same server with links ([`runtime::peers`]), all of them sockets of the sequencer's
@@ -81,6 +84,8 @@
 //!   applies the txn that carries their session and number (`sequencer/learner.rs`). It reads from its own tree.
 //! - *Without a leader* every client is closed, nothing that was asked is answered, and what is logged and not decided
 //!   stays in the log, for the next leader to keep or to cut. It was never applied: nothing applied is ever taken back.
+//!   Where that is asked for, clients may read what was applied until a leader is found
+//!   (`runtime/sequencer/read_only.rs`).
 //!
 //! A txn is applied when a quorum has decided it and the own disk has it. What the own disk promised (epochs, the right
 //! to vote) is saved by `runtime/keeper.rs`, which stands behind no other work. A server that is too far behind gets the
@@ -131,12 +136,12 @@
 //! # Where a test is
 //!
 //! `tests/README.md` says what each suite is. In short: `tests/mission` what the system is for, `tests/compat` what a
-//! client may rely on, beside stock; `tests/recovery` disks and power; `tests/wire` and `tests/golden` recorded bytes;
-//! `tests/fuzz` decoders; `tests/tidy.rs` the rules of this page.
+//! client may rely on, beside stock; `tests/sim` whole ensembles on made-up networks and disks; `tests/recovery` disks and
+//! power; `tests/wire` and `tests/golden` recorded bytes; `tests/fuzz` decoders; `tests/tidy.rs` the rules of this page.
 //!
 //! # Not here yet
 //!
-//! Of ensembles: read-only mode, local sessions, observer masters, reconfig, repair of damaged ranges from peers,
+//! Of ensembles: observer masters, reconfig, repair of damaged ranges from peers,
 //! `ringkeeper admit`. TLS, SASL, the admin HTTP server, the metrics page, the audit log. Import and export of stock's files.
 //! `getAllChildrenNumber` and long getChildren answers are made in one piece.
 

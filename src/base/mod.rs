@@ -7,6 +7,7 @@ pub mod histogram;
 mod ids;
 pub mod limits;
 pub mod path;
+pub mod planted;
 mod striped_map;
 
 pub use ids::{ConnectionId, Epoch, Generation, Millis, ServerId, SessionId, ShardId, WallMillis, Xid, Zxid};

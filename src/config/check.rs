@@ -211,15 +211,8 @@ fn check_ensemble(
         "ensembles are new in this release and have not been through its long campaigns of faults: not for data that cannot be lost"
             .to_owned(),
     );
-    for key in [
-        "localSessionsEnabled",
-        "localSessionsUpgradingEnabled",
-        "syncEnabled",
-        "observer.syncEnabled",
-        "observerMasterPort",
-        "oraclePath",
-        "reconfigEnabled",
-    ] {
+    for key in ["syncEnabled", "observer.syncEnabled", "observerMasterPort", "oraclePath", "reconfigEnabled"]
+    {
         if reader.text(key).is_some() {
             reader.settings.warn(format!("{key} has no effect on a member yet"));
         }
@@ -253,6 +246,8 @@ fn check_ensemble(
         sync_limit,
         connect_limit,
         listen_on_all: reader.strict_bool("quorumListenOnAllIPs", false)?,
+        local_sessions: reader.strict_bool("localSessionsEnabled", false)?,
+        local_sessions_upgrade: reader.strict_bool("localSessionsUpgradingEnabled", false)?,
         connect_timeout_ms: reader.unsigned("cnxTimeout", 5000, 1..=i32::MAX as u32)?,
         notification_ms_min,
         notification_ms_max: reader.unsigned(
@@ -260,6 +255,8 @@ fn check_ensemble(
             longest,
             notification_ms_min..=i32::MAX as u32,
         )?,
+        snaps_max: reader.unsigned("leader.maxConcurrentSnapSyncs", 10, 1..=i32::MAX as u32)?,
+        diffs_max: reader.unsigned("leader.maxConcurrentDiffSyncs", 100, 1..=i32::MAX as u32)?,
     })
 }
 

@@ -136,12 +136,22 @@ pub struct Ensemble {
     /// `quorumListenOnAllIPs`: false. True: quorum and election ports on all of the machine's addresses, not on those of
     /// the own line.
     pub listen_on_all: bool,
+    /// `localSessionsEnabled`: false. True: a new session lives on its server alone, without a txn, and is lost when its
+    /// client moves or the server's role ends.
+    pub local_sessions: bool,
+    /// `localSessionsUpgradingEnabled`: false. True: the first ephemeral makes a local session one of all servers; else it
+    /// is refused.
+    pub local_sessions_upgrade: bool,
     /// `cnxTimeout`: 5000 ms, at least 1. One connect to an election port.
     pub connect_timeout_ms: u32,
     /// `fastleader.minNotificationInterval`: 200 ms, at least 1. First wait for notifications of a round; it doubles.
     pub notification_ms_min: u32,
     /// `fastleader.maxNotificationInterval`: 60,000 ms, at least the minimum.
     pub notification_ms_max: u32,
+    /// `leader.maxConcurrentSnapSyncs`: 10, at least 1. Learners given a whole state at once before observers are refused.
+    pub snaps_max: u32,
+    /// `leader.maxConcurrentDiffSyncs`: 100, at least 1. The same with txns.
+    pub diffs_max: u32,
 }
 
 /// Listening and connection admission.
@@ -388,7 +398,8 @@ pub struct Words {
     pub all: bool,
     /// The words listed, `srvr` always, `isro` with `readonlymode.enabled`.
     pub listed: BTreeSet<Box<str>>,
-    /// `readonlymode.enabled`: false. A single server is never read-only; here it only adds a word to the list.
+    /// `readonlymode.enabled`: false. A member that has looked for a leader for a while serves reads to clients that ask
+    /// for no more. A single server is never read-only: there it only adds a word to the list.
     pub read_only_mode: bool,
 }
 

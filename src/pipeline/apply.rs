@@ -11,6 +11,7 @@ use smallvec::SmallVec;
 
 use super::quota::{self, Charge, QuotaNode};
 use super::{PendingSession, Pipeline};
+use crate::base::planted::{Bug, planted};
 use crate::base::{Millis, SessionId, Xid, Zxid, path};
 use crate::sessions::Attachment;
 use crate::tree::{NewZnode, OwnerKind as Kind, Znode};
@@ -161,12 +162,13 @@ impl Pipeline {
         paths: Option<&[std::borrow::Cow<'_, [u8]>]>,
         applied: &mut Applied,
     ) {
-        for path in paths.unwrap_or(&[]) {
+        let stay = planted(Bug::EphemeralsStay);
+        for path in paths.unwrap_or(&[]).iter().filter(|_| !stay) {
             // Missing nodes are ignored.
             let _ = self.apply_delete(at, path, &mut applied.events);
         }
         let rest: Vec<Arc<[u8]>> = self.sessions.image().ephemerals_of(at.session).cloned().collect();
-        for path in rest {
+        for path in rest.into_iter().filter(|_| !stay) {
             let _ = self.apply_delete(at, &path, &mut applied.events);
         }
         applied.attachment = self.sessions.close(at.session);

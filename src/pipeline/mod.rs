@@ -29,7 +29,7 @@ pub use load::{Leftover, Loaded, ReplayError, StateLoader};
 pub use prep::{Asker, grows};
 pub use reaper::ReaperSettings;
 
-use crate::base::{Millis, SessionId, WallMillis, Zxid};
+use crate::base::{Millis, ServerId, SessionId, WallMillis, Zxid};
 use crate::sessions::SessionTable;
 use crate::tree::TreeWriter;
 use crate::wire::jute::Writer;
@@ -62,12 +62,26 @@ pub struct Settings {
     pub payload_bytes_max: usize,
     /// Distinct ACL lists that may be (reliability M25): they stay in memory, and in every snapshot.
     pub acl_lists_max: usize,
+    /// What is made of requests of sessions that are not known.
+    pub strangers: Strangers,
     /// `digest.enabled`: txns carry the digest of the tree after them.
     pub digest: bool,
     /// Who may do what.
     pub acl: acl::Policy,
     /// Containers and TTL nodes.
     pub reaper: ReaperSettings,
+}
+
+/// What prep makes of a request whose session it does not know, unless that must be known to all servers, for an
+/// ephemeral: such a one is expired always.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Strangers {
+    /// A server alone (stock `SessionTrackerImpl.checkSession`).
+    Unknown,
+    /// The leader of an ensemble (`LeaderSessionTracker.checkSession`).
+    Expired,
+    /// The same, where sessions are local: what others than this server made may be theirs. Its own it knows.
+    LocalElsewhere(ServerId),
 }
 
 /// Paths of prepared creates, with the txn of each.
@@ -185,6 +199,13 @@ impl Pipeline {
         self.sessions.is_open(session) || self.pending_sessions.get(&session) == Some(&PendingSession::Open)
     }
 
+    /// The same, of sessions that exist for all servers: what a leader asks for another server's client, or an ephemeral
+    /// needs (stock `checkGlobalSession`).
+    pub fn is_open_for_all(&self, session: SessionId) -> bool {
+        self.sessions.is_open_for_all(session)
+            || self.pending_sessions.get(&session) == Some(&PendingSession::Open)
+    }
+
     /// The newest applied txn.
     pub fn applied(&self) -> Zxid {
         self.applied
@@ -213,6 +234,11 @@ impl Pipeline {
     /// Everything up to the last applied txn may be read: results are where shards find them.
     pub fn publish(&mut self) {
         self.tree.publish(self.applied);
+    }
+
+    /// Digest of the tree as applied.
+    pub fn digest(&self) -> i64 {
+        self.tree.digest()
     }
 
     /// Frees what published txns replaced, as far as no reader can still see it. Bounded work.

@@ -12,8 +12,9 @@ use std::sync::Arc;
 use super::acl::{self, Identities};
 use super::outstanding::Change;
 use super::quota::{self, Charge};
-use super::{PendingSession, Pipeline};
+use super::{PendingSession, Pipeline, Strangers};
 use crate::base::{SessionId, WallMillis, Xid, Zxid, path};
+use crate::sessions::SessionIds;
 use crate::tree::{OwnerKind as Kind, StoredStat};
 use crate::wire::request::{Create, MultiOp, PathVersion, RawAcl, Request, SetAcl, SetData};
 use crate::wire::txn::{self, DIGEST_BYTES, HEADER_BYTES, Lifetime, PART_HEADER_BYTES, Txn, TxnHeader};
@@ -418,12 +419,20 @@ impl Pipeline {
     fn check_session(&self, context: &Context<'_>, ephemeral: bool) -> Result<()> {
         let session = context.asker.session;
         if self.is_open(session) {
-            Ok(())
-        } else if ephemeral || self.sessions.contains(session) || self.pending_sessions.contains_key(&session)
-        {
-            Err(ErrorCode::SessionExpired)
-        } else {
-            Err(ErrorCode::UnknownSession)
+            // It would have been upgraded ahead of the request, were that allowed (stock `checkUpgradeSession`).
+            let refused = ephemeral && self.sessions.is_local(session);
+            return if refused { Err(ErrorCode::EphemeralOnLocalSession) } else { Ok(()) };
+        }
+        if ephemeral || self.sessions.contains(session) || self.pending_sessions.contains_key(&session) {
+            return Err(ErrorCode::SessionExpired);
+        }
+        match self.settings.strangers {
+            Strangers::Unknown => Err(ErrorCode::UnknownSession),
+            Strangers::Expired => Err(ErrorCode::SessionExpired),
+            Strangers::LocalElsewhere(me) if SessionIds::made_by(session, me) => {
+                Err(ErrorCode::SessionExpired)
+            }
+            Strangers::LocalElsewhere(_) => Ok(()),
         }
     }
 

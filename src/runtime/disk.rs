@@ -415,7 +415,7 @@ impl DiskShard {
                     folder = %self.start.dirs.data().path().display(),
                     "snapshot abandoned; serving goes on, the log grows until one succeeds. Is the disk full?"
                 );
-                snapshots::abandon(&self.start.dirs, zxid);
+                snapshots::abandon(&mut self.start.dirs.data().performer(), zxid);
                 Report::SnapshotFailed
             }
         }
@@ -425,13 +425,19 @@ impl DiskShard {
     fn write_snapshot(&mut self, job: SnapshotJob) -> std::io::Result<Option<u64>> {
         let dirs = self.start.dirs.clone();
         let mut told = Instant::now();
-        snapshots::write(&dirs, self.start.identity, job, None, &mut |written, total| {
-            self.look();
-            if told.elapsed().as_secs() >= 1 {
-                told = Instant::now();
-                (self.start.progress)(written, total);
-            }
-        })
+        snapshots::write(
+            &mut dirs.data().performer(),
+            self.start.identity,
+            job,
+            None,
+            &mut |written, total| {
+                self.look();
+                if told.elapsed().as_secs() >= 1 {
+                    told = Instant::now();
+                    (self.start.progress)(written, total);
+                }
+            },
+        )
     }
 
     /// A step of a purge between snapshots: reads back one that an earlier start has left, or, when enough have been,

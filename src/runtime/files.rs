@@ -286,7 +286,12 @@ pub struct Performer<'a> {
     open: Option<(String, OwnedFd)>,
 }
 
-impl Performer<'_> {
+impl<'a> Performer<'a> {
+    /// Where it performs.
+    pub fn directory(&self) -> &'a Directory {
+        self.directory
+    }
+
     /// Performs one action.
     pub fn perform(&mut self, action: &FileAction) -> io::Result<()> {
         let directory = &self.directory.fd;

@@ -115,6 +115,9 @@ pub enum Serving {
     Following,
     /// Observes.
     Observing,
+    /// A member without a leader that lets clients read who ask for no more: what it has applied stays as it is, and
+    /// no write is taken (stock `ReadOnlyZooKeeperServer`).
+    ReadOnly,
 }
 
 impl Serving {
@@ -315,8 +318,12 @@ impl Outcome {
 pub struct SequencerPart {
     /// Its counts.
     pub metrics: SequencerMetrics,
-    /// Open sessions.
+    /// Open sessions of all servers.
     pub sessions: u64,
+    /// Open sessions of this server's own.
+    pub local_sessions: u64,
+    /// Which they are, by id, for [`Gather::Sessions`]; `None` where sessions are never local.
+    pub locals: Option<Vec<SessionId>>,
     /// Sessions attached nowhere here, by the time they expire.
     pub buckets: Vec<(Millis, Vec<SessionId>)>,
     /// Ephemerals by session.
@@ -331,6 +338,6 @@ pub struct SequencerPart {
     pub figures: Figures,
     /// Whom a member follows; itself when it leads.
     pub leader: Option<ServerId>,
-    /// While learning, for [`Gather::Sessions`]: every session with its timeout as created, ms, by id.
+    /// While learning or read-only, for [`Gather::Sessions`]: every session with its timeout as created, ms, by id.
     pub timeouts: Vec<(SessionId, i32)>,
 }

@@ -7,7 +7,7 @@ use std::collections::HashMap;
 use std::io;
 use std::sync::Arc;
 
-use super::files::DataDirs;
+use super::files::Performer;
 use crate::base::{WallMillis, Zxid};
 use crate::sessions::SessionImage;
 use crate::storage::Identity;
@@ -20,6 +20,44 @@ use crate::wire::{Acl, txn};
 
 /// Znodes taken from the walker before what they filled is written.
 const SLICE_NODES: usize = 512;
+
+/// A folder that a snapshot goes into.
+pub trait Folder {
+    /// Does what an action says; what came before is done.
+    ///
+    /// # Errors
+    /// The disk's.
+    fn perform(&mut self, action: &FileAction) -> io::Result<()>;
+
+    /// Every snapshot that has its name.
+    ///
+    /// # Errors
+    /// When the folder cannot be read.
+    fn snapshots(&self) -> io::Result<Vec<Zxid>>;
+}
+
+impl Folder for Performer<'_> {
+    fn perform(&mut self, action: &FileAction) -> io::Result<()> {
+        Performer::perform(self, action)
+    }
+
+    fn snapshots(&self) -> io::Result<Vec<Zxid>> {
+        snapshots_in(self.directory())
+    }
+}
+
+/// The snapshots among a folder's files.
+///
+/// # Errors
+/// When the folder cannot be read.
+pub fn snapshots_in(folder: &dyn Source) -> io::Result<Vec<Zxid>> {
+    let files = folder.list().map_err(io::Error::other)?;
+    let snapshots = files.iter().filter_map(|file| match names::parse(&file.name) {
+        FileKind::Snapshot(zxid) => Some(zxid),
+        _ => None,
+    });
+    Ok(snapshots.collect())
+}
 
 /// A state at one zxid, while writes go on.
 pub struct SnapshotJob {
@@ -39,7 +77,7 @@ pub struct SnapshotJob {
 /// # Errors
 /// Of the first step that failed. What was written of it is for [`abandon`]; nothing published before was touched.
 pub fn write(
-    dirs: &DataDirs,
+    folder: &mut dyn Folder,
     identity: Identity,
     job: SnapshotJob,
     received: Option<Received>,
@@ -48,8 +86,7 @@ pub fn write(
     let SnapshotJob { mut walker, acls, sessions, taken } = job;
     let (zxid, digest, total) = (walker.at(), walker.digest(), walker.znodes());
     let publication = Publication::new(zxid);
-    let mut performer = dirs.data().performer();
-    performer.perform(&publication.create())?;
+    folder.perform(&publication.create())?;
     let mut encoder = SnapshotEncoder::new(SnapshotMeta {
         identity,
         zxid,
@@ -88,14 +125,14 @@ pub fn write(
             });
         });
         while let Some(chunk) = encoder.take_chunk() {
-            performer.perform(&publication.write(chunk))?;
+            folder.perform(&publication.write(chunk))?;
         }
         between(written, total);
         match progress {
             Progress::More => std::thread::yield_now(),
             Progress::Done => break,
             Progress::Aborted => {
-                performer.perform(&publication.abandon()[0])?;
+                folder.perform(&publication.abandon()[0])?;
                 return Ok(None);
             }
         }
@@ -103,16 +140,16 @@ pub fn write(
     let mut bytes = encoder.bytes();
     for chunk in encoder.finish() {
         bytes = bytes.max(chunk.offset + chunk.bytes.len() as u64);
-        performer.perform(&publication.write(chunk))?;
+        folder.perform(&publication.write(chunk))?;
     }
-    for step in publishing(dirs, &publication, zxid, received)? {
-        performer.perform(&step)?;
+    for step in publishing(folder, &publication, zxid, received)? {
+        folder.perform(&step)?;
     }
     Ok(Some(bytes))
 }
 
 fn publishing(
-    dirs: &DataDirs,
+    folder: &dyn Folder,
     publication: &Publication,
     zxid: Zxid,
     received: Option<Received>,
@@ -120,25 +157,21 @@ fn publishing(
     if received.is_none() {
         return Ok(publication.publish());
     }
-    let files = dirs.data().list().map_err(io::Error::other)?;
-    let snapshots = files.iter().filter_map(|file| match names::parse(&file.name) {
-        FileKind::Snapshot(zxid) => Some(zxid),
-        _ => None,
-    });
-    Ok(publication.publish_received(zxid, &snapshots.collect::<Vec<_>>()))
+    Ok(publication.publish_received(zxid, &folder.snapshots()?))
 }
 
 /// Removes what [`write`] left of the snapshot at `zxid` when it failed.
-pub fn abandon(dirs: &DataDirs, zxid: Zxid) {
-    if let Err(error) = dirs.data().perform(&Publication::new(zxid).abandon()) {
+pub fn abandon(folder: &mut dyn Folder, zxid: Zxid) {
+    let steps = Publication::new(zxid).abandon();
+    if let Err(error) = steps.iter().try_for_each(|step| folder.perform(step)) {
         tracing::warn!(%error, "cannot remove the part of the abandoned snapshot");
     }
 }
 
 /// Removes a received snapshot that was published and does not read back: the log it should have superseded counts still.
-pub fn withdraw(dirs: &DataDirs, zxid: Zxid) {
+pub fn withdraw(folder: &mut dyn Folder, zxid: Zxid) {
     let steps = [FileAction::Unlink { name: names::snapshot(zxid) }, FileAction::SyncDirectory];
-    if let Err(error) = dirs.data().perform(&steps) {
+    if let Err(error) = steps.iter().try_for_each(|step| folder.perform(step)) {
         tracing::warn!(%zxid, %error, "cannot remove a received snapshot that does not read back");
     }
 }

@@ -59,11 +59,15 @@ pub struct Woken {
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
 pub struct SocketId(u64);
 
-#[cfg(test)]
 impl SocketId {
-    /// A socket of a network that a test makes up.
+    /// A socket of a network that is made up: a simulator's, or a test's.
     pub fn made_up(number: u64) -> SocketId {
         SocketId(number)
+    }
+
+    /// Its number.
+    pub fn number(self) -> u64 {
+        self.0
     }
 }
 

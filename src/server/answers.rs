@@ -10,6 +10,7 @@ use super::jobs;
 use super::reads::{self, Reader, Refused};
 use super::shard::{Shard, is_request};
 use crate::base::{ConnectionId, Millis, Zxid, limits};
+use crate::runtime::messages::Serving;
 use crate::tree::View;
 use crate::watches::{Hold, Watch, WatchType};
 use crate::wire::jute::Writer;
@@ -75,7 +76,10 @@ impl Shard {
             Ok(request) => request,
             Err(error) => {
                 self.note_undecodable(id, op, error);
-                self.reply_error(id, held, at.0, ErrorCode::MarshallingError);
+                // A read-only server looks no further than at what is asked (`ReadOnlyRequestProcessor`).
+                let refused = self.serving == Serving::ReadOnly && (op.is_write() || op == OpCode::Sync);
+                let code = if refused { ErrorCode::NotReadOnly } else { ErrorCode::MarshallingError };
+                self.reply_error(id, held, at.0, code);
                 return Answered::Yes;
             }
         };

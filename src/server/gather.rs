@@ -81,10 +81,14 @@ impl Shard {
         let conf = &self.settings.conf;
         match word {
             Word::Ruok => self.answer_with(id, words::ruok()),
-            Word::Isro => self.answer_with(id, words::isro(false)),
+            Word::Isro => self.answer_with(id, words::isro(self.serving == Serving::ReadOnly)),
             Word::Conf => {
                 let (data, log) = self.folder_bytes();
-                let view = words::ConfView { data_dir_bytes: data, data_log_bytes: log, ..conf.clone() };
+                let mut view = words::ConfView { data_dir_bytes: data, data_log_bytes: log, ..conf.clone() };
+                if let Some(member) = view.member.as_mut().filter(|_| self.serving == Serving::ReadOnly) {
+                    // `ReadOnlyZooKeeperServer.dumpConf`.
+                    member.membership = None;
+                }
                 self.answer_with(id, words::conf(&view));
             }
             Word::Dirs => {
@@ -223,7 +227,7 @@ impl Shard {
                     ephemerals_count: tree.ephemerals_count,
                     approximate_data_size: tree.approximate_data_size,
                     global_sessions: sequencer.sessions,
-                    local_sessions: 0,
+                    local_sessions: sequencer.local_sessions,
                     open_file_descriptors: open,
                     max_file_descriptors: most,
                     connection_drop_probability: self
@@ -242,7 +246,12 @@ impl Shard {
                     view.sessions.add(self.wall_of(*deadline), sessions.iter().copied());
                 }
                 view.ephemerals = sequencer.ephemerals.clone();
-                view.learned = sequencer.serving.learns().then(|| sequencer.timeouts.clone());
+                let learned = sequencer.serving.learns() || mode == Mode::ReadOnly;
+                view.learned = learned.then(|| sequencer.timeouts.clone());
+                view.local = sequencer
+                    .locals
+                    .as_ref()
+                    .map(|locals| view.sessions.take(|session| locals.binary_search(session).is_ok()));
                 words::dump(view)
             }
             Word::Wchs => words::wchs(total.watched),
@@ -274,7 +283,7 @@ impl Shard {
             uptime_ms: now.since(self.serving_since),
         };
         Some(MemberView {
-            voters: self.settings.voters?,
+            voters: self.settings.voters.filter(|_| mode != Mode::ReadOnly)?,
             observed: sequencer.leader.filter(|_| mode == Mode::Observer),
             leader: (mode == Mode::Leader).then_some(leader),
         })
@@ -319,7 +328,7 @@ impl Shard {
             connections.add(self.wall_of(deadline), [expiry]);
         }
         let _ = now;
-        DumpView { sessions, learned: None, ephemerals: Vec::new(), connections }
+        DumpView { sessions, connections, ..DumpView::default() }
     }
 
     fn watch_view(&self) -> WatchView {
@@ -361,5 +370,6 @@ fn mode_of(serving: Serving) -> Option<Mode> {
         Serving::Leading(_) => Some(Mode::Leader),
         Serving::Following => Some(Mode::Follower),
         Serving::Observing => Some(Mode::Observer),
+        Serving::ReadOnly => Some(Mode::ReadOnly),
     }
 }

@@ -9,7 +9,7 @@ use super::serving::newest_of;
 use super::shard::Shard;
 use crate::base::{ConnectionId, Generation, Millis, SessionId, limits};
 use crate::pipeline::acl;
-use crate::runtime::messages::{AttachRequest, Submission};
+use crate::runtime::messages::{AttachRequest, Serving, Submission};
 use crate::sessions::password;
 use crate::tree::View;
 use crate::wire::connect::{ConnectRequest, ConnectResponse};
@@ -40,6 +40,11 @@ impl Shard {
         }
         self.metrics.connect_request(renewal);
         let Some(connection) = self.connections.get_mut(&id) else { return };
+        if self.serving == Serving::ReadOnly && request.read_only != Some(true) {
+            // In crowds as well, until the ensemble is back.
+            tracing::debug!(peer = %connection.peer, "closing a client that does not ask for reads alone");
+            return self.abort(id);
+        }
         if request.last_zxid_seen > newest_of(self.serving, view.at()).0 {
             // The client has seen more than this server: it is to try another one (§2.4, step 3).
             tracing::info!(
@@ -95,7 +100,7 @@ impl Shard {
             timeout: i32::try_from(timeout_ms).unwrap_or(i32::MAX),
             session_id: session.0,
             password: password::password_of(session),
-            read_only: read_only_byte.then_some(false),
+            read_only: read_only_byte.then_some(self.serving == Serving::ReadOnly),
         };
         response.encode_frame(connection.output.buffer());
         connection.stats.packet_sent();
@@ -112,7 +117,8 @@ impl Shard {
     pub(super) fn refused(&mut self, id: ConnectionId) {
         let Some(connection) = self.connections.get_mut(&id) else { return };
         let Phase::Attaching { read_only_byte } = connection.phase else { return };
-        ConnectResponse::refused(read_only_byte.then_some(false)).encode_frame(connection.output.buffer());
+        let read_only = read_only_byte.then_some(self.serving == Serving::ReadOnly);
+        ConnectResponse::refused(read_only).encode_frame(connection.output.buffer());
         connection.stats.packet_sent();
         self.metrics.reply_sent(41);
         self.finish(id);

@@ -14,7 +14,7 @@ use crate::runtime::files::DataDirs;
 use crate::runtime::images::{self, Images};
 use crate::runtime::keeper::{self, DurableParts};
 use crate::runtime::peers::{self, Address, Server};
-use crate::runtime::sequencer::{self, Shared};
+use crate::runtime::sequencer::{self, LocalSessions, Shared};
 use crate::runtime::sys;
 use crate::storage::epoch::EpochRecord;
 use crate::zab::membership::{Membership, Quorum};
@@ -115,6 +115,8 @@ pub fn members(config: &Config) -> Option<Members> {
             history_txns_max: config.storage.commit_log_count as usize,
             history_bytes_max: limits::HISTORY_BYTES_MAX,
             outstanding_max: limits::PROPOSALS_OUTSTANDING_MAX,
+            snaps_max: ensemble.snaps_max as usize,
+            diffs_max: ensemble.diffs_max as usize,
             counter_max: u32::MAX - COUNTER_MARGIN,
         },
         membership: MembershipParts {
@@ -163,11 +165,13 @@ impl MemberStart {
         let settings = images::Settings {
             dirs: around.dirs.clone(),
             identity,
-            pipeline: around.pipeline,
-            tick_ms: members.zab.tick_ms,
             clock: around.clock.clone(),
-            element_bytes_max,
-            image_bytes_max: images::memory_bytes_max(),
+            intake: images::Intake {
+                pipeline: around.pipeline,
+                tick_ms: members.zab.tick_ms,
+                element_bytes_max,
+                image_bytes_max: images::memory_bytes_max(),
+            },
             seed: around.seeds[0],
         };
         let shared = around.shared.clone();
@@ -184,7 +188,16 @@ impl MemberStart {
         };
         let (zab, membership) = (members.zab, members.membership);
         let zab = Box::new(move || (zab, membership.into_membership(), durable.into_durable()));
-        Ok(sequencer::MemberStart { peers, keeper, images, zab })
+        let ensemble = config.ensemble.as_ref().filter(|ensemble| ensemble.local_sessions);
+        Ok(sequencer::MemberStart {
+            peers,
+            keeper,
+            images,
+            zab,
+            local_sessions: ensemble
+                .map(|ensemble| LocalSessions { upgrade: ensemble.local_sessions_upgrade }),
+            read_only: config.words.read_only_mode,
+        })
     }
 }
 
@@ -272,7 +285,8 @@ mod tests {
         let found = members_of(&format!(
             "{THREE}clientPort=2182\nserver.4=d:1:2:observer\nquorumListenOnAllIPs=true\n\
              connectToLearnerMasterLimit=3\ncnxTimeout=700\nfastleader.minNotificationInterval=50\n\
-             fastleader.maxNotificationInterval=400\ncommitLogCount=900"
+             fastleader.maxNotificationInterval=400\ncommitLogCount=900\nleader.maxConcurrentSnapSyncs=1\n\
+             maxConcurrentDiffSyncs=7"
         ));
         assert_eq!((found.listen_on_all, found.connect_timeout_ms), (true, 700));
         let Settings { connect_limit, notification_min_ms, notification_max_ms, history_txns_max, .. } =
@@ -281,6 +295,7 @@ mod tests {
             (connect_limit, notification_min_ms, notification_max_ms, history_txns_max),
             (3, 50, 400, 900)
         );
+        assert_eq!((found.zab.snaps_max, found.zab.diffs_max), (1, 7));
         assert_eq!(found.membership.observers, [ServerId(4)]);
         assert_eq!(found.membership.voters, [1, 2, 3].map(ServerId));
     }

@@ -1,7 +1,7 @@
 #![forbid(unsafe_code)]
 //! What the outside sees of a server: connections and their requests, the four-letter words.
 //!
-//! - `start.rs`: from a configuration to a running server, and back down.
+//! - `start.rs`: from a configuration to a running server, and back down; `rebuild.rs`: from what recovery found to the state.
 //! - `shard.rs`: the logic of a core that serves clients; `connection.rs` one client's state, `handshake.rs`, `reads.rs`,
 //!   `passing.rs` (writes that go ahead of reads), `replies.rs`, `jobs.rs` (long answers in slices), `outcomes.rs` (what the sequencer sends back), `gather.rs` (words
 //!   that need every core), `deadlines.rs` (who is closed for being slow), `serving.rs` (what a member's role is to its
@@ -25,6 +25,7 @@ mod outcomes;
 mod passing;
 mod quotas;
 mod reads;
+pub mod rebuild;
 pub mod registry;
 mod replies;
 mod serving;

@@ -12,7 +12,8 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 use super::limits::{Bounds, Rates};
-use super::members::{self, MemberStart, RecentTxns, Surroundings};
+use super::members::{self, MemberStart, Surroundings};
+use super::rebuild::{Building, rebuild};
 use super::registry::{AcceptLimits, Registry};
 use super::settings::Settings;
 use super::shard::{Shard, ShardParts};
@@ -22,7 +23,7 @@ use crate::base::{ServerId, ShardId, Zxid, limits};
 use crate::config::{Config, Ensemble, Pin, Storage};
 use crate::pipeline::acl::{DigestPolicy, Policy};
 use crate::pipeline::digest::DigestAlgorithm;
-use crate::pipeline::{Loaded, Pipeline, ReaperSettings, StateLoader};
+use crate::pipeline::{Pipeline, ReaperSettings, Strangers};
 use crate::runtime::disk::{DiskStart, LogFile, SnapshotPolicy};
 use crate::runtime::fatal::{Fatal, fatal};
 use crate::runtime::files::{self, DataDirs, OpenError, RecoverSettings, SelfTest, WriteMethod};
@@ -33,18 +34,17 @@ use crate::runtime::pressure::{Marks, Pressure};
 use crate::runtime::ring::{self, Parked};
 use crate::runtime::sequencer::{Doorbell, Sequencer, ShardLink, Shared, Start};
 use crate::runtime::shard::{AcceptStart, ShardStart};
+use crate::runtime::snapshots::snapshots_in;
 use crate::runtime::sys::{self, Bell, Durability, ProbeError};
 use crate::runtime::watchdog::{self, Pulse};
 use crate::runtime::{Clock, disk, host, shard};
-use crate::sessions::{SessionIds, SessionImage, SessionTable};
-use crate::storage::names::{self, FileKind};
-use crate::storage::recovery::{Empty, Mode, Progress, Recovered, Source, Stage};
+use crate::sessions::SessionIds;
+use crate::storage::recovery::{Empty, Mode, Progress, Recovered, Stage};
 use crate::storage::snapshot::{SinceSnapshot, SnapshotFile, SnapshotLimits};
 use crate::storage::wal::{WalLimits, WalWriter};
 use crate::storage::{ClusterId, Identity};
-use crate::tree::{NodeImage, StoredStat, TreeReader};
+use crate::tree::TreeReader;
 use crate::watches::{InterestCounts, InterestTable, PathHasher, WatchTable};
-use crate::wire::Acl;
 
 /// Why there is no server.
 #[derive(Debug, thiserror::Error)]
@@ -187,7 +187,7 @@ pub fn start(
         address: None,
         folders: (dirs.data().path().to_owned(), dirs.log().path().to_owned()),
         snapshot: state.snapshot,
-        replayed: state.replayed,
+        replayed: state.since.txns,
         last: state.pipeline.applied(),
         znodes: state.reader.stats().znode_count,
         took: began.elapsed(),
@@ -235,24 +235,20 @@ fn purge_interval(config: &Config) -> Option<Duration> {
 
 /// What purge decides about: every snapshot file, of which recovery has read one whole.
 fn snapshots_on_disk(dirs: &DataDirs, loaded: Option<Zxid>) -> Result<Vec<SnapshotFile>, StartError> {
-    let listed = dirs.data().list().map_err(StartError::Recovery)?;
-    let zxids = listed.iter().filter_map(|file| match names::parse(&file.name) {
-        FileKind::Snapshot(zxid) => Some(zxid),
-        _ => None,
-    });
-    Ok(zxids.map(|zxid| SnapshotFile { zxid, verified: Some(zxid) == loaded }).collect())
+    let zxids = snapshots_in(dirs.data())
+        .map_err(|source| StartError::System { what: "listing snapshots", source })?;
+    let files = zxids.into_iter().map(|zxid| SnapshotFile { zxid, verified: Some(zxid) == loaded });
+    Ok(files.collect())
 }
 
-/// The state that recovery made, ready to go on.
+/// What the server goes on with.
 struct State {
     pipeline: Pipeline,
     reader: TreeReader,
     wal: WalWriter,
     identity: Identity,
     snapshot: Option<Zxid>,
-    snapshot_bytes: u64,
-    replayed: u64,
-    replayed_bytes: u64,
+    since: SinceSnapshot,
     repaired: Option<String>,
     /// Of a member of an ensemble; the pipeline is at what it knows to be committed.
     member: Option<MemberStart>,
@@ -345,123 +341,39 @@ fn build(
     recovered: Recovered,
     on_progress: &mut OnProgress<'_>,
 ) -> Result<Result<State, Zxid>, StartError> {
-    let failed = |error: String| StartError::Recovery(error);
-    let (mut tree, reader) = crate::tree::new(seed);
-    tree.set_extended_types(config.tree.extended_types);
-    let (mut sessions, mut loaded) = (SessionImage::default(), Loaded::default());
-    let mut base = Zxid::ZERO;
-    let mut snapshot_bytes = 0;
-    if let Some(snapshot) = recovered.snapshot {
-        base = snapshot.index.meta.zxid;
-        snapshot_bytes = recovered.report.snapshot.map_or(0, |(_, bytes)| bytes);
-        let total = snapshot.index.totals.nodes;
-        let mut acls: Vec<(u32, Vec<Acl>)> = Vec::new();
-        let mut done = 0;
-        let mut loader = StateLoader::new(&mut tree, base);
-        for part in snapshot.parts {
-            acls.extend(part.acls());
-            acls.sort_unstable_by_key(|(number, _)| *number);
-            for (session, timeout_ms) in part.sessions() {
-                loader.session(session, timeout_ms);
-            }
-            for node in part.nodes() {
-                let acl = acls.binary_search_by_key(&node.acl, |(number, _)| *number).map_err(|_| {
-                    failed(format!("snapshot {base} names ACL list {} and lacks it", node.acl))
-                })?;
-                let image = NodeImage {
-                    path: node.path,
-                    data: node.data,
-                    acl: &acls[acl].1,
-                    stat: StoredStat {
-                        czxid: node.czxid,
-                        mzxid: node.mzxid,
-                        pzxid: node.pzxid,
-                        ctime: node.ctime,
-                        mtime: node.mtime,
-                        version: node.version,
-                        cversion: node.cversion,
-                        aversion: node.aversion,
-                        owner: node.owner,
-                    },
-                };
-                loader.node(&image).map_err(|error| failed(format!("snapshot {base}: {error}")))?;
-                done += 1;
-                if done % 65_536 == 0 {
-                    on_progress("building the tree", done, total);
-                }
-            }
-        }
-        (sessions, loaded) = loader.finish().map_err(|error| failed(format!("snapshot {base}: {error}")))?;
-        if tree.digest() != snapshot.index.meta.digest as i64 {
-            return Ok(Err(base));
-        }
-    }
-    let now = clock.now();
-    let table = SessionTable::from_image(sessions, u64::from(config.tick_ms), now);
-    let mut pipeline = Pipeline::new(tree, table, loaded, base, pipeline_settings(config));
     let members = members::members(config);
-    let committed = recovered.committed;
-    let mut history = members.as_ref().map(|_| RecentTxns::new(config.storage.commit_log_count as usize));
-    let (mut replayed, mut replayed_bytes) = (0, 0);
-    let mut broken = None;
-    let mut apply = |zxid: Zxid, payload: &[u8]| {
-        if let Some(history) = &mut history {
-            history.push(zxid, payload, committed);
-        }
-        // Of a single server everything is committed; what a member does not know to be is its next leader's to decide.
-        if broken.is_some() || zxid > committed {
-            return;
-        }
-        replayed += 1;
-        replayed_bytes += payload.len() as u64;
-        broken = pipeline.replay(zxid, payload, now).err();
+    let building = Building {
+        log: dirs.log(),
+        pipeline: pipeline_settings(config),
+        tick_ms: u64::from(config.tick_ms),
+        history_txns: members.as_ref().map(|_| config.storage.commit_log_count as usize),
+        now: clock.now(),
+        seed,
     };
-    let mut progress = |progress: Progress| on_progress("replaying the log", progress.done, progress.total);
-    let replay = recovered.replay.run(dirs.log(), &mut apply, &mut progress);
-    replay.map_err(|error| failed(error.to_string()))?;
-    if let Some(error) = broken {
-        return Err(failed(format!("the log does not fit the state it is replayed into: {error}")));
-    }
-    pipeline.replayed();
-    pipeline.sessions().reload(now);
+    let record = recovered.epoch;
     let report = &recovered.report;
+    if let Some(why) = &report.lost {
+        tracing::warn!(%why, "this server has no vote until its ensemble has brought it up to date");
+    }
     let mut repaired = Vec::new();
     if let Some(torn) = &report.torn {
         repaired.push(format!("{torn:?}"));
     }
     repaired.extend(report.skipped.iter().map(|(name, fault)| format!("{name} was not loaded: {fault}")));
     repaired.extend(report.unexplained.iter().map(|name| format!("{name} is not ours and was left alone")));
-    let member = members.map(|members| {
-        let committed = pipeline.applied();
-        MemberStart {
-            members,
-            durable: DurableParts {
-                accepted: recovered.epoch.accepted,
-                current: recovered.epoch.current,
-                last_logged: report.last,
-                committed,
-                confirmed: recovered.confirmed.min(committed),
-                history: history.map(RecentTxns::into_txns).unwrap_or_default(),
-                admitted: recovered.epoch.admitted,
-                provisional: recovered.epoch.provisional,
-            },
-            record: recovered.epoch,
-        }
-    });
-    if let Some(why) = &report.lost {
-        tracing::warn!(%why, "this server has no vote until its ensemble has brought it up to date");
-    }
+    let rebuilt = match rebuild(recovered, building, on_progress).map_err(StartError::Recovery)? {
+        Ok(rebuilt) => rebuilt,
+        Err(zxid) => return Ok(Err(zxid)),
+    };
     Ok(Ok(State {
-        pipeline,
-        reader,
-        wal: recovered.wal,
-        identity: recovered.epoch.identity,
-        snapshot: (base > Zxid::ZERO).then_some(base),
-        snapshot_bytes,
-        replayed,
-        replayed_bytes,
+        member: members.map(|members| MemberStart { members, durable: rebuilt.durable, record }),
+        pipeline: rebuilt.pipeline,
+        reader: rebuilt.reader,
+        wal: rebuilt.wal,
+        identity: record.identity,
+        snapshot: rebuilt.snapshot,
+        since: rebuilt.since,
         repaired: (!repaired.is_empty()).then(|| repaired.join("; ")),
-        member,
     }))
 }
 
@@ -482,7 +394,8 @@ fn launch(
     let loads: Arc<Vec<AtomicUsize>> = Arc::new((0..count).map(|_| AtomicUsize::new(0)).collect());
     let random =
         host::random().map_err(|source| StartError::System { what: "drawing random numbers", source })?;
-    let throttle = ConnectThrottle::new(&config.connect_throttle, clock.now());
+    let local_sessions = config.ensemble.as_ref().is_some_and(|ensemble| ensemble.local_sessions);
+    let throttle = ConnectThrottle::new(&config.connect_throttle, local_sessions, clock.now());
     let connects = throttle.map(|throttle| ConnectGate::new(throttle, random[1]));
     let registry = Arc::new(Registry::new(connects, Rates::new(&config.own)));
     let interest = Arc::new(InterestTable::new(limits::INTEREST_SLOTS, PathHasher::new(random[0])));
@@ -590,11 +503,6 @@ fn spawn_sequencer(
     };
     let snapshot_limits =
         SnapshotLimits { txns: config.storage.snap_count, log_bytes: config.storage.snap_log_bytes };
-    let since = SinceSnapshot {
-        txns: state.replayed,
-        log_bytes: state.replayed_bytes,
-        snapshot_bytes: state.snapshot_bytes,
-    };
     let me = state.member.as_ref().map_or(ALONE, |member| member.members.zab.me);
     let member = match state.member {
         None => None,
@@ -621,7 +529,7 @@ fn spawn_sequencer(
         },
         flush_apart: config.storage.force_sync && self_test.method == WriteMethod::BufferedFdatasync,
         clock: clock.clone(),
-        snapshots: SnapshotPolicy::new(snapshot_limits, random[1], since),
+        snapshots: SnapshotPolicy::new(snapshot_limits, random[1], state.since),
         flush_warning_ms: u64::from(config.storage.flush_warning_ms),
         flush_delay_ms: u64::from(config.storage.flush_delay_ms),
         member,
@@ -703,6 +611,11 @@ fn pipeline_settings(config: &Config) -> crate::pipeline::Settings {
         // Segments have a largest size, whatever is set for requests.
         payload_bytes_max: record_bytes_max(config).min(wal_limits(config).payload_bytes_max()),
         acl_lists_max: limits::ACL_LISTS_MAX,
+        strangers: match &config.ensemble {
+            None => Strangers::Unknown,
+            Some(Ensemble { me, local_sessions: true, .. }) => Strangers::LocalElsewhere(*me),
+            Some(_) => Strangers::Expired,
+        },
         digest: config.tree.digest,
         acl: policy(config),
         reaper: ReaperSettings {

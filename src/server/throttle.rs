@@ -36,23 +36,28 @@ pub struct ConnectThrottle {
 
 impl ConnectThrottle {
     /// A full bucket as configured; `None` when connect requests are not throttled. With weights, tokens and refill are
-    /// those of new sessions: both are multiplied by what such a one costs, and nothing costs less than a local
-    /// session.
-    pub fn new(config: &config::ConnectThrottle, now: Millis) -> Option<ConnectThrottle> {
+    /// those of new sessions of all servers: both are multiplied by what such a one costs, and nothing costs less than a
+    /// local session. `local_sessions`: new ones are local.
+    pub fn new(
+        config: &config::ConnectThrottle,
+        local_sessions: bool,
+        now: Millis,
+    ) -> Option<ConnectThrottle> {
         let tokens = i64::from(config.tokens?);
         let local = i64::from(config.local_session_weight);
-        let (new_session, renewal) = match config.weighted {
+        let (global, renewal) = match config.weighted {
             true => (
                 i64::from(config.global_session_weight).max(local),
                 i64::from(config.renew_session_weight).max(local),
             ),
             false => (1, 1),
         };
+        let new_session = if config.weighted && local_sessions { local } else { global };
         Some(ConnectThrottle {
-            tokens_max: tokens * new_session,
-            tokens: tokens * new_session,
+            tokens_max: tokens * global,
+            tokens: tokens * global,
             fill_time_ms: i64::from(config.fill_time_ms),
-            fill_count: i64::from(config.fill_count) * new_session,
+            fill_count: i64::from(config.fill_count) * global,
             filled: now,
             freeze_time_ms: config.freeze_time_ms.map(u64::from),
             frozen: now,
@@ -165,7 +170,7 @@ mod tests {
     const RENEWAL: bool = true;
 
     fn bucket(config: config::ConnectThrottle) -> ConnectThrottle {
-        ConnectThrottle::new(&config, Millis(1000)).expect("throttled")
+        ConnectThrottle::new(&config, false, Millis(1000)).expect("throttled")
     }
 
     /// Asks at each time; a draw of 1 is dropped by no probability.
@@ -179,7 +184,7 @@ mod tests {
 
     #[test]
     fn no_tokens_configured_is_no_throttle() {
-        assert_eq!(ConnectThrottle::new(&OFF, Millis(0)), None);
+        assert_eq!(ConnectThrottle::new(&OFF, false, Millis(0)), None);
     }
 
     #[test]
@@ -224,6 +229,8 @@ mod tests {
                 (1011, NEW, true, 5),
             ],
         );
+        let mut local = ConnectThrottle::new(&weighted, true, Millis(1000)).expect("throttled");
+        check(&mut local, &[(1000, NEW, true, 1), (1000, RENEWAL, true, 3), (1000, NEW, true, 4)]);
         // Nothing costs less than a local session.
         let dear = config::ConnectThrottle { local_session_weight: 7, ..weighted };
         check(&mut bucket(dear), &[(1000, RENEWAL, true, 7), (1000, NEW, true, 14), (1000, NEW, false, 14)]);

@@ -28,6 +28,12 @@ impl SessionIds {
         SessionIds { next: first }
     }
 
+    /// Whether the session's id was given out by `server`, or by one whose id has the same low byte (stock
+    /// `LeaderSessionTracker.getServerIdFromSessionId`).
+    pub fn made_by(session: SessionId, server: ServerId) -> bool {
+        session.0.to_be_bytes()[0] == server.0 as u8
+    }
+
     /// A fresh id: never 0, never the container marker, never one that `is_taken`. Ends because sessions in being are
     /// far fewer than ids.
     pub fn next(&mut self, is_taken: impl Fn(SessionId) -> bool) -> SessionId {
@@ -57,6 +63,15 @@ mod tests {
         ] {
             let first = SessionIds::new(ServerId(server), WallMillis(now)).next(|_| false);
             assert_eq!(first.0, expected, "server {server}, clock {now:#x}");
+        }
+    }
+
+    #[test]
+    fn an_id_says_which_server_made_it() {
+        for server in [1, 127, 128, 254].map(ServerId) {
+            let id = SessionIds::new(server, WallMillis(1_700_000_000_000)).next(|_| false);
+            assert!(SessionIds::made_by(id, server), "{id} of {server:?}");
+            assert!(!SessionIds::made_by(id, ServerId(3)), "{id} of {server:?}");
         }
     }
 

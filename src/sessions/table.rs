@@ -18,11 +18,14 @@
 //! answers SessionExpired. Its generation ends when closing begins: `is_current` is false from then on, and nothing
 //! prepared later can carry it.
 
+mod local;
+
 use std::ops::Bound;
 use std::sync::Arc;
 
 use imbl::{OrdMap, OrdSet};
 
+use self::local::Local;
 use super::ExpiryQueue;
 use crate::base::limits::SESSION_MOVES_MAX;
 use crate::base::{ConnectionId, Generation, Millis, SessionId, ShardId, StripedMap};
@@ -157,12 +160,15 @@ struct Moves {
     count: u32,
 }
 
-/// All sessions, as the sequencer knows them.
+/// All sessions, as the sequencer knows them. Those that only this server knows are in `local.rs`.
 #[derive(Clone, Debug)]
 pub struct SessionTable {
     image: SessionImage,
     live: StripedMap<SessionId, Live>,
     unattached: ExpiryQueue<SessionId>,
+    /// Sessions of this server's own, and the clock of those that are attached nowhere.
+    locals: OrdMap<SessionId, Local>,
+    local_clock: ExpiryQueue<SessionId>,
     last_generation: Generation,
 }
 
@@ -175,7 +181,9 @@ impl SessionTable {
     /// A table over what a snapshot or a leader gave, every clock started at `now`.
     pub fn from_image(image: SessionImage, tick_ms: u64, now: Millis) -> Self {
         let (live, unattached) = (StripedMap::new(2), ExpiryQueue::new(tick_ms));
-        let mut table = SessionTable { image, live, unattached, last_generation: Generation(0) };
+        let (locals, local_clock) = (OrdMap::new(), ExpiryQueue::new(tick_ms));
+        let last_generation = Generation(0);
+        let mut table = SessionTable { image, live, unattached, locals, local_clock, last_generation };
         for (session, timeout_ms) in table.image.clone().sessions() {
             table.track(session, timeout_ms, now);
         }
@@ -208,6 +216,7 @@ impl SessionTable {
     pub fn open(&mut self, session: SessionId, timeout_ms: i32, now: Millis) {
         assert!(session != SessionId::NONE, "0 never names a session");
         self.image.insert(session, timeout_ms);
+        self.upgraded(session);
         match self.live.get_mut(&session) {
             Some(live) => {
                 live.timeout_ms = as_duration(timeout_ms);
@@ -238,14 +247,15 @@ impl SessionTable {
             // The window stays full: nobody gets in until a second after it filled.
             if previous.is_some() {
                 live.moves.since = now;
-                self.unattached.touch(session, now, live.timeout_ms);
+                let timeout_ms = live.timeout_ms;
+                self.start_clock(session, now, timeout_ms);
             }
             return Err(Refused::Fought { holder: previous });
         }
         live.attachment = Some(to);
         live.timeout_ms = timeout_ms;
-        self.unattached.remove(session);
-        Ok(Attached { generation: live.generation, previous })
+        self.stop_clock(session);
+        Ok(Attached { generation: self.last_generation, previous })
     }
 
     /// The connection is gone; the clock runs from when it was `last_heard`. Nothing happens, and `false` comes back,
@@ -255,8 +265,9 @@ impl SessionTable {
         if live.generation != generation || live.attachment.take().is_none() {
             return false;
         }
-        if !live.closing {
-            self.unattached.touch(session, last_heard, live.timeout_ms);
+        let (closing, timeout_ms) = (live.closing, live.timeout_ms);
+        if !closing {
+            self.start_clock(session, last_heard, timeout_ms);
         }
         true
     }
@@ -266,7 +277,8 @@ impl SessionTable {
     pub fn touch(&mut self, session: SessionId, heard: Millis) -> bool {
         let Some(live) = self.live.get(&session).filter(|live| !live.closing) else { return false };
         if live.attachment.is_none() {
-            self.unattached.touch(session, heard, live.timeout_ms);
+            let timeout_ms = live.timeout_ms;
+            self.start_clock(session, heard, timeout_ms);
         }
         true
     }
@@ -289,7 +301,8 @@ impl SessionTable {
         let held = live.attachment.take()?;
         self.last_generation.0 += 1;
         live.generation = self.last_generation;
-        self.unattached.touch(session, heard, live.timeout_ms);
+        let timeout_ms = live.timeout_ms;
+        self.start_clock(session, heard, timeout_ms);
         Some(held)
     }
 
@@ -297,7 +310,7 @@ impl SessionTable {
     pub fn mark_closing(&mut self, session: SessionId) -> bool {
         let Some(live) = self.live.get_mut(&session).filter(|live| !live.closing) else { return false };
         live.closing = true;
-        self.unattached.remove(session);
+        self.stop_clock(session);
         true
     }
 
@@ -333,7 +346,8 @@ impl SessionTable {
     /// Its ephemerals are the tree's to delete, each through [`remove_ephemeral`](Self::remove_ephemeral).
     pub fn close(&mut self, session: SessionId) -> Option<Attachment> {
         self.image.timeouts.remove(&session);
-        self.unattached.remove(session);
+        self.stop_clock(session);
+        self.locals.remove(&session);
         self.live.remove(&session)?.attachment
     }
 
@@ -379,9 +393,12 @@ impl SessionTable {
         })
     }
 
-    /// Sessions attached nowhere here with the tick at which they expire, by tick, then id.
+    /// Sessions attached nowhere here with the tick at which they expire, local ones behind the others, each by tick, then
+    /// id.
     pub fn by_deadline(&self) -> Vec<(Millis, SessionId)> {
-        self.unattached.by_deadline()
+        let mut all = self.unattached.by_deadline();
+        all.extend(self.local_clock.by_deadline());
+        all
     }
 
     fn track(&mut self, session: SessionId, timeout_ms: i32, now: Millis) {
@@ -393,13 +410,15 @@ impl SessionTable {
             closing: false,
             moves: Moves::default(),
         };
-        self.unattached.touch(session, now, live.timeout_ms);
+        self.start_clock(session, now, live.timeout_ms);
         self.live.insert(session, live);
     }
 
     fn invariants(&self) {
-        assert!(self.live.len() == self.image.len(), "image and live state name the same sessions");
-        assert!(self.unattached.len() <= self.live.len(), "only sessions have clocks");
+        let known = self.image.len() + self.locals.len();
+        assert!(self.live.len() == known, "image, local sessions and live state name the same sessions");
+        assert!(self.unattached.len() <= self.image.len(), "only sessions have clocks");
+        assert!(self.local_clock.len() <= self.locals.len(), "only sessions have clocks");
         debug_assert!(self.image.sessions().all(|(session, _)| {
             let live = self.live.get(&session).expect("the image holds what is tracked");
             let has_clock = self.unattached.deadline(session).is_some();

@@ -13,9 +13,26 @@ use crate::base::{Epoch, Millis, ServerId, Zxid};
 /// has to have a number left. Whoever names one is damaged (reliability M56).
 const EPOCH_END: Epoch = Epoch((1 << 31) - (1 << 20));
 
-/// The role has to be given up, and why.
+/// The role has to be given up.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(super) struct Leave(pub(super) &'static str);
+pub(super) struct Leave {
+    /// Why.
+    pub(super) reason: &'static str,
+    /// Whether it is because the leader did what no leader does (reliability M58).
+    pub(super) contradicted: bool,
+}
+
+impl Leave {
+    /// It is over, as roles may be.
+    pub(super) fn over(reason: &'static str) -> Leave {
+        Leave { reason, contradicted: false }
+    }
+
+    /// What the leader sent contradicts itself, or us.
+    pub(super) fn contradicted(reason: &'static str) -> Leave {
+        Leave { reason, contradicted: true }
+    }
+}
 
 /// See the module.
 #[derive(Clone, PartialEq, Eq, Debug)]

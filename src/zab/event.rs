@@ -32,6 +32,8 @@ pub enum Event {
     Accepted { link: LinkId },
     /// The connection is gone, or was never made. Nothing of it comes after this.
     LinkLost { link: LinkId },
+    /// The same, because what came on it cannot be a packet.
+    LinkBroken { link: LinkId },
     /// A packet arrived.
     Received { link: LinkId, message: Message },
 
@@ -168,16 +170,22 @@ pub enum Observation {
     /// As a leader: a learner's way of synchronization.
     LearnerSyncing { learner: ServerId, mode: SyncMode, from: Zxid, to: Zxid },
     /// As a leader: it acknowledged NEWLEADER.
-    LearnerSynced { learner: ServerId },
+    LearnerSynced { learner: ServerId, mode: SyncMode },
     /// As a leader: it was let go.
     LearnerDropped { learner: ServerId, reason: &'static str },
     /// As a learner: how we are synchronized.
     Syncing { leader: ServerId, mode: SyncMode, from: Zxid },
     /// As a leader or learner: the role ended.
     SteppedDown { reason: &'static str },
+    /// As a learner: leaders contradicted themselves, or us, so often within a minute, this one last: it is left alone for a
+    /// while, and somebody has to look at both (reliability M58).
+    LeaderContradicts { leader: ServerId, times: usize, reason: &'static str },
     /// A message was dropped.
     Ignored { from: Option<ServerId>, what: &'static str, why: &'static str },
 }
+
+/// Why a leader steps down that was elected by voters who look for another one by now (stock `Leader.quitLeading`).
+pub const DISLOYAL: &str = "too many voters look for another leader";
 
 /// The three ways to bring a learner up to date.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]

@@ -25,6 +25,7 @@ use super::core::{Core, Leave, ignored, plausible};
 use super::election::{CurrentVote, Elected};
 use super::event::{Action, Event, Failure, Observation, Role, SyncMode, SyncTag};
 use super::message::{LearnerInfo, LinkId, Message, Payload, State, Vote};
+use crate::base::planted::{Bug, planted};
 use crate::base::{Epoch, Millis, ServerId, Zxid};
 
 /// Tries to connect (stock `Learner.connectToLeader`: 5).
@@ -205,7 +206,7 @@ impl Learning {
             Event::Notified { from, notification } => {
                 let gone = notification.state == State::Looking && notification.round > self.round;
                 if from == self.leader && gone && self.role() == Role::Looking {
-                    return Err(Leave("the leader looks for one itself"));
+                    return Err(Leave::over("the leader looks for one itself"));
                 }
                 let Core { election, membership, .. } = core;
                 election.answer(from, &notification, &self.current_vote(), membership, actions);
@@ -219,6 +220,9 @@ impl Learning {
             Event::Accepted { link } => actions.push(Action::Close { link }),
             Event::Connected { link } if link == self.link => self.on_connected(core, now, actions),
             Event::LinkLost { link } if link == self.link => return self.on_link_lost(now),
+            Event::LinkBroken { link } if link == self.link => {
+                return Err(Leave::contradicted("the leader sent what is no packet"));
+            }
             Event::Received { link, message } if link == self.link => {
                 self.heard = now;
                 self.on_message(core, message, actions)?;
@@ -236,7 +240,7 @@ impl Learning {
             | Event::SnapInstalled { .. } => {
                 self.on_durable(core, now, actions);
             }
-            Event::Admitted => return Err(Leave("admitted: comes back with a vote")),
+            Event::Admitted => return Err(Leave::over("admitted: comes back with a vote")),
             Event::Forward(forwarded) => match self.stage {
                 Stage::Active(_) => self.send(Message::Request(forwarded), actions),
                 _ => ignored(None, "request", "there is no leader to ask", actions),
@@ -252,7 +256,7 @@ impl Learning {
                 Stage::Active(_) => self.send(message, actions),
                 _ => ignored(None, "send", "not in broadcast", actions),
             },
-            Event::Resign => return Err(Leave("stopping")),
+            Event::Resign => return Err(Leave::over("stopping")),
             // Of a link that is gone, or of another role.
             _ => {}
         }
@@ -269,7 +273,7 @@ impl Learning {
             self.heard = now;
         }
         if self.deadline(core) <= now {
-            return Err(Leave("nothing heard of the leader"));
+            return Err(Leave::over("nothing heard of the leader"));
         }
         if matches!(self.stage, Stage::Waiting { retry_at } if retry_at <= now) {
             self.connect(core, actions);
@@ -282,7 +286,7 @@ impl Learning {
             self.stage = Stage::Waiting { retry_at: now.plus(CONNECT_DELAY_MS << (self.tries - 1)) };
             return Ok(());
         }
-        Err(Leave("the link to the leader is lost"))
+        Err(Leave::over("the link to the leader is lost"))
     }
 
     fn on_connected(&mut self, core: &Core, now: Millis, actions: &mut Vec<Action>) {
@@ -312,7 +316,9 @@ impl Learning {
             (Stage::Informed, Message::LeaderInfo { epoch }) => self.on_leader_info(core, epoch, actions),
             (Stage::Offered, Message::Diff { .. }) => {
                 if core.needs_image {
-                    return Err(Leave("the leader continues a state that is not to be continued"));
+                    return Err(Leave::contradicted(
+                        "the leader continues a state that is not to be continued",
+                    ));
                 }
                 self.begin_sync(core, SyncMode::Diff, core.log.last(), actions);
                 Ok(())
@@ -343,16 +349,19 @@ impl Learning {
             }
             (Stage::Receiving(image), Message::NewLeader { zxid, .. }) => {
                 if zxid != Zxid::from_parts(self.epoch, 0) || !image.received {
-                    return Err(Leave("NEWLEADER of another epoch, or before its image"));
+                    return Err(Leave::contradicted("NEWLEADER of another epoch, or before its image"));
                 }
                 self.install(core, actions)
             }
             (Stage::Syncing(sync), Message::NewLeader { zxid, .. }) => {
                 if zxid != Zxid::from_parts(self.epoch, 0) || sync.step != Step::Open {
-                    return Err(Leave("NEWLEADER of another epoch, or a second one"));
+                    return Err(Leave::contradicted("NEWLEADER of another epoch, or a second one"));
                 }
                 sync.step = Step::Storing { up_to: core.log.last() };
                 sync.acked = sync.committed;
+                if planted(Bug::EpochBeforeHistory) {
+                    core.epochs.save(core.epochs.accepted(), self.epoch, actions);
+                }
                 self.store(core, self.heard, actions);
                 Ok(())
             }
@@ -368,7 +377,7 @@ impl Learning {
             (Stage::Active(_), message) => self.on_broadcast(core, message, actions),
             (_, message) => {
                 ignored(Some(self.leader), name(&message), "not in this phase", actions);
-                Err(Leave("the leader sent something out of phase"))
+                Err(Leave::contradicted("the leader sent something out of phase"))
             }
         }
     }
@@ -381,13 +390,17 @@ impl Learning {
     ) -> Result<(), Leave> {
         let accepted = core.epochs.accepted();
         if epoch < accepted {
-            return Err(Leave("the leader's epoch is older than one accepted"));
+            return Err(Leave::contradicted("the leader's epoch is older than one accepted"));
         }
         if !plausible(epoch) {
-            return Err(Leave("no leader has this epoch"));
+            return Err(Leave::contradicted("no leader has this epoch"));
         }
         self.epoch = epoch;
-        if epoch > accepted {
+        if epoch > accepted && planted(Bug::EpochIsNotSaved) {
+            self.stage = Stage::Offered;
+            let current = Some(core.epochs.current());
+            self.send(Message::AckEpoch { last: core.position(), current }, actions);
+        } else if epoch > accepted {
             self.stage = Stage::Accepting;
             core.epochs.save(epoch, core.epochs.current(), actions);
         } else {
@@ -402,22 +415,22 @@ impl Learning {
         let (committed, confirmed) = (core.log.committed(), core.log.confirmed());
         if zxid < confirmed {
             actions.push(Action::Fail(Failure::TruncateBelowCommitted { to: zxid, committed: confirmed }));
-            return Err(Leave("the leader asks for committed txns to be cut"));
+            return Err(Leave::contradicted("the leader asks for committed txns to be cut"));
         }
         if zxid < committed {
             // The state came of a leader that was never established, and cannot be cut.
             core.needs_image = true;
-            return Err(Leave("the state is the end of another history: all of it is needed"));
+            return Err(Leave::over("the state is the end of another history: all of it is needed"));
         }
         let floor = core.log.history().floor(zxid);
         match floor.filter(|floor| *floor >= committed) {
             Some(floor) if floor < core.log.last() => core.log.truncate(floor, actions),
             Some(_) => {}
-            None => return Err(Leave("the leader asks for a cut that is not in our log")),
+            None => return Err(Leave::over("the leader asks for a cut that is not in our log")),
         }
         if floor != Some(zxid) {
             // Between the two the leader has txns that we lack and were not going to be sent.
-            return Err(Leave(
+            return Err(Leave::over(
                 "the leader asks for a cut where we have no txn: comes back from an earlier one",
             ));
         }
@@ -440,7 +453,9 @@ impl Learning {
         actions: &mut Vec<Action>,
     ) -> Result<(), Leave> {
         let last = match &self.stage {
-            Stage::Receiving(image) if !image.received => return Err(Leave("a proposal inside an image")),
+            Stage::Receiving(image) if !image.received => {
+                return Err(Leave::contradicted("a proposal inside an image"));
+            }
             Stage::Receiving(image) | Stage::Installing(image) => {
                 image.held.back().map_or(image.zxid, |(zxid, _)| *zxid)
             }
@@ -451,7 +466,7 @@ impl Learning {
             return Ok(());
         }
         if !zxid.follows(last) || zxid.epoch() > self.epoch {
-            return Err(Leave("a proposal leaves a gap"));
+            return Err(Leave::contradicted("a proposal leaves a gap"));
         }
         match &mut self.stage {
             Stage::Receiving(image) | Stage::Installing(image) => image.held.push_back((zxid, payload)),
@@ -474,7 +489,7 @@ impl Learning {
             return Ok(());
         }
         if next != Some(zxid) {
-            return Err(Leave("a commit is not that of the oldest proposal"));
+            return Err(Leave::contradicted("a commit is not that of the oldest proposal"));
         }
         match &mut self.stage {
             Stage::Receiving(image) | Stage::Installing(image) => image.committed = zxid,
@@ -492,7 +507,7 @@ impl Learning {
         if image.committed < core.log.confirmed() {
             let (to, committed) = (image.committed, core.log.confirmed());
             actions.push(Action::Fail(Failure::TruncateBelowCommitted { to, committed }));
-            return Err(Leave("the leader's state lacks committed txns"));
+            return Err(Leave::contradicted("the leader's state lacks committed txns"));
         }
         let undecided = image.held.partition_point(|(zxid, _)| *zxid <= image.committed);
         let rest = image.held.split_off(undecided);
@@ -537,9 +552,11 @@ impl Learning {
     /// Goes on to the next thing that has to be durable, as far as the disk allows.
     fn store(&mut self, core: &mut Core, now: Millis, actions: &mut Vec<Action>) {
         let Stage::Syncing(sync) = &mut self.stage else { return };
-        if matches!(sync.step, Step::Storing { up_to } if core.log.is_stored(up_to)) {
+        let is_stored = |up_to| core.log.is_stored(up_to) || planted(Bug::NewLeaderBeforeHistory);
+        if matches!(sync.step, Step::Storing { up_to } if is_stored(up_to)) {
             sync.step = Step::Saving;
-            if core.epochs.current() != self.epoch {
+            let is_saved = planted(Bug::EpochBeforeHistory) && !core.epochs.is_idle();
+            if core.epochs.current() != self.epoch && !is_saved {
                 core.epochs.save(core.epochs.accepted(), self.epoch, actions);
             }
         }
@@ -565,7 +582,7 @@ impl Learning {
             _ => return,
         };
         for (zxid, _) in core.log.history().after(*acked) {
-            if *zxid > core.log.flushed() {
+            if *zxid > core.log.flushed() && !planted(Bug::AckBeforeFlush) {
                 break;
             }
             *acked = *zxid;
@@ -605,7 +622,7 @@ impl Learning {
             Message::Ping { zxid, .. } => actions.push(Action::AnswerPing { link: self.link, zxid }),
             Message::Sync => match active.syncs.pop_front() {
                 Some(tag) => actions.push(Action::Synced(tag)),
-                None => return Err(Leave("the leader answers a sync that nobody asked for")),
+                None => return Err(Leave::contradicted("the leader answers a sync that nobody asked for")),
             },
             Message::Revalidate { body } => actions.push(Action::Revalidate { link: self.link, body }),
             // Stock ignores these too: an observer is sent neither, and UPTODATE only once.
@@ -614,7 +631,7 @@ impl Learning {
             }
             message => {
                 ignored(Some(self.leader), name(&message), "not in this phase", actions);
-                return Err(Leave("the leader sent something out of phase"));
+                return Err(Leave::contradicted("the leader sent something out of phase"));
             }
         }
         Ok(())
@@ -629,7 +646,7 @@ impl Learning {
             Stage::Active(active) => {
                 assert!(core.epochs.current() == self.epoch, "serves in an epoch that is not durable");
                 assert!(
-                    !self.follows || active.acked <= core.log.flushed(),
+                    !self.follows || active.acked <= core.log.flushed() || planted(Bug::AckBeforeFlush),
                     "acknowledged beyond what is durable"
                 );
             }

@@ -1,6 +1,8 @@
 #![forbid(unsafe_code)]
 //! A member of an ensemble: what it has in every role, and the one role it has.
 
+use std::collections::VecDeque;
+
 use super::core::{Core, Leave};
 use super::event::{self, Action, Event, Observation};
 use super::leading::Leading;
@@ -9,7 +11,14 @@ use super::looking::{Looking, failed_wait_ms};
 use super::membership::Membership;
 use super::settings::{Durable, Settings};
 use super::{Figures, election::Elected};
+use crate::base::planted::{Bug, planted};
 use crate::base::{Epoch, Millis, ServerId, Zxid};
+
+/// So many contradictions within so long are no accident: each costs a synchronization, and the next will end as this one
+/// (reliability M58). Times kept of them, for the log line.
+const CONTRADICTIONS_MAX: usize = 3;
+const CONTRADICTIONS_WITHIN_MS: u64 = 60_000;
+const CONTRADICTIONS_KEPT: usize = 100;
 
 /// ```text
 ///                elected, itself                    a quorum lost, too slow, stopping, ..
@@ -30,12 +39,19 @@ pub(super) struct Member {
     role: Role,
     /// Roles in a row that ended before they served.
     failures: u32,
+    /// When leaders contradicted themselves, or us, newest first.
+    contradictions: VecDeque<Millis>,
 }
 
 impl Member {
     pub(super) fn new(settings: Settings, membership: Membership, durable: Durable) -> Member {
         let role = Role::Looking(Looking::Settling { until: Millis(0) });
-        Member { core: Core::new(settings, membership, durable), role, failures: 0 }
+        Member {
+            core: Core::new(settings, membership, durable),
+            role,
+            failures: 0,
+            contradictions: VecDeque::new(),
+        }
     }
 
     pub(super) fn step(&mut self, now: Millis, event: Event, actions: &mut Vec<Action>) {
@@ -66,8 +82,8 @@ impl Member {
                 learning.step(core, now, event, actions)
             }
         };
-        if let Err(Leave(reason)) = left {
-            self.leave(now, reason, actions);
+        if let Err(leave) = left {
+            self.leave(now, leave, actions);
         }
         self.invariants();
     }
@@ -90,6 +106,9 @@ impl Member {
 
     /// Whatever this server was about to do, it was with a vote that it may not have.
     fn doubt(&mut self, now: Millis, actions: &mut Vec<Action>) {
+        if planted(Bug::EmptiedVotes) {
+            return;
+        }
         let reason = "the ensemble is not new and this server's folders are: no vote before a leader has sent it everything";
         self.core.disown(actions);
         match self.role {
@@ -97,7 +116,7 @@ impl Member {
                 actions.push(Action::Observed(Observation::SteppedDown { reason }));
                 self.role = Role::Looking(Looking::Settling { until: now });
             }
-            _ => self.leave(now, reason, actions),
+            _ => self.leave(now, Leave::over(reason), actions),
         }
     }
 
@@ -109,9 +128,18 @@ impl Member {
         };
     }
 
-    fn leave(&mut self, now: Millis, reason: &'static str, actions: &mut Vec<Action>) {
+    fn leave(&mut self, now: Millis, leave: Leave, actions: &mut Vec<Action>) {
+        let Leave { reason, contradicted } = leave;
         self.failures = if self.role() == event::Role::Looking { self.failures + 1 } else { 0 };
-        let mut looking = Looking::Settling { until: now.plus(failed_wait_ms(self.failures)) };
+        let mut wait_ms = failed_wait_ms(self.failures);
+        if contradicted && self.is_alarming(now) {
+            wait_ms = wait_ms.max(self.core.sync_ms());
+            if let Some(leader) = self.leader() {
+                let times = self.contradictions.len();
+                actions.push(Action::Observed(Observation::LeaderContradicts { leader, times, reason }));
+            }
+        }
+        let mut looking = Looking::Settling { until: now.plus(wait_ms) };
         actions.push(Action::Observed(Observation::SteppedDown { reason }));
         match std::mem::replace(&mut self.role, Role::Looking(looking)) {
             Role::Looking(_) => {}
@@ -120,6 +148,14 @@ impl Member {
         }
         looking.settle(&mut self.core, now, actions);
         self.role = Role::Looking(looking);
+    }
+
+    /// A leader contradicted itself, or us. Whether that is once too often (reliability M58).
+    fn is_alarming(&mut self, now: Millis) -> bool {
+        self.contradictions.retain(|at| now.since(*at) < CONTRADICTIONS_WITHIN_MS);
+        self.contradictions.truncate(CONTRADICTIONS_KEPT - 1);
+        self.contradictions.push_front(now);
+        self.contradictions.len() >= CONTRADICTIONS_MAX
     }
 
     pub(super) fn next_zxid(&self) -> Option<Zxid> {

@@ -64,6 +64,10 @@ pub struct Figures {
     pub observers: usize,
     /// While leading: links of learners that do not serve yet.
     pub syncing: usize,
+    /// While leading: learners that are being brought up to date with a state (`inflight_snap_count`), and with txns.
+    pub snaps: usize,
+    /// See `snaps` (`inflight_diff_count`).
+    pub diffs: usize,
     /// While leading: proposals that are not committed (`outstanding` of `Leader`).
     pub outstanding: usize,
     /// Syncs that wait (`pending_syncs`).

@@ -30,6 +30,11 @@ pub struct Settings {
     pub history_bytes_max: usize,
     /// Proposals outstanding at once; past it [`super::Peer::next_zxid`] gives none.
     pub outstanding_max: usize,
+    /// Learners that are brought up to date with a whole state at once, before more observers are refused; followers never
+    /// are (stock `leader.maxConcurrentSnapSyncs`).
+    pub snaps_max: usize,
+    /// The same with txns (stock `leader.maxConcurrentDiffSyncs`).
+    pub diffs_max: usize,
     /// Proposals of an epoch; past it the leader gives up, so that another epoch begins (ZOOKEEPER-1277). Below 2^32 with
     /// room for what is outstanding.
     pub counter_max: u32,

@@ -66,8 +66,11 @@ impl Inode {
     }
 
     fn flush(&mut self) {
-        self.durable = self.live.clone();
-        self.dirty.clear();
+        self.durable.resize(self.live.len(), 0);
+        for sector in std::mem::take(&mut self.dirty) {
+            let range = sector * SECTOR..((sector + 1) * SECTOR).min(self.live.len());
+            self.durable[range.clone()].copy_from_slice(&self.live[range]);
+        }
     }
 
     /// Each unsynced sector survives or not; so does the length.
@@ -224,7 +227,8 @@ impl Disk {
         let mut state = self.state();
         let inode = state.inode(name);
         change(&mut inode.live);
-        inode.flush();
+        inode.durable = inode.live.clone();
+        inode.dirty.clear();
     }
 
     /// Adds a file behind everybody's back.

@@ -77,19 +77,23 @@ def parse_children(body):
 
 class RawClient:
     """One connection. With `session` (id, password) it resumes that session, else it opens a new one. `last_zxid` is the
-    newest that the session has seen; a server that is behind it refuses the connection."""
+    newest that the session has seen; a server that is behind it refuses the connection. `read_only`: whether a server that
+    only reads will do; None is what clients sent that did not know of such."""
 
-    def __init__(self, host, port, timeout_ms=10000, session=(0, bytes(16)), seconds=60.0, last_zxid=0):
+    def __init__(self, host, port, timeout_ms=10000, session=(0, bytes(16)), seconds=60.0, last_zxid=0, read_only=False):
         self.socket = socket.create_connection((host, port), timeout=seconds)
         self.socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         self._received = bytearray()
         self.xid = 0
         self.events = []
         session_id, password = session
-        self._send(struct.pack(">iqiq", 0, last_zxid, timeout_ms, session_id) + buffer(password) + b"\0")
+        asked = b"" if read_only is None else struct.pack(">?", read_only)
+        self._send(struct.pack(">iqiq", 0, last_zxid, timeout_ms, session_id) + buffer(password) + asked)
         body = self._frame()
         _, self.timeout_ms, self.session_id = struct.unpack_from(">iiq", body)
-        self.password, _ = parse_buffer(body, 16)
+        self.password, at = parse_buffer(body, 16)
+        # Whether the server only reads, if it says so.
+        self.read_only = body[at] != 0 if at < len(body) else None
         if self.session_id == 0:
             self.abandon()
             raise SessionRefused()

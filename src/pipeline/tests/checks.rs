@@ -2,7 +2,7 @@
 //! The order of checks of each operation (client-protocol §4). Every request of a table has the fault its row names and
 //! all faults of the rows behind it: the first that is looked at decides, and mending it uncovers the next.
 
-use super::super::quota;
+use super::super::{Strangers, quota};
 use super::*;
 use ErrorCode::*;
 
@@ -279,4 +279,48 @@ fn reconfig_is_disabled_on_a_single_server() {
     assert_eq!(rig.code(NEVER, &request()), UnknownSession.code());
     assert_eq!(rig.code(ONE, &request()), Unimplemented.code());
     rig.apply_all();
+}
+
+#[test]
+fn who_is_not_known_is_unknown_alone_expired_to_a_leader_and_perhaps_local_elsewhere() {
+    use crate::base::ServerId;
+    use crate::sessions::SessionIds;
+    let made_by = |server| SessionIds::new(ServerId(server), WallMillis(9)).next(|_| false);
+    for (strangers, own, others) in [
+        (Strangers::Unknown, Err(UnknownSession), Err(UnknownSession)),
+        (Strangers::Expired, Err(SessionExpired), Err(SessionExpired)),
+        (Strangers::LocalElsewhere(ServerId(1)), Err(SessionExpired), Ok(())),
+    ] {
+        let mut rig = Rig::with(Settings { strangers, ..settings() });
+        check(
+            &mut rig,
+            &[
+                ("its own", made_by(1), create("/own", 0), own),
+                ("another's", made_by(2), create("/other", 0), others),
+                ("another's ephemeral", made_by(2), create("/ephemeral", 1), Err(SessionExpired)),
+            ],
+        );
+        // What was open here and is not any more is no stranger.
+        assert_eq!(rig.run(ONE, &Request::CloseSession).err, 0);
+        let expected = match strangers {
+            Strangers::LocalElsewhere(_) => 0,
+            _ => number(own),
+        };
+        assert_eq!(rig.code(ONE, &create("/late", 0)), expected, "{strangers:?}");
+    }
+}
+
+#[test]
+fn a_local_session_writes_and_owns_nothing_until_its_create_session_is_prepared() {
+    const LOCAL: SessionId = SessionId(0x300);
+    let mut rig = Rig::new();
+    rig.pipeline.sessions().open_local(LOCAL, 10_000, Millis(0));
+    let rows = |expected| [("an ephemeral", LOCAL, create("/e", 1), expected)];
+    check(&mut rig, &[("a node", LOCAL, create("/n", 0), Ok(()))]);
+    check(&mut rig, &rows(Err(EphemeralOnLocalSession)));
+    assert_eq!(rig.pipeline.sessions().begin_upgrade(LOCAL), Some(10_000));
+    rig.prepare(LOCAL, &Request::CreateSession(10_000));
+    assert!(rig.pipeline.is_open_for_all(LOCAL));
+    check(&mut rig, &rows(Ok(())));
+    assert_eq!(rig.pipeline.sessions_ref().image().ephemerals_of(LOCAL).count(), 1);
 }

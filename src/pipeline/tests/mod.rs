@@ -12,7 +12,7 @@ mod replay;
 use std::collections::VecDeque;
 
 use super::acl::{Identities, Policy};
-use super::{Applied, Asker, Loaded, Pipeline, ReaperSettings, Settings};
+use super::{Applied, Asker, Loaded, Pipeline, ReaperSettings, Settings, Strangers};
 use crate::base::{Millis, SessionId, WallMillis, Xid, Zxid};
 use crate::sessions::{SessionImage, SessionTable};
 use crate::tree::{NodeImage, Progress, StoredStat};
@@ -37,6 +37,7 @@ pub(crate) fn settings() -> Settings {
         enforce_quota: true,
         payload_bytes_max: 1 << 20,
         acl_lists_max: 1000,
+        strangers: Strangers::Unknown,
         digest: true,
         acl: Policy::default(),
         reaper: ReaperSettings {

@@ -19,8 +19,8 @@
 //!
 //! Not here: sockets (`runtime`'s links), when an image is sent and what a received one means (zab).
 
-mod receive;
-mod send;
+pub mod receive;
+pub mod send;
 #[cfg(test)]
 mod tests;
 
@@ -47,18 +47,25 @@ pub struct Settings {
     pub dirs: Arc<DataDirs>,
     /// Whose it is.
     pub identity: Identity,
-    /// What a received state's pipeline goes by.
+    /// For the clocks of its sessions.
+    pub clock: Clock,
+    /// What a received state is judged and built by.
+    pub intake: Intake,
+    /// Random: seed of the received trees.
+    pub seed: u64,
+}
+
+/// What a received state is judged and built by.
+#[derive(Clone)]
+pub struct Intake {
+    /// What its pipeline goes by.
     pub pipeline: pipeline::Settings,
     /// `tickTime`: buckets of its session table.
     pub tick_ms: u64,
-    /// For the clocks of its sessions.
-    pub clock: Clock,
     /// Longest path, data or ACL list that is taken, bytes: `jute.maxbuffer` and its extra size, to which stock holds them.
     pub element_bytes_max: usize,
-    /// Memory that a received state may take, bytes; see [`memory_bytes_max`].
+    /// Memory that it may take, bytes; see [`memory_bytes_max`].
     pub image_bytes_max: u64,
-    /// Random: seed of the received trees.
-    pub seed: u64,
 }
 
 /// Half of what the process may take: the state it replaces needs the other half.

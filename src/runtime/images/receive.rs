@@ -11,12 +11,13 @@
 use std::collections::HashMap;
 use std::sync::{Arc, mpsc};
 
-use super::{ImageReport, Settings, Teller, Txns};
-use crate::base::{SessionId, Zxid, path};
+use super::{ImageReport, Intake, Settings, Teller, Txns};
+use crate::base::{Millis, SessionId, WallMillis, Zxid, path};
 use crate::pipeline::{Pipeline, ReplayError, StateLoader};
 use crate::runtime::files::verify_snapshot;
-use crate::runtime::snapshots::{self, SnapshotJob};
+use crate::runtime::snapshots::{self, Folder, SnapshotJob};
 use crate::sessions::SessionTable;
+use crate::storage::Identity;
 use crate::storage::snapshot::Received;
 use crate::tree::{NodeImage, StoredStat, acl_open};
 use crate::wire::Acl;
@@ -39,7 +40,7 @@ const ACL_FACTOR: u64 = 4;
 
 /// An image that is being read.
 struct Reading<'a> {
-    settings: &'a Settings,
+    intake: &'a Intake,
     loader: StateLoader<'a>,
     acls: HashMap<i64, Vec<Acl>>,
     /// Of elements already counted, beyond their bytes.
@@ -56,7 +57,17 @@ pub(super) fn run(
     orders: &mpsc::Receiver<Order>,
     teller: &Teller,
 ) {
-    let (state, rest) = match build(settings, zxid, seed, orders, teller) {
+    let mut is_first = true;
+    let mut more = || {
+        if !std::mem::take(&mut is_first) {
+            teller.tell(ImageReport::Taken { link: teller.link });
+        }
+        match orders.recv() {
+            Ok(Order::Bytes(bytes)) => Some(bytes),
+            Ok(Order::Install { .. }) | Err(mpsc::RecvError) => None,
+        }
+    };
+    let (state, rest) = match build(&settings.intake, zxid, seed, settings.clock.now(), &mut more) {
         Ok(Some(built)) => built,
         Ok(None) => return,
         Err(why) => return teller.bad(why),
@@ -64,7 +75,7 @@ pub(super) fn run(
     teller.tell(ImageReport::Received { link: teller.link, rest });
     let Ok(Order::Install { zxid, txns, received }) = orders.recv() else { return };
     let link = teller.link;
-    let state = match apply(settings, state, zxid, &txns) {
+    let state = match apply(state, zxid, &txns, settings.clock.now()) {
         Ok(state) => state,
         Err(why) => return teller.bad(why),
     };
@@ -77,24 +88,28 @@ pub(super) fn run(
     }
 }
 
-/// Reads the image; gives the state and the bytes behind it, or nothing when it was dropped.
-fn build(
-    settings: &Settings,
+/// Reads the image, `more` by more; gives the state and the bytes behind it, or nothing when there is no more of it. The
+/// clocks of its sessions start at `now`.
+///
+/// # Errors
+/// Why the image is bad.
+pub fn build(
+    intake: &Intake,
     zxid: Zxid,
     seed: u64,
-    orders: &mpsc::Receiver<Order>,
-    teller: &Teller,
+    now: Millis,
+    more: &mut dyn FnMut() -> Option<Vec<u8>>,
 ) -> Result<Option<(Pipeline, Vec<u8>)>, String> {
     if zxid < Zxid::ZERO {
         return Err(format!("{zxid} is no zxid of a state"));
     }
     let (mut tree, _) = crate::tree::new(seed);
-    tree.set_extended_types(settings.pipeline.extended_types);
+    tree.set_extended_types(intake.pipeline.extended_types);
     let loader = StateLoader::new(&mut tree, zxid);
-    let mut reading = Reading { settings, loader, acls: HashMap::new(), weight: 0, unlisted: 0 };
-    let mut decoder = SnapDecoder::new(SnapLimits::uniform(settings.element_bytes_max));
+    let mut reading = Reading { intake, loader, acls: HashMap::new(), weight: 0, unlisted: 0 };
+    let mut decoder = SnapDecoder::new(SnapLimits::uniform(intake.element_bytes_max));
     let rest = loop {
-        let Ok(Order::Bytes(bytes)) = orders.recv() else { return Ok(None) };
+        let Some(bytes) = more() else { return Ok(None) };
         let mut chunk = &bytes[..];
         while let Some(element) = decoder.next(&mut chunk).map_err(|error| error.to_string())? {
             reading.take(element)?;
@@ -103,19 +118,17 @@ fn build(
         if decoder.is_done() {
             break chunk.to_vec();
         }
-        teller.tell(ImageReport::Taken { link: teller.link });
     };
     let Reading { loader, unlisted, .. } = reading;
     if unlisted > 0 {
         tracing::warn!(
-            link = teller.link.0,
             znodes = unlisted,
             "the image names ACL lists that it does not have, as a stock leader's may: these znodes deny everything until their ACL is set"
         );
     }
     let (sessions, loaded) = loader.finish().map_err(|error| error.to_string())?;
-    let table = SessionTable::from_image(sessions, settings.tick_ms, settings.clock.now());
-    Ok(Some((Pipeline::new(tree, table, loaded, zxid, settings.pipeline.clone()), rest)))
+    let table = SessionTable::from_image(sessions, intake.tick_ms, now);
+    Ok(Some((Pipeline::new(tree, table, loaded, zxid, intake.pipeline.clone()), rest)))
 }
 
 impl Reading<'_> {
@@ -173,24 +186,26 @@ impl Reading<'_> {
 
     /// A stream has no end that could be trusted.
     fn check_memory(&self, taken: u64) -> Result<(), String> {
-        if taken + self.weight > self.settings.image_bytes_max {
+        if taken + self.weight > self.intake.image_bytes_max {
             return Err(format!(
                 "it takes more than {} MiB of memory, which is what a received state may take",
-                self.settings.image_bytes_max >> 20
+                self.intake.image_bytes_max >> 20
             ));
         }
         Ok(())
     }
 }
 
-/// The txns behind the image, of which it may hold some already.
-fn apply(
-    settings: &Settings,
+/// The txns behind the image, of which it may hold some already; at `zxid` then.
+///
+/// # Errors
+/// Why the image and its txns are not one state.
+pub fn apply(
     mut state: Pipeline,
     zxid: Zxid,
     txns: &[(Zxid, Box<[u8]>)],
+    now: Millis,
 ) -> Result<Pipeline, String> {
-    let now = settings.clock.now();
     // Between the first and the last a fuzzy image is at no zxid.
     let mut mismatch = None;
     for (zxid, payload) in txns {
@@ -220,24 +235,39 @@ fn apply(
 /// The state's snapshot, read back (reliability R8).
 fn store(settings: &Settings, mut state: Pipeline, received: Received) -> Result<(Pipeline, u64), String> {
     let (zxid, began) = (state.applied(), settings.clock.now());
-    let (acls, sessions) = (state.tree().acl_lists(), state.sessions_ref().image().clone());
-    let walker = state.tree().begin_snapshot();
-    let job = SnapshotJob { walker, acls, sessions, taken: settings.clock.wall() };
-    let (dirs, identity) = (&settings.dirs, settings.identity);
-    let written = snapshots::write(dirs, identity, job, Some(received), &mut |_, _| {});
-    let folder = dirs.data().path().display();
+    let (data, identity) = (settings.dirs.data(), settings.identity);
+    let folder = data.path().display();
+    let written = write(&mut data.performer(), identity, &mut state, received, settings.clock.wall());
     let bytes = match written {
-        Ok(bytes) => bytes.expect("nobody else knows the state yet"),
+        Ok(bytes) => bytes,
         Err(error) => {
-            snapshots::abandon(dirs, zxid);
+            snapshots::abandon(&mut data.performer(), zxid);
             return Err(format!("the received state cannot be written to {folder}: {error}"));
         }
     };
-    if let Err(fault) = verify_snapshot(dirs.data(), identity.cluster, zxid) {
-        snapshots::withdraw(dirs, zxid);
+    if let Err(fault) = verify_snapshot(data, identity.cluster, zxid) {
+        snapshots::withdraw(&mut data.performer(), zxid);
         return Err(format!("the received state, written to {folder}, does not read back: {fault}"));
     }
     let took_ms = settings.clock.now().since(began);
     tracing::info!(%zxid, bytes, took_ms, "the leader's state is on disk");
     Ok((state, bytes))
+}
+
+/// Writes the snapshot of a state that nobody else knows yet; gives its size, bytes.
+///
+/// # Errors
+/// As [`snapshots::write`].
+pub fn write(
+    folder: &mut dyn Folder,
+    identity: Identity,
+    state: &mut Pipeline,
+    received: Received,
+    taken: WallMillis,
+) -> std::io::Result<u64> {
+    let (acls, sessions) = (state.tree().acl_lists(), state.sessions_ref().image().clone());
+    let walker = state.tree().begin_snapshot();
+    let job = SnapshotJob { walker, acls, sessions, taken };
+    let written = snapshots::write(folder, identity, job, Some(received), &mut |_, _| {})?;
+    Ok(written.expect("nobody else knows the state yet"))
 }

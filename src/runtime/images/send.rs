@@ -1,8 +1,8 @@
 #![forbid(unsafe_code)]
 //! A state out, as stock's stream, in chunks.
 //!
-//! Lives on: a thread of low priority. It waits for room without being pinned; what the writer changes meanwhile waits
-//! as copies, up to [`crate::base::limits::IMAGE_COPIES_BYTES_MAX`].
+//! Lives on: a thread of low priority ([`Job`]). It waits for room without being pinned; what the writer changes meanwhile
+//! waits as copies, up to [`crate::base::limits::IMAGE_COPIES_BYTES_MAX`]. [`write`] knows nothing of threads.
 
 use std::collections::HashMap;
 use std::sync::{Arc, mpsc};
@@ -24,7 +24,8 @@ pub(super) struct Job {
 }
 
 /// Why no more is sent.
-enum Stopped {
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum Stopped {
     /// The image was dropped.
     Dropped,
     /// It cannot become whole.
@@ -33,23 +34,39 @@ enum Stopped {
 
 impl Job {
     pub(super) fn run(self) {
-        let Job { out: ImageOut { mut walker, acls, sessions }, rooms, teller } = self;
-        let mut chunks = Chunks { rooms, teller, bytes: Vec::new() };
-        if let Err(Stopped::Broken(why)) = chunks.write(&mut walker, &acls, &sessions) {
-            chunks.teller.bad(why);
+        let Job { out, rooms, teller } = self;
+        let link = teller.link;
+        let written = write(out, &mut |bytes, last| {
+            rooms.recv().map_err(|_| Stopped::Dropped)?;
+            teller.tell(ImageReport::Chunk { link, bytes, last });
+            Ok(())
+        });
+        if let Err(Stopped::Broken(why)) = written {
+            teller.bad(why);
         }
-        // Its place is free when the teller says that this has ended.
-        drop(walker);
+        // The walker's place is free when the teller says that this has ended.
+        drop(teller);
     }
 }
 
-struct Chunks {
-    rooms: mpsc::Receiver<()>,
-    teller: Teller,
+/// Where the chunks go, each with whether it is the last.
+type Give<'a> = &'a mut dyn FnMut(Vec<u8>, bool) -> Result<(), Stopped>;
+
+/// Makes all of it, and gives it chunk by chunk.
+///
+/// # Errors
+/// [`Stopped::Broken`], or what `give` says.
+pub fn write(out: ImageOut, give: Give<'_>) -> Result<(), Stopped> {
+    let ImageOut { mut walker, acls, sessions } = out;
+    Chunks { give, bytes: Vec::new() }.write(&mut walker, &acls, &sessions)
+}
+
+struct Chunks<'a> {
+    give: Give<'a>,
     bytes: Vec<u8>,
 }
 
-impl Chunks {
+impl Chunks<'_> {
     fn write(
         &mut self,
         walker: &mut ImageWalker,
@@ -101,11 +118,9 @@ impl Chunks {
     }
 
     fn give(&mut self, last: bool) -> Result<(), Stopped> {
-        self.rooms.recv().map_err(|_| Stopped::Dropped)?;
         let room = if last { 0 } else { CHUNK_BYTES + CHUNK_BYTES / 8 };
         let bytes = std::mem::replace(&mut self.bytes, Vec::with_capacity(room));
-        self.teller.tell(ImageReport::Chunk { link: self.teller.link, bytes, last });
-        Ok(())
+        (self.give)(bytes, last)
     }
 }
 

@@ -9,6 +9,8 @@
 //! | [`ShardMetrics`] | each shard | packets, requests, latencies, watches, admissions |
 //! | [`SequencerMetrics`] | the sequencer | prep, log, apply, expiry |
 //! | [`MemberMetrics`] | the sequencer | elections, proposals, learners |
+//! | [`BroadcastMetrics`] | the sequencer | a txn's way through the ensemble |
+//! | [`LinkQueues`] | the sequencer | packets that wait for learners |
 //! | [`DiskMetrics`] | the disk shard | snapshots and loading |
 //! | [`Metrics`] | whoever reports | all of them, merged: what `mntr` shows |
 //!
@@ -16,16 +18,20 @@
 //! and not counts (znodes, sessions, file descriptors) are not here: they come with the views of
 //! [`crate::server::words`].
 
+mod broadcast;
 mod connection;
 mod disk;
+mod links;
 mod member;
 mod namespaces;
 mod sequencer;
 mod shard;
 mod summary;
 
+pub use broadcast::BroadcastMetrics;
 pub use connection::ConnectionStats;
 pub use disk::DiskMetrics;
+pub use links::LinkQueues;
 pub use member::MemberMetrics;
 pub use namespaces::{NAMESPACES_MAX, Namespaces};
 pub use sequencer::SequencerMetrics;

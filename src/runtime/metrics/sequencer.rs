@@ -1,7 +1,7 @@
 #![forbid(unsafe_code)]
 //! What the sequencer counts: a write's way from the ring to the tree. Lives on: the sequencer.
 
-use super::{Distribution, MemberMetrics, Namespaces, Summary, Timing};
+use super::{BroadcastMetrics, Distribution, LinkQueues, MemberMetrics, Namespaces, Summary, Timing};
 use crate::wire::OpCode;
 use crate::wire::txn::Lifetime;
 
@@ -56,6 +56,10 @@ pub struct SequencerMetrics {
     pub unrecoverable_errors: u64,
     /// Of a member of an ensemble.
     pub member: MemberMetrics,
+    /// A txn's way through the ensemble.
+    pub broadcast: BroadcastMetrics,
+    /// Packets that wait for learners; the links count them, and they are here where metrics are handed out.
+    pub links: LinkQueues,
 }
 
 impl SequencerMetrics {
@@ -177,6 +181,8 @@ impl SequencerMetrics {
             digest_mismatches,
             unrecoverable_errors,
             member,
+            broadcast,
+            links,
         } = other;
         self.requests_queued += requests_queued;
         self.prep_queue.merge(prep_queue);
@@ -202,5 +208,7 @@ impl SequencerMetrics {
         self.digest_mismatches += digest_mismatches;
         self.unrecoverable_errors += unrecoverable_errors;
         self.member.merge(member);
+        self.broadcast.merge(broadcast);
+        self.links.merge(links);
     }
 }

@@ -22,6 +22,12 @@ impl Summary {
         self.sum = self.sum.saturating_add(value);
     }
 
+    /// Counts a sample so many times.
+    pub fn record_many(&mut self, value: u64, times: u64) {
+        let sum = value.saturating_mul(times);
+        self.merge(&Summary { count: times, sum, min: value, max: value });
+    }
+
     /// Adds another core's samples.
     pub fn merge(&mut self, other: &Summary) {
         if other.count == 0 {

@@ -28,7 +28,7 @@
 //! the bytes that arrived, connections that do not say who they are have a time and a number (reliability M55-M58).
 //! Without security between servers whoever reaches the ports may claim to be anybody, as with stock.
 //!
-//! Invariants: nothing is reported of a link after its `LinkLost`, nor after [`Peers::close`]; packets of a link leave in the
+//! Invariants: nothing is reported of a link after its `LinkLost` or `LinkBroken`, nor after [`Peers::close`]; packets of a link leave in the
 //! order in which they were given; a socket has one owner (`Shared::routes`).
 //!
 //! Not here: TLS and SASL, the side connection between our own servers, changes of the membership.
@@ -57,6 +57,7 @@ use self::quorum::Quorum;
 pub use self::sockets::Sockets;
 use crate::base::limits::{LINK_SPARE_CONNECTIONS, LOG_TEXT_BYTES_MAX};
 use crate::base::{Millis, ServerId, Zxid};
+use crate::runtime::metrics::LinkQueues;
 use crate::runtime::sys::{Bell, SocketEvent, SocketId};
 use crate::wire::DecodeError;
 use crate::wire::peer::election::ElectionError;
@@ -128,7 +129,7 @@ pub struct Settings {
 /// What happened on links.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub enum PeerEvent {
-    /// `Notified`, `PeerUp`, `PeerLost`, `Connected`, `Accepted`, `LinkLost` or `Received`, for [`crate::zab::Peer::step`].
+    /// `Notified`, `PeerUp`, `PeerLost`, `Connected`, `Accepted`, `LinkLost`, `LinkBroken` or `Received`, for [`crate::zab::Peer::step`].
     Zab(Event),
     /// The next piece of the image that goes out on this link may be given ([`Peers::send_image`]). Said once, then again
     /// after each piece; the first time as soon as [`Peers::begin_image`] was called, whether or not there is a piece yet.
@@ -154,6 +155,7 @@ impl PeerEvent {
                 Event::Connected { link }
                 | Event::Accepted { link }
                 | Event::LinkLost { link }
+                | Event::LinkBroken { link }
                 | Event::Received { link, .. },
             ) => Some(*link),
             PeerEvent::Zab(_) => None,
@@ -253,6 +255,7 @@ struct Shared {
     known: BTreeMap<Box<str>, Vec<IpAddr>>,
     events: VecDeque<PeerEvent>,
     refusals: Refusals,
+    queues: LinkQueues,
     /// State of a xorshift generator, never 0.
     random: u64,
     /// The newest time anybody told us.
@@ -417,6 +420,7 @@ impl Peers {
             known: BTreeMap::new(),
             events: VecDeque::new(),
             refusals: Refusals::default(),
+            queues: LinkQueues::default(),
             random,
             now,
         };
@@ -595,6 +599,26 @@ impl Peers {
     /// The servers whose election link works, by id.
     pub fn linked(&self) -> impl Iterator<Item = ServerId> + '_ {
         self.elections.linked()
+    }
+
+    /// Our own id.
+    pub fn me(&self) -> ServerId {
+        self.shared.settings.me
+    }
+
+    /// Who is at the other end of a quorum link that a learner opened, if it is a server of the configuration.
+    pub fn learner(&self, link: LinkId) -> Option<ServerId> {
+        self.quorum.learner(link)
+    }
+
+    /// What waited for learners, since it was reset.
+    pub fn queues(&self) -> &LinkQueues {
+        &self.shared.queues
+    }
+
+    /// `srst`.
+    pub fn reset_queues(&mut self) {
+        self.shared.queues = LinkQueues::default();
     }
 
     /// The address at the other end of a quorum link, for log lines and `mntr`.

@@ -1,22 +1,51 @@
 #![forbid(unsafe_code)]
 //! What waits to be sent on a link, in pieces: each leaves with one send and carries many packets. Pieces rather than one
 //! long buffer, so that a long queue is never copied to grow, and shrinks as it leaves.
+//! Packets are counted, and one in [`MEASURED_EVERY`] says when it came (stock's marker packets, `LearnerHandler`).
 
 use std::collections::VecDeque;
 
+use crate::base::Millis;
 use crate::base::limits::LINK_PIECE_BYTES;
+
+/// The first packet's wait is measured, and that of each after so many (stock `markerPacketInterval`).
+const MEASURED_EVERY: u64 = 1000;
 
 /// See the module.
 #[derive(Debug, Default)]
 pub(super) struct Outbox {
     /// Oldest first; none is empty.
-    pieces: VecDeque<Vec<u8>>,
-    /// Bytes in `pieces`.
+    pieces: VecDeque<Piece>,
+    /// Bytes and packets in `pieces`.
     waiting: usize,
+    packets: u64,
+    /// Packets ever written.
+    written: u64,
     /// Bytes of the piece that is being sent.
     leaving: Option<usize>,
     /// A buffer that came back.
     spare: Vec<u8>,
+}
+
+#[derive(Debug, Default)]
+struct Piece {
+    bytes: Vec<u8>,
+    packets: u64,
+    /// When a packet came whose wait is measured.
+    measured: Option<Millis>,
+}
+
+/// What leaves with one send.
+#[derive(PartialEq, Eq, Debug)]
+pub(super) struct Leaving {
+    /// Its bytes.
+    pub(super) bytes: Vec<u8>,
+    /// Packets of it; none where it is of an image.
+    pub(super) packets: u64,
+    /// Packets that stay behind.
+    pub(super) behind: u64,
+    /// When one of its packets came, where that is measured.
+    pub(super) measured: Option<Millis>,
 }
 
 impl Outbox {
@@ -30,22 +59,28 @@ impl Outbox {
         self.bytes() == 0
     }
 
-    /// Appends what `write` writes.
-    pub(super) fn write(&mut self, write: impl FnOnce(&mut Vec<u8>)) {
-        if self.pieces.back().is_none_or(|piece| piece.len() >= LINK_PIECE_BYTES) {
-            self.pieces.push_back(std::mem::take(&mut self.spare));
+    /// Appends the packet that `write` writes.
+    pub(super) fn write(&mut self, now: Millis, write: impl FnOnce(&mut Vec<u8>)) {
+        if self.pieces.back().is_none_or(|piece| piece.bytes.len() >= LINK_PIECE_BYTES) {
+            self.pieces.push_back(Piece { bytes: std::mem::take(&mut self.spare), ..Piece::default() });
         }
         let piece = self.pieces.back_mut().expect("pushed where there was none");
-        let before = piece.len();
-        write(piece);
-        self.waiting += piece.len() - before;
+        let before = piece.bytes.len();
+        write(&mut piece.bytes);
+        self.waiting += piece.bytes.len() - before;
+        piece.packets += 1;
+        self.packets += 1;
+        if self.written.is_multiple_of(MEASURED_EVERY) {
+            piece.measured = Some(now);
+        }
+        self.written += 1;
     }
 
     /// Appends a piece as it is.
-    pub(super) fn push(&mut self, piece: Vec<u8>) {
-        if !piece.is_empty() {
-            self.waiting += piece.len();
-            self.pieces.push_back(piece);
+    pub(super) fn push(&mut self, bytes: Vec<u8>) {
+        if !bytes.is_empty() {
+            self.waiting += bytes.len();
+            self.pieces.push_back(Piece { bytes, ..Piece::default() });
         }
     }
 
@@ -53,18 +88,21 @@ impl Outbox {
     pub(super) fn append(&mut self, mut other: Outbox) {
         assert!(other.leaving.is_none(), "a queue that is being sent cannot move");
         self.waiting += other.waiting;
+        self.packets += other.packets;
+        self.written += other.written;
         self.pieces.append(&mut other.pieces);
     }
 
     /// The piece to send next, unless one is being sent.
-    pub(super) fn next(&mut self) -> Option<Vec<u8>> {
+    pub(super) fn next(&mut self) -> Option<Leaving> {
         if self.leaving.is_some() {
             return None;
         }
-        let piece = self.pieces.pop_front()?;
-        self.waiting -= piece.len();
-        self.leaving = Some(piece.len());
-        Some(piece)
+        let Piece { bytes, packets, measured } = self.pieces.pop_front()?;
+        self.waiting -= bytes.len();
+        self.packets -= packets;
+        self.leaving = Some(bytes.len());
+        Some(Leaving { bytes, packets, behind: self.packets, measured })
     }
 
     /// The piece has left; its buffer comes back empty.
@@ -88,16 +126,21 @@ mod tests {
         for nth in 0..1000u32 {
             let packet = vec![nth as u8; 1000];
             all.extend_from_slice(&packet);
-            outbox.write(|out| out.extend_from_slice(&packet));
+            outbox.write(Millis(nth.into()), |out| out.extend_from_slice(&packet));
         }
         assert_eq!(outbox.bytes(), all.len());
-        while let Some(mut piece) = outbox.next() {
+        let mut packets = 0;
+        while let Some(Leaving { mut bytes, packets: of_it, behind, measured }) = outbox.next() {
             assert!(outbox.next().is_none(), "one at a time");
-            sent.extend_from_slice(&piece);
-            piece.clear();
-            outbox.sent(piece);
+            packets += of_it;
+            assert_eq!(behind, 1000 - packets);
+            assert_eq!(measured, (pieces == 0).then_some(Millis(0)), "the first of a thousand is measured");
+            sent.extend_from_slice(&bytes);
+            bytes.clear();
+            outbox.sent(bytes);
             pieces += 1;
         }
+        assert_eq!(packets, 1000);
         assert!(sent == all);
         assert_eq!(
             pieces,
@@ -105,23 +148,26 @@ mod tests {
             "each ends with the packet that fills it"
         );
         assert!(outbox.is_empty());
+        outbox.write(Millis(7), |out| out.push(1));
+        assert_eq!(outbox.next().and_then(|leaving| leaving.measured), Some(Millis(7)), "and the next one");
     }
 
     #[test]
     fn what_was_held_follows_what_waits() {
         let mut outbox = Outbox::default();
-        outbox.write(|out| out.push(1));
-        assert_eq!(outbox.next().as_deref(), Some(&[1][..]));
+        let leaves = |outbox: &mut Outbox| outbox.next().map(|leaving| (leaving.bytes, leaving.packets));
+        outbox.write(Millis(0), |out| out.push(1));
+        assert_eq!(leaves(&mut outbox), Some((vec![1], 1)));
         outbox.push(vec![2, 3]);
         outbox.push(Vec::new());
         let mut held = Outbox::default();
-        held.write(|out| out.extend_from_slice(&[4]));
+        held.write(Millis(0), |out| out.extend_from_slice(&[4]));
         outbox.append(held);
         assert_eq!(outbox.bytes(), 4);
         outbox.sent(Vec::new());
-        assert_eq!(outbox.next().as_deref(), Some(&[2, 3][..]));
+        assert_eq!(leaves(&mut outbox), Some((vec![2, 3], 0)));
         outbox.sent(Vec::new());
-        assert_eq!(outbox.next().as_deref(), Some(&[4][..]));
+        assert_eq!(leaves(&mut outbox), Some((vec![4], 1)));
         outbox.sent(Vec::new());
         assert!(outbox.next().is_none() && outbox.is_empty());
     }

@@ -55,6 +55,8 @@ struct Link {
     side: Side,
     /// Whom we called, or who says it is at the other end.
     server: Option<ServerId>,
+    /// The learner, where it is one of the configuration: what waits for it is counted.
+    measured: Option<ServerId>,
     address: Option<SocketAddr>,
     /// None while it is being dialled.
     socket: Option<SocketId>,
@@ -106,6 +108,7 @@ impl Link {
         Link {
             side,
             server: None,
+            measured: None,
             address: None,
             socket: None,
             dial: None,
@@ -144,9 +147,13 @@ impl Link {
     /// Sends the next piece, if none is under way.
     fn send_next<S: Sockets>(&mut self, cx: &mut Context<'_, S>) {
         if let Some(socket) = self.socket
-            && let Some(piece) = self.outbox.next()
+            && let Some(leaving) = self.outbox.next()
         {
-            cx.sockets.send(socket, piece);
+            if let Some(learner) = self.measured {
+                let waited = leaving.measured.map(|since| cx.now().since(since));
+                cx.shared.queues.left(learner, leaving.packets, leaving.behind, waited);
+            }
+            cx.sockets.send(socket, leaving.bytes);
         }
     }
 
@@ -178,6 +185,11 @@ impl Quorum {
 
     pub(super) fn address(&self, link: LinkId) -> Option<SocketAddr> {
         self.links.get(&link)?.address
+    }
+
+    /// Who is at the other end of a link that a learner opened, if it is a server of the configuration.
+    pub(super) fn learner(&self, link: LinkId) -> Option<ServerId> {
+        self.links.get(&link)?.measured
     }
 
     pub(super) fn listen<S: Sockets>(&mut self, cx: &mut Context<'_, S>, on: bool) {
@@ -359,6 +371,9 @@ impl Quorum {
                         {
                             // One without an id is known as well from here on.
                             link.server = Some(info.server.unwrap_or(ServerId(-1)));
+                            let servers = &cx.shared.settings.servers;
+                            let known = |id: &ServerId| servers.iter().any(|server| server.id == *id);
+                            link.measured = info.server.filter(known);
                             let (learner, address) = (info.server.map(|server| server.0), link.address);
                             tracing::info!(learner, address = shown(address), "a learner has come");
                         }
@@ -390,7 +405,7 @@ impl Quorum {
             Some(image) => (&mut image.held, LINK_HELD_BYTES_MAX),
             None => (&mut link.outbox, LINK_OUTBOX_BYTES_MAX),
         };
-        outbox.write(|out| encode(message, side, out));
+        outbox.write(shared.now, |out| encode(message, side, out));
         let bytes = outbox.bytes();
         link.touch(id, &mut self.touched);
         if bytes > limit {
@@ -530,7 +545,11 @@ impl Quorum {
         if link.closing.is_none() {
             log_lost(cx.shared, id, link, why);
             if link.doomed.is_none() {
-                cx.event(Event::LinkLost { link: id });
+                cx.event(if is_malformed(why) {
+                    Event::LinkBroken { link: id }
+                } else {
+                    Event::LinkLost { link: id }
+                });
             }
         }
         self.remove(cx, id);
@@ -611,23 +630,27 @@ fn next_packet(
     Ok(Some((message, bytes)))
 }
 
-fn log_lost(shared: &mut Shared, id: LinkId, link: &Link, why: &LinkError) {
-    let (server, address, link_id) = (link.server.map(|server| server.0), link.address, id.0);
-    let malformed = !matches!(
+/// Whether what came is to blame, and not that nothing came or goes.
+fn is_malformed(why: &LinkError) -> bool {
+    !matches!(
         why,
         LinkError::Closed
             | LinkError::Socket(_)
             | LinkError::Crowded
             | LinkError::Slow { .. }
             | LinkError::Unreachable(_)
-    );
+    )
+}
+
+fn log_lost(shared: &mut Shared, id: LinkId, link: &Link, why: &LinkError) {
+    let (server, address, link_id) = (link.server.map(|server| server.0), link.address, id.0);
     match (link.side, why) {
         (Side::Learner, LinkError::Unreachable(_)) => tracing::info!(
             leader = server,
             %why,
             "cannot connect to the leader; it may not lead yet. If it stays so: is its quorum port reachable from here?"
         ),
-        (Side::Learner, _) if malformed => tracing::error!(
+        (Side::Learner, _) if is_malformed(why) => tracing::error!(
             leader = server,
             address = shown(address),
             link = link_id,

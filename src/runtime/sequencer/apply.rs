@@ -8,6 +8,7 @@
 use std::sync::Arc;
 
 use super::{Entry, Origin, Sequencer, World};
+use crate::base::planted::{Bug, planted};
 use crate::base::{Millis, ShardId, Zxid};
 use crate::pipeline::{Pipeline, ReplyBody, SessionChange};
 use crate::runtime::fatal::{Fatal, fatal};
@@ -76,7 +77,8 @@ impl<W: World> Sequencer<W> {
     /// How far may be applied: what is decided and durable here. An image that is due is exact at its zxid: no round goes
     /// past it.
     fn applicable(&self) -> Zxid {
-        self.committed.min(self.flushed).min(self.image_bound())
+        let committed = if planted(Bug::AppliesUncommitted) { self.flushed } else { self.committed };
+        committed.min(self.flushed).min(self.image_bound())
     }
 
     /// The last txn of the coming round.
@@ -110,11 +112,22 @@ impl<W: World> Sequencer<W> {
         }
         match origin {
             // The session has gone to another server: this one's connection ends (`FinalRequestProcessor`).
-            Some(Origin::Request(shard, ticket)) if applied.err == ErrorCode::SessionMoved.code() => {
+            Some(Origin::Request(shard, ticket) | Origin::Ephemeral(shard, ticket))
+                if applied.err == ErrorCode::SessionMoved.code() =>
+            {
                 self.push(shard, Outcome::Moved { zxid, ticket });
             }
             Some(Origin::Request(shard, ticket)) => {
                 self.push(shard, Outcome::Reply { zxid, ticket, err: applied.err, body: applied.body });
+            }
+            // What the leader refuses for want of a session of all servers is refused for its being local (stock
+            // `FinalRequestProcessor.processRequest`); a multi says itself what failed.
+            Some(Origin::Ephemeral(shard, ticket)) => {
+                let err = match applied.err {
+                    0 => 0,
+                    _ => ErrorCode::EphemeralOnLocalSession.code(),
+                };
+                self.push(shard, Outcome::Reply { zxid, ticket, err, body: applied.body });
             }
             Some(Origin::NewSession(to, timeout_ms)) => {
                 let (session, sessions) = (applied.session, self.pipeline.sessions());

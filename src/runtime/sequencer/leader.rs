@@ -128,7 +128,8 @@ impl<W: World> Sequencer<W> {
         };
         self.metrics.member.revalidated();
         // A learner, and its clients, may be ahead of what is applied here, which waits for the own disk.
-        let valid = self.pipeline.is_open(session);
+        // One of this server's own cannot move.
+        let valid = self.pipeline.is_open_for_all(session);
         if valid {
             self.owners.insert(session, link);
             if let Some(held) = self.pipeline.sessions().take_away(session, now) {

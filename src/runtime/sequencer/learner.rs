@@ -21,11 +21,20 @@ use crate::zab::Event;
 use crate::zab::event::SyncTag;
 use crate::zab::message::{Forwarded, LinkId, Message};
 
+/// Sessions and tags are given out by servers, so nobody chooses what collides; with given seeds a run can be repeated.
+const SEEDED: ahash::RandomState = ahash::RandomState::with_seeds(13, 14, 15, 16);
+/// A write on its way through the leader. `refused`: it makes an ephemeral of a local session.
+struct Waiting {
+    cxid: Xid,
+    shard: ShardId,
+    ticket: Ticket,
+    refused: bool,
+}
+
 /// What this server's clients wait for that others decide.
-#[derive(Default)]
 pub(super) struct Asked {
     /// Writes on their way through the leader, oldest first.
-    writes: HashMap<SessionId, VecDeque<(Xid, ShardId, Ticket)>, ahash::RandomState>,
+    writes: HashMap<SessionId, VecDeque<Waiting>, ahash::RandomState>,
     /// Sessions on their way to exist, and whose they are.
     opening: HashMap<SessionId, (Attachment, u32), ahash::RandomState>,
     /// Syncs, also while leading: they wait for a quorum.
@@ -39,9 +48,23 @@ pub(super) struct Asked {
     touched: HashMap<SessionId, u32, ahash::RandomState>,
 }
 
+impl Default for Asked {
+    fn default() -> Self {
+        Asked {
+            writes: HashMap::with_hasher(SEEDED),
+            opening: HashMap::with_hasher(SEEDED),
+            syncs: HashMap::with_hasher(SEEDED),
+            last_tag: 0,
+            revalidating: VecDeque::new(),
+            early: HashMap::with_hasher(SEEDED),
+            touched: HashMap::with_hasher(SEEDED),
+        }
+    }
+}
+
 impl<W: World> Sequencer<W> {
     /// A client's write goes to the leader. The shard found that it decodes; the leader says what comes of it.
-    pub(super) fn forward_write(&mut self, shard: ShardId, write: &WriteRequest, now: Millis) {
+    pub(super) fn forward_write(&mut self, shard: ShardId, write: &WriteRequest, refused: bool, now: Millis) {
         let request = ForwardedRequest {
             session: write.session,
             cxid: write.cxid,
@@ -52,7 +75,7 @@ impl<W: World> Sequencer<W> {
         encode_identities(Some(write.identities.list()), &mut identities);
         let forwarded = forwarded(&request, Some(identities));
         let waiting = self.asked.writes.entry(write.session).or_default();
-        waiting.push_back((write.cxid, shard, write.ticket));
+        waiting.push_back(Waiting { cxid: write.cxid, shard, ticket: write.ticket, refused });
         self.step(now, Event::Forward(forwarded));
     }
 
@@ -64,11 +87,16 @@ impl<W: World> Sequencer<W> {
         timeout_ms: u32,
         now: Millis,
     ) {
+        self.asked.opening.insert(session, (to, timeout_ms));
+        self.forward_create_session(session, i32::try_from(timeout_ms).unwrap_or(i32::MAX), now);
+    }
+
+    /// A session is to exist for all servers.
+    pub(super) fn forward_create_session(&mut self, session: SessionId, timeout_ms: i32, now: Millis) {
         let mut record = Vec::new();
-        record.int(i32::try_from(timeout_ms).unwrap_or(i32::MAX));
+        record.int(timeout_ms);
         let op = OpCode::CreateSession as i32;
         let request = ForwardedRequest { session, cxid: Xid(0), op, record: &record };
-        self.asked.opening.insert(session, (to, timeout_ms));
         self.step(now, Event::Forward(forwarded(&request, None)));
     }
 
@@ -135,14 +163,14 @@ impl<W: World> Sequencer<W> {
             return self.asked.opening.remove(&session).map(|(to, ms)| Origin::NewSession(to, ms));
         }
         let waiting = self.asked.writes.get_mut(&applied.session)?;
-        if waiting.front().is_none_or(|(cxid, ..)| *cxid != applied.cxid) {
+        if waiting.front().is_none_or(|waiting| waiting.cxid != applied.cxid) {
             return None;
         }
-        let (_, shard, ticket) = waiting.pop_front()?;
+        let Waiting { shard, ticket, refused, .. } = waiting.pop_front()?;
         if waiting.is_empty() {
             self.asked.writes.remove(&applied.session);
         }
-        Some(Origin::Request(shard, ticket))
+        Some(if refused { Origin::Ephemeral(shard, ticket) } else { Origin::Request(shard, ticket) })
     }
 
     /// A session exists now: who waited for it gets it.
@@ -155,7 +183,7 @@ impl<W: World> Sequencer<W> {
     /// A session is gone: what was asked for it and not answered never will be.
     pub(super) fn session_gone(&mut self, session: SessionId) {
         self.owners.remove(&session);
-        for (_, shard, ticket) in self.asked.writes.remove(&session).unwrap_or_default() {
+        for Waiting { shard, ticket, .. } in self.asked.writes.remove(&session).unwrap_or_default() {
             self.moved(shard, ticket);
         }
         for (shard, attach) in self.asked.early.remove(&session).unwrap_or_default() {
@@ -166,7 +194,9 @@ impl<W: World> Sequencer<W> {
     /// Clients of ours were heard of.
     pub(super) fn touched(&mut self, touched: &[Touched]) {
         if self.serving.learns() {
-            self.asked.touched.extend(touched.iter().map(|touch| (touch.session, touch.timeout_ms)));
+            let sessions = self.pipeline.sessions_ref();
+            let others = touched.iter().filter(|touch| !sessions.is_local(touch.session));
+            self.asked.touched.extend(others.map(|touch| (touch.session, touch.timeout_ms)));
         }
     }
 
@@ -183,7 +213,7 @@ impl<W: World> Sequencer<W> {
     pub(super) fn forget_asked(&mut self) {
         let asked = std::mem::take(&mut self.asked);
         self.asked.last_tag = asked.last_tag;
-        let writes = asked.writes.into_values().flatten().map(|(_, shard, ticket)| (shard, ticket));
+        let writes = asked.writes.into_values().flatten().map(|waiting| (waiting.shard, waiting.ticket));
         let tickets: Vec<(ShardId, Ticket)> = writes.chain(asked.syncs.into_values()).collect();
         for (shard, ticket) in tickets {
             self.moved(shard, ticket);

@@ -13,8 +13,11 @@
 use std::collections::{HashMap, VecDeque};
 use std::rc::Rc;
 
+use super::read_only::Patience;
+use super::underway::Underway;
 use super::{Clocks, DiskShard, Entry, EpochKeeper, ImageMover, Origin, Sequencer, World};
-use crate::base::{Millis, ShardId, Zxid};
+use crate::base::planted::{Bug, planted};
+use crate::base::{Millis, ShardId, WallMillis, Zxid};
 use crate::pipeline::Pipeline;
 use crate::runtime::disk::Job;
 use crate::runtime::fatal::{Fatal, fatal};
@@ -24,9 +27,11 @@ use crate::runtime::messages::{Outcome, Serving};
 use crate::runtime::peers::{PeerEvent, Peers};
 use crate::runtime::sys::SocketEvent;
 use crate::storage::snapshot::Received;
+use crate::wire::jute::Reader;
+use crate::wire::txn::TxnHeader;
 use crate::zab::event::{Observation, Role};
 use crate::zab::membership::Membership;
-use crate::zab::message::{LinkId, Payload};
+use crate::zab::message::{LinkId, Message, Payload};
 use crate::zab::{Action, Event};
 
 /// What only a member has.
@@ -41,11 +46,15 @@ pub(super) struct Member<W: World> {
     /// When zab was last told that an image moves.
     moved: HashMap<LinkId, Millis, ahash::RandomState>,
     /// Whose state is being installed: what comes of it is the only way on.
-    installing: Option<LinkId>,
+    pub(super) installing: Option<LinkId>,
     /// A received state, durable, while the log is made to go on from it.
     installed: Option<Installed>,
     tick_ms: u64,
+    pub(super) patience: Patience,
     resigned: bool,
+    /// Without a role since then; and synchronized with a leader since then.
+    unavailable_since: Millis,
+    syncing_since: Option<Millis>,
     /// The configuration as clients read it, and its version.
     document: Rc<str>,
     version: i64,
@@ -73,7 +82,9 @@ impl<W: World> Member<W> {
         keeper: W::Keeper,
         images: W::Images,
         tick_ms: u64,
+        patience: Patience,
         membership: &Membership,
+        now: Millis,
     ) -> Member<W> {
         Member {
             document: String::from_utf8_lossy(&membership.document).into(),
@@ -88,7 +99,10 @@ impl<W: World> Member<W> {
             installing: None,
             installed: None,
             tick_ms,
+            patience,
             resigned: false,
+            unavailable_since: now,
+            syncing_since: None,
         }
     }
 }
@@ -153,6 +167,7 @@ impl<W: World> Sequencer<W> {
         if self.zab.next_tick().is_some_and(|tick| tick <= now) {
             self.step(now, Event::Tick);
         }
+        self.read_only_if_due(now);
         busy
     }
 
@@ -181,14 +196,20 @@ impl<W: World> Sequencer<W> {
     /// When a member has something to do at the latest.
     pub(super) fn member_due(&self) -> Option<Millis> {
         let member = self.member.as_ref()?;
-        self.zab.next_tick().into_iter().chain(member.peers.next_tick()).min()
+        let read_only = self.read_only_due();
+        self.zab.next_tick().into_iter().chain(member.peers.next_tick()).chain(read_only).min()
     }
 
     fn on_peer(&mut self, event: PeerEvent, now: Millis) {
         match event {
             PeerEvent::Zab(event) => {
-                if let (Event::LinkLost { link }, Some(member)) = (&event, &mut self.member) {
+                if let (Event::LinkLost { link } | Event::LinkBroken { link }, Some(member)) =
+                    (&event, &mut self.member)
+                {
                     member.forget(*link);
+                }
+                if let Event::Received { link, message: Message::Ack { zxid } } = &event {
+                    self.count_ack(*link, *zxid);
                 }
                 self.step(now, event);
             }
@@ -358,8 +379,13 @@ impl<W: World> Sequencer<W> {
             Action::Synced(tag) => self.synced(tag),
             Action::LearnerLost { link, learner: _ } => self.learner_lost(link),
             Action::Observed(observation) => {
-                self.metrics.member.observed(&observation);
+                if matches!(observation, Observation::Syncing { .. }) {
+                    member.syncing_since = Some(now);
+                }
+                let figures = self.zab.figures();
+                self.metrics.member.observed(&observation, figures.snaps, figures.diffs);
                 observe(&observation);
+                self.look(&observation, now);
             }
             Action::Fail(failure) => fatal(
                 Fatal::Invariant,
@@ -374,17 +400,18 @@ impl<W: World> Sequencer<W> {
         self.wal.append(zxid, &payload);
         match self.serving {
             // What an observer is told is decided already.
-            Serving::Alone | Serving::No | Serving::Observing => {}
+            Serving::Alone | Serving::No | Serving::ReadOnly | Serving::Observing => {}
             Serving::Leading(_) => self.metrics.member.proposed(payload.len()),
             Serving::Following => self.metrics.member.proposal_received(),
         }
+        self.count_logged(zxid, &payload);
         let origin = self.proposing.take();
         self.entries.push_back(Entry::Txn { zxid, payload, origin, submitted: now });
     }
 
     fn commit(&mut self, zxid: Zxid) {
         match self.serving {
-            Serving::Alone | Serving::No => {}
+            Serving::Alone | Serving::No | Serving::ReadOnly => {}
             Serving::Leading(_) => {
                 // Within an epoch numbers follow each other.
                 let txns = zxid.0.saturating_sub(self.committed.max(Zxid::from_parts(zxid.epoch(), 0)).0);
@@ -392,13 +419,69 @@ impl<W: World> Sequencer<W> {
             }
             Serving::Following | Serving::Observing => self.metrics.member.commit_received(),
         }
+        self.count_decided(zxid);
         self.committed = zxid;
+    }
+
+    /// While a member serves: when the txn was made, for figures.
+    fn count_logged(&mut self, zxid: Zxid, payload: &[u8]) {
+        if matches!(self.serving, Serving::Alone | Serving::No) {
+            return;
+        }
+        // What does not decode is found out when it is applied.
+        let Ok(header) = TxnHeader::decode(&mut Reader::new(payload)) else { return };
+        let made = WallMillis(header.time);
+        if self.serving == Serving::Following {
+            self.metrics.broadcast.proposal_received(made, self.clock.wall());
+        }
+        self.underway.logged(zxid, made);
+    }
+
+    fn count_decided(&mut self, up_to: Zxid) {
+        if self.underway.is_empty() {
+            return;
+        }
+        let leads = matches!(self.serving, Serving::Leading(_));
+        let (now, broadcast) = (self.clock.wall(), &mut self.metrics.broadcast);
+        self.underway.decide(up_to, |made| match leads {
+            true => broadcast.decided(made, now),
+            false => broadcast.commit_received(made, now),
+        });
+    }
+
+    /// A learner acknowledged a txn. As in stock, only what is not decided yet counts.
+    fn count_ack(&mut self, link: LinkId, zxid: Zxid) {
+        if let (Serving::Leading(_), Some(member)) = (self.serving, &self.member)
+            && let (Some(learner), Some(made)) = (member.peers.learner(link), self.underway.undecided(zxid))
+        {
+            self.metrics.broadcast.acknowledged(learner, made, self.clock.wall());
+        }
+    }
+
+    /// Our own disk has everything up to here.
+    pub(super) fn member_flushed(&mut self, up_to: Zxid) {
+        let Some(member) = &self.member else { return };
+        let leads = matches!(self.serving, Serving::Leading(_));
+        // An observer acknowledges nothing.
+        let acknowledges = leads || self.serving == Serving::Following;
+        let (me, now, broadcast) = (member.peers.me(), self.clock.wall(), &mut self.metrics.broadcast);
+        self.underway.flush(up_to, |made, undecided| {
+            if acknowledges {
+                broadcast.durable(made, now);
+            }
+            if leads && undecided {
+                broadcast.acknowledged(me, made, now);
+            }
+        });
     }
 
     /// What is behind `to` was never decided, and never applied.
     fn truncate(&mut self, to: Zxid) {
         self.entries.retain(|entry| matches!(entry, Entry::Txn { zxid, .. } if *zxid <= to));
         self.flushed = self.flushed.min(to);
+        if planted(Bug::CutIsForgotten) {
+            return self.events.push_back(Event::Truncated(to));
+        }
         self.wal.cut(to);
     }
 
@@ -410,6 +493,8 @@ impl<W: World> Sequencer<W> {
             Role::Observing(_) => Serving::Observing,
         };
         tracing::info!(role = ?role, zxid = %self.committed, "role");
+        self.underway = Underway::default();
+        self.end_read_only();
         if serving.is_serving() {
             assert!(!self.serving.is_serving(), "from one role to the next only by way of none");
             // What the history holds is decided and durable here: clients find all of it.
@@ -421,11 +506,23 @@ impl<W: World> Sequencer<W> {
             if matches!(serving, Serving::Leading(_)) {
                 self.metrics.member.led();
             }
+            if let Some(member) = &mut self.member {
+                let synced = member.syncing_since.take().map_or(0, |since| now.since(since));
+                self.metrics.member.serves(role, now.since(member.unavailable_since), synced);
+            }
         } else {
             self.serving = serving;
+            if let Some(member) = &mut self.member {
+                member.unavailable_since = now;
+            }
             self.forget_clients();
         }
-        let zxid = self.pipeline.applied();
+        self.tell_serving();
+    }
+
+    /// Every shard hears what the server is to its clients.
+    pub(super) fn tell_serving(&mut self) {
+        let (zxid, serving) = (self.pipeline.applied(), self.serving);
         for shard in 0..self.shards.len() {
             self.push(ShardId(shard as u8), Outcome::Serving { zxid, serving });
         }
@@ -433,7 +530,7 @@ impl<W: World> Sequencer<W> {
     }
 
     /// The configuration is no txn: each server writes its own before it serves.
-    fn write_config_node(&mut self) {
+    pub(super) fn write_config_node(&mut self) {
         if let Some(member) = &self.member {
             let (document, now) = (member.document.clone(), self.clock.wall());
             self.pipeline.set_config_node(&document, member.version, now);
@@ -447,7 +544,9 @@ impl<W: World> Sequencer<W> {
             match entry {
                 Entry::Txn { zxid, payload, origin, submitted } => {
                     match origin {
-                        Some(Origin::Request(shard, ticket)) => self.moved(shard, ticket),
+                        Some(Origin::Request(shard, ticket) | Origin::Ephemeral(shard, ticket)) => {
+                            self.moved(shard, ticket);
+                        }
                         Some(Origin::NewSession(to, _)) => self.hang_up(to.shard, to.connection),
                         None => {}
                     }
@@ -457,8 +556,12 @@ impl<W: World> Sequencer<W> {
                 Entry::Ephemerals { shard, ticket, .. } => self.moved(shard, ticket),
             }
         }
+        if let Some((shard, write)) = self.postponed.take() {
+            self.moved(shard, write.ticket);
+        }
         self.forget_asked();
         self.forget_led();
+        self.pipeline.sessions().end_locals();
         self.pipeline.forget_prepared();
     }
 
@@ -531,8 +634,8 @@ fn observe(observation: &Observation) {
         Observation::LearnerSyncing { learner, mode, from, to } => {
             tracing::info!(learner = learner.0, ?mode, %from, %to, "bringing a server up to date");
         }
-        Observation::LearnerSynced { learner } => {
-            tracing::info!(learner = learner.0, "a server is up to date")
+        Observation::LearnerSynced { learner, .. } => {
+            tracing::info!(learner = learner.0, "a server is up to date");
         }
         Observation::LearnerDropped { learner, reason } => {
             tracing::warn!(learner = learner.0, reason, "a server is let go");
@@ -541,6 +644,12 @@ fn observe(observation: &Observation) {
             tracing::info!(leader = leader.0, ?mode, %from, "being brought up to date");
         }
         Observation::SteppedDown { reason } => tracing::warn!(reason, "the role has ended"),
+        Observation::LeaderContradicts { leader, times, reason } => tracing::error!(
+            leader = leader.0,
+            times,
+            reason,
+            "leaders contradict themselves, or what this server holds, again and again; compare the servers' releases and data. It is tried again in a while"
+        ),
         Observation::Ignored { from, what, why } => {
             tracing::debug!(from = from.map(|server| server.0), what, why, "ignored a message");
         }

@@ -18,6 +18,7 @@
 //!
 //! - `orders.rs`: requests and sessions of this server's clients; `apply.rs`: what is decided becomes state.
 //! - `world.rs`: what all of it stands on, and where a simulator stands instead.
+//! - `local.rs`: sessions that only this server knows; `read_only.rs`: what it serves without a leader.
 //! - `member.rs`: zab's actions, and what links, keeper and images report; `leader.rs` and `learner.rs`: requests that
 //!   travel between servers.
 //!
@@ -29,8 +30,11 @@
 mod apply;
 mod leader;
 mod learner;
+mod local;
 mod member;
 mod orders;
+mod read_only;
+mod underway;
 mod world;
 
 use std::collections::{HashMap, VecDeque};
@@ -40,13 +44,16 @@ use std::time::Duration;
 
 use self::leader::Requested;
 use self::learner::Asked;
+pub use self::local::LocalSessions;
 use self::member::Member;
 use self::orders::Internal;
+use self::read_only::Patience;
+use self::underway::Underway;
 pub use self::world::{Clocks, DiskShard, EpochKeeper, ImageMover, Machine, SequencerIo, World};
 use super::disk::{Done, Job, SnapshotPolicy};
 use super::fatal::{Fatal, fatal};
 use super::linger::Linger;
-use super::messages::{Gather, Outcome, SequencerPart, Serving, Submission, Ticket};
+use super::messages::{Gather, Outcome, SequencerPart, Serving, Submission, Ticket, WriteRequest};
 use super::metrics::SequencerMetrics;
 use super::peers;
 use super::pressure::Pressure;
@@ -54,6 +61,7 @@ use super::ring::{Consumer, Parked, Producer};
 use super::snapshots::SnapshotJob;
 use super::sys::{Bell, Buffer, Durability, Ring};
 use super::watchdog::Pulse;
+use crate::base::planted::{Bug, planted};
 use crate::base::{Millis, SessionId, ShardId, Zxid};
 use crate::pipeline::Pipeline;
 use crate::pipeline::acl::Identities;
@@ -171,6 +179,23 @@ pub struct MemberStart<W: World = Machine> {
     pub images: W::Images,
     /// What zab starts with, made on the thread that runs it.
     pub zab: Box<dyn FnOnce() -> (ZabSettings, Membership, Durable) + Send>,
+    /// Whether new sessions are this server's own.
+    pub local_sessions: Option<LocalSessions>,
+    /// Whether it lets clients read while there is no leader.
+    pub read_only: bool,
+}
+
+/// See [`Sequencer::standing`].
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Standing {
+    /// Durable up to here.
+    pub flushed: Zxid,
+    /// Known to be decided up to here.
+    pub decided: Zxid,
+    /// Applied up to here; above `decided` it is a state that a leader sent which was not established since.
+    pub applied: Zxid,
+    /// Digest of the tree at `applied`.
+    pub digest: i64,
 }
 
 /// Something that happens in order behind the txns before it.
@@ -186,6 +211,8 @@ enum Entry {
 /// Who waits for a txn.
 enum Origin {
     Request(ShardId, Ticket),
+    /// The same, of an ephemeral that its local session may not have.
+    Ephemeral(ShardId, Ticket),
     NewSession(Attachment, u32),
 }
 
@@ -230,12 +257,17 @@ pub struct Sequencer<W: World = Machine> {
     committed: Zxid,
     flushed: Zxid,
     serving: Serving,
+    local_sessions: Option<LocalSessions>,
+    /// A write behind its session's createSession, until there is a zxid for it.
+    postponed: Option<(ShardId, WriteRequest)>,
     member: Option<Box<Member<W>>>,
     /// While learning: what clients wait for. While leading: what learners asked for, and which link holds a session.
     asked: Asked,
     requests: Requested,
     owners: HashMap<SessionId, LinkId, ahash::RandomState>,
     internal: VecDeque<Internal>,
+    /// While a member serves.
+    underway: Underway,
     metrics: SequencerMetrics,
     /// Shards that got something in this round.
     rung: u64,
@@ -271,6 +303,7 @@ impl<W: World> Sequencer<W> {
     pub fn with_io(start: Start<W>, mut io: W::Io) -> std::io::Result<Sequencer<W>> {
         let last = start.wal.last();
         let mut entries = VecDeque::new();
+        let local_sessions = start.member.as_ref().and_then(|member| member.local_sessions);
         let (zab, member, committed) = match start.member {
             None => (Peer::alone(last), None, last),
             Some(member) => {
@@ -290,7 +323,9 @@ impl<W: World> Sequencer<W> {
                 // A state that came of a leader that was never established is not to be called decided by our log.
                 let committed = durable.confirmed;
                 let links = peers::Peers::new(member.peers, &mut io, start.shared.bell.clone(), now)?;
-                let member = Member::new(links, member.keeper, member.images, tick_ms, &membership);
+                let patience = Patience::new(member.read_only, tick_ms);
+                let member =
+                    Member::new(links, member.keeper, member.images, tick_ms, patience, &membership, now);
                 (Peer::start(settings, membership, durable), Some(Box::new(member)), committed)
             }
         };
@@ -321,12 +356,15 @@ impl<W: World> Sequencer<W> {
             committed,
             flushed: last,
             serving: if member.is_some() { Serving::No } else { Serving::Alone },
+            local_sessions,
+            postponed: None,
             member,
             asked: Asked::default(),
             requests: Requested::default(),
             // Looked up by key, never iterated.
             owners: HashMap::default(),
             internal: VecDeque::new(),
+            underway: Underway::default(),
             metrics: SequencerMetrics::default(),
             rung: 0,
             snapshots: start.snapshots,
@@ -335,6 +373,13 @@ impl<W: World> Sequencer<W> {
         };
         sequencer.order_segment();
         Ok(sequencer)
+    }
+
+    /// The txn up to which its log or a received state is durable, what is decided of that, and the state's digest where
+    /// it stands: for whoever watches a server from outside.
+    pub fn standing(&self) -> Standing {
+        let applied = self.pipeline.applied();
+        Standing { flushed: self.flushed, decided: self.committed, applied, digest: self.pipeline.digest() }
     }
 
     /// Does what there is to do, then sleeps until there is more. Whether the server goes on.
@@ -389,6 +434,9 @@ impl<W: World> Sequencer<W> {
         if let (true, Some(poll)) = (self.orders(), self.pipeline.sessions_ref().next_poll()) {
             ms = ms.min(poll.since(now));
         }
+        if let Some(poll) = self.pipeline.sessions_ref().next_local_poll() {
+            ms = ms.min(poll.since(now));
+        }
         if let Some(due) = self.member_due() {
             ms = ms.min(due.since(now));
         }
@@ -398,7 +446,7 @@ impl<W: World> Sequencer<W> {
         if let Some(linger_ms) = self.lingers(now) {
             ms = ms.min(linger_ms);
         }
-        if self.pipeline.has_backlog() {
+        if W::WAKES_TO_RECLAIM && self.pipeline.has_backlog() {
             ms = ms.min(5);
         }
         Some(Duration::from_millis(ms.max(1)))
@@ -428,7 +476,8 @@ impl<W: World> Sequencer<W> {
         }
         let file = self.log_file.as_ref().expect("just set");
         self.write_began = now;
-        self.io.write(file, Batch(write), self.durability);
+        let durability = if planted(Bug::FlushIsForgotten) { Durability::None } else { self.durability };
+        self.io.write(file, Batch(write), durability);
         self.order_segment();
     }
 
@@ -489,6 +538,7 @@ impl<W: World> Sequencer<W> {
                 } else if flushed.cut {
                     self.step(now, Event::Truncated(flushed.up_to));
                 } else {
+                    self.member_flushed(flushed.up_to);
                     self.step(now, Event::Flushed(flushed.up_to));
                 }
             }
@@ -548,13 +598,25 @@ impl<W: World> Sequencer<W> {
         let mut part = SequencerPart { taken: self.clock.wall(), ..SequencerPart::default() };
         let sessions = self.pipeline.sessions_ref();
         part.sessions = sessions.image().len() as u64;
+        part.local_sessions = sessions.local_count() as u64;
         (part.serving, part.figures, part.leader) = (self.serving, self.zab.figures(), self.zab.leader());
         match what {
             Gather::Shards => {}
-            Gather::Metrics => part.metrics = self.metrics.clone(),
-            Gather::Reset => self.metrics.reset(),
+            Gather::Metrics => {
+                part.metrics = self.metrics.clone();
+                if let Some(member) = &self.member {
+                    part.metrics.links = member.peers.queues().clone();
+                }
+            }
+            Gather::Reset => {
+                self.metrics.reset();
+                if let Some(member) = &mut self.member {
+                    member.peers.reset_queues();
+                }
+            }
             Gather::Sessions => {
-                if self.serving.learns() {
+                part.locals = self.local_sessions.map(|_| sessions.locals().collect());
+                if self.serving.learns() || self.serving == Serving::ReadOnly {
                     part.timeouts = sessions.image().sessions().collect();
                 }
                 for (deadline, session) in sessions.by_deadline() {

@@ -6,6 +6,7 @@
 
 use std::rc::Rc;
 
+use super::local::Local;
 use super::{Clocks, Entry, Origin, Sequencer, World};
 use crate::base::{ConnectionId, Generation, Millis, SessionId, ShardId, Xid, Zxid};
 use crate::pipeline::{Asker, ReplyBody, grows};
@@ -30,10 +31,16 @@ pub(super) enum Internal {
 impl<W: World> Sequencer<W> {
     pub(super) fn take_submissions(&mut self, now: Millis) -> bool {
         let mut busy = false;
+        if self.takes_submissions()
+            && let Some((shard, write)) = self.postponed.take()
+        {
+            busy = true;
+            self.write_submitted(shard, write, now);
+        }
         for at in 0..self.shards.len() {
             for _ in 0..TAKE_MAX {
                 // Without a free zxid what the shards submit waits in their queues, which their credits bound.
-                if !self.takes_submissions() {
+                if !self.takes_submissions() || self.postponed.is_some() {
                     return busy;
                 }
                 let Some(submission) = self.shards[at].submissions.pop() else { break };
@@ -59,6 +66,7 @@ impl<W: World> Sequencer<W> {
             Submission::Write(write) => self.write_submitted(shard, write, now),
             Submission::Sync { ticket, session, cxid, path } => match self.serving {
                 Serving::No => self.moved(shard, ticket),
+                Serving::ReadOnly => self.refuse_write(shard, ticket),
                 Serving::Alone => self.answer_sync(shard, ticket),
                 Serving::Leading(_) | Serving::Following | Serving::Observing => {
                     self.ask_for_sync(shard, ticket, (session, cxid, &path), now);
@@ -69,13 +77,18 @@ impl<W: World> Sequencer<W> {
                     return self.moved(shard, ticket);
                 }
                 let entry = Entry::Ephemerals { shard, ticket, session, prefix };
-                if self.entries.is_empty() { self.answer_entry(entry) } else { self.entries.push_back(entry) }
+                if self.answers_at_once() { self.answer_entry(entry) } else { self.entries.push_back(entry) }
             }
             Submission::Attach(attach) => self.attach(shard, attach, now),
             Submission::Detach { session, generation, last_heard, .. } => {
                 self.pipeline.sessions().detach(session, generation, last_heard);
             }
             Submission::Expire { session, generation } => {
+                let sessions = self.pipeline.sessions_ref();
+                if sessions.is_local(session) && sessions.is_current(session, generation) {
+                    self.expire_local(session);
+                    return;
+                }
                 // Where another server leads, it keeps the clocks.
                 if self.orders() && self.pipeline.sessions().expire_attached(session, generation) {
                     self.metrics.session_expired();
@@ -108,9 +121,27 @@ impl<W: World> Sequencer<W> {
             let zxid = self.pipeline.applied();
             return self.behind_all(shard, Outcome::Moved { zxid, ticket: write.ticket });
         }
+        if self.serving == Serving::ReadOnly {
+            return self.write_to_read_only(shard, &write);
+        }
+        if self.local_sessions.is_some() && !sessions.contains(write.session) && self.serving.learns() {
+            // It was this server's own, and has ended: a leader could take it for another server's.
+            return self.moved(shard, write.ticket);
+        }
         self.metrics.request_queued(self.entries.len());
+        let local = self.of_local(shard, &write, now);
+        match local {
+            Local::Closed => return,
+            // The createSession took a zxid, perhaps the last for now.
+            Local::Upgraded if self.orders() && self.zab.next_zxid().is_none() => {
+                self.postponed = Some((shard, write));
+                return;
+            }
+            Local::GoesOn | Local::Upgraded | Local::Refused => {}
+        }
         if self.serving.learns() {
-            return self.forward_write(shard, &write, now);
+            let refused = matches!(local, Local::Refused);
+            return self.forward_write(shard, &write, refused, now);
         }
         let request = match Request::decode(write.op, &write.body) {
             Ok(request) => Ok(request),
@@ -207,6 +238,12 @@ impl<W: World> Sequencer<W> {
         if !self.serving.is_serving() {
             return self.hang_up(shard, attach.connection);
         }
+        if self.serving == Serving::ReadOnly {
+            return self.attach_reader(shard, attach, now);
+        }
+        if attach.session == SessionId::NONE && self.local_sessions.is_some() {
+            return self.new_local(shard, attach, now);
+        }
         if attach.session == SessionId::NONE {
             let to = Attachment { shard, connection: attach.connection };
             let sessions = self.pipeline.sessions_ref();
@@ -221,13 +258,18 @@ impl<W: World> Sequencer<W> {
             return self.propose(asker, OpCode::CreateSession, &Request::CreateSession(timeout), origin, now);
         }
         // The password first: a wrong one leaves a live connection alone (reliability M9, S52).
-        if !password::verifies(attach.session, Some(&attach.password)) {
+        if !self.proves(&attach) {
             return self.refuse_renewal(shard, &attach);
         }
-        if self.serving.learns() {
+        if self.serving.learns() && !self.pipeline.sessions_ref().is_local(attach.session) {
             return self.revalidate(shard, attach, now);
         }
         self.attach_here(shard, attach, now);
+    }
+
+    /// Whether the client has the session's password.
+    pub(super) fn proves(&self, attach: &AttachRequest) -> bool {
+        password::verifies(attach.session, Some(&attach.password))
     }
 
     /// The connection ends without an answer: the client tries another server.
@@ -282,7 +324,7 @@ impl<W: World> Sequencer<W> {
 
     /// Sends an outcome once everything logged before it has been applied.
     pub(super) fn behind_all(&mut self, shard: ShardId, outcome: Outcome) {
-        if self.entries.is_empty() {
+        if self.answers_at_once() {
             self.push(shard, outcome);
             self.ring_doorbells();
         } else {
@@ -290,8 +332,14 @@ impl<W: World> Sequencer<W> {
         }
     }
 
+    /// Whether nothing stands before an answer. Read-only, what is logged may never be decided.
+    fn answers_at_once(&self) -> bool {
+        self.entries.is_empty() || self.serving == Serving::ReadOnly
+    }
+
     /// What is due by the clock, where sessions and containers are this server's to end.
     pub(super) fn tick(&mut self, now: Millis) {
+        self.tick_local(now);
         if !self.orders() {
             return;
         }

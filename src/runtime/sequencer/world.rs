@@ -33,6 +33,9 @@ pub trait World: 'static {
     type Images: ImageMover;
     /// Both clocks.
     type Clock: Clocks;
+    /// Whether memory that waits for its readers is a reason to wake up. How long they take depends on the whole process:
+    /// a run that is to be repeated leaves such memory for its next turn.
+    const WAKES_TO_RECLAIM: bool;
 }
 
 /// What [`Ring`] does for the sequencer beside its sockets.
@@ -129,6 +132,7 @@ impl World for Machine {
     type Keeper = Keeper;
     type Images = Images;
     type Clock = Clock;
+    const WAKES_TO_RECLAIM: bool = true;
 }
 
 impl SequencerIo for Ring<Batch> {

@@ -256,3 +256,54 @@ fn a_leader_takes_a_client_back_that_saw_its_epoch_or_an_earlier_one_begin() {
     check(Serving::Following, Zxid::ZERO, true);
     check(Serving::Alone, Zxid(1), false);
 }
+
+/// A handshake of a client that takes a read-only server, or does not, or is too old to say.
+fn shake_as(rig: &mut Rig, read_only: Option<bool>) -> ConnectionId {
+    let mut frame = handshake(SessionId::NONE, Zxid::ZERO);
+    let length = frame.len() - 4 - usize::from(read_only.is_none());
+    match read_only {
+        Some(read_only) => *frame.last_mut().expect("a body") = u8::from(read_only),
+        None => frame.truncate(4 + length),
+    }
+    frame[..4].copy_from_slice(&(length as u32).to_be_bytes());
+    let id = rig.connect();
+    rig.send(id, &frame);
+    id
+}
+
+#[test]
+fn a_read_only_server_takes_clients_that_take_it_and_says_what_it_is() {
+    let mut rig = Rig::new(Serving::No);
+    rig.serve(Serving::ReadOnly);
+    for read_only in [Some(false), None] {
+        let id = shake_as(&mut rig, read_only);
+        assert_eq!((rig.closed(), rig.received(id)), (vec![id], vec![]), "{read_only:?}");
+        assert!(rig.submitted().is_empty());
+    }
+    let reader = shake_as(&mut rig, Some(true));
+    assert!(matches!(&rig.submitted()[..], [Submission::Attach(attach)] if attach.connection == reader));
+    rig.tell([attached(reader, ONE, Generation(1))]);
+    assert_eq!(rig.received(reader).last(), Some(&1), "readOnly of the ConnectResponse");
+
+    // One whose session is over learns what the server is as well.
+    let late = shake_as(&mut rig, Some(true));
+    rig.submitted();
+    rig.tell([Outcome::Refused { zxid: Zxid::ZERO, connection: late }]);
+    assert_eq!(rig.received(late).last(), Some(&1));
+    assert_eq!(rig.closed(), [late]);
+
+    // A write that does not decode is a write.
+    rig.send(reader, &request(7, OpCode::SetData, &[1]));
+    let refusal = rig.received(reader);
+    assert_eq!(refusal[4..8], 7i32.to_be_bytes());
+    assert_eq!(refusal[16..20], (-119i32).to_be_bytes());
+
+    // The leader is back: the client comes again.
+    rig.serve(Serving::No);
+    assert_eq!(rig.closed(), [reader]);
+    rig.serve(Serving::Following);
+    let again = shake_as(&mut rig, Some(true));
+    rig.submitted();
+    rig.tell([attached(again, ONE, Generation(2))]);
+    assert_eq!(rig.received(again).last(), Some(&0));
+}

@@ -34,6 +34,8 @@ fn copy(part: &SequencerPart) -> SequencerPart {
     SequencerPart {
         metrics: part.metrics.clone(),
         sessions: part.sessions,
+        local_sessions: part.local_sessions,
+        locals: part.locals.clone(),
         ephemerals: part.ephemerals.clone(),
         serving: part.serving,
         figures: part.figures,
@@ -112,6 +114,22 @@ fn each_role_has_its_name_and_its_lines() {
 }
 
 #[test]
+fn a_read_only_server_is_no_members_server() {
+    let serving = Serving::ReadOnly;
+    let mut rig = Rig::new(serving);
+    let srvr = ask(&mut rig, "srvr", part(serving));
+    assert_eq!(line(&srvr, "Mode: "), Some("read-only"));
+    assert_eq!(srvr.lines().nth(1), Some("READ-ONLY mode; serving only read-only clients"));
+    assert_eq!(ask(&mut rig, "stat", part(serving)).lines().nth(1), srvr.lines().nth(1));
+    let mntr = ask(&mut rig, "mntr", SequencerPart { sessions: 3, local_sessions: 2, ..part(serving) });
+    assert_eq!(line(&mntr, "zk_server_state\t"), Some("read-only"));
+    assert_eq!((line(&mntr, "zk_peer_state\t"), line(&mntr, "zk_quorum_size\t")), (None, None));
+    assert_eq!(line(&mntr, "zk_global_sessions\t"), Some("3"));
+    assert_eq!(line(&mntr, "zk_local_sessions\t"), Some("2"));
+    assert_eq!(ask(&mut rig, "isro", part(serving)), "ro");
+}
+
+#[test]
 fn a_leader_counts_its_learners_and_its_own_time() {
     let mut rig = Rig::new(Serving::No);
     rig.pass(5000);
@@ -162,5 +180,32 @@ fn dump_shows_deadlines_where_they_are_kept() {
         let dump = ask(&mut rig, "dump", part);
         assert!(dump.starts_with(expected), "{dump}");
         assert_eq!(dump.matches("\tip: /127.0.0.1:1 sessionId: 0x100\n").count(), 1, "{dump}");
+    }
+}
+
+#[test]
+fn dump_tells_local_sessions_from_those_of_all_servers() {
+    for (serving, global) in [
+        (Serving::Following, "Global Sessions(1):\n0x200\t4000ms\n"),
+        (Serving::Leading(Epoch(1)), "Global Session Sets (1)/(1):\n1 expire at "),
+    ] {
+        let mut rig = Rig::new(serving);
+        rig.client(ONE);
+        rig.client(TWO);
+        let timeouts = vec![(TWO, 4000)];
+        let dump =
+            ask(&mut rig, "dump", SequencerPart { timeouts, locals: Some(vec![ONE]), ..part(serving) });
+        let (local, rest) = dump.split_at(dump.find("Global").expect("both kinds"));
+        assert!(
+            local.starts_with("SessionTracker dump:\nLocal Session Sets (1)/(1):\n1 expire at "),
+            "{dump}"
+        );
+        assert!(local.ends_with(":\n\t0x100\n") && rest.starts_with(global), "{dump}");
+        // Without any the line is there all the same.
+        let none = ask(&mut rig, "dump", SequencerPart { locals: Some(vec![]), ..part(serving) });
+        assert!(
+            none.starts_with("SessionTracker dump:\nLocal Session Sets (0)/(0):\nGlobal Session"),
+            "{none}"
+        );
     }
 }

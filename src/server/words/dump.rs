@@ -28,6 +28,24 @@ impl<T> ExpiryQueueView<T> {
         self.buckets.entry(at).or_default().extend(members);
     }
 
+    /// Takes out those that are meant, with their buckets.
+    pub fn take(&mut self, is_meant: impl Fn(&T) -> bool) -> Self
+    where
+        T: Copy,
+    {
+        let mut taken = ExpiryQueueView::default();
+        self.buckets.retain(|at, members| {
+            let (meant, others): (Vec<T>, Vec<T>) = members.iter().partition(|&member| is_meant(member));
+            if !meant.is_empty() {
+                taken.add(*at, meant);
+            }
+            let keeps = !others.is_empty() || members.is_empty();
+            *members = others;
+            keeps
+        });
+        taken
+    }
+
     /// Adds another core's buckets.
     pub fn merge(&mut self, other: Self) {
         for (at, members) in other.buckets {
@@ -68,6 +86,8 @@ impl ConnectionExpiry {
 pub struct DumpView {
     /// Sessions by the end of their timeout.
     pub sessions: ExpiryQueueView<SessionId>,
+    /// Those of them that are this server's own, where there may be such.
+    pub local: Option<ExpiryQueueView<SessionId>>,
     /// In place of them where another server keeps their clocks: sessions with their timeouts, ms, by id.
     pub learned: Option<Vec<(SessionId, i32)>>,
     /// Paths by owning session, bytes as stored.
@@ -80,10 +100,17 @@ impl DumpView {
     /// Adds another core's part. Ephemerals come from one core only (the sequencer's table), so lists are joined.
     pub fn merge(&mut self, other: DumpView) {
         self.sessions.merge(other.sessions);
+        if let Some(local) = other.local {
+            self.local.get_or_insert_default().merge(local);
+        }
         self.learned = self.learned.take().or(other.learned);
         self.ephemerals.extend(other.ephemerals);
         self.connections.merge(other.connections);
     }
+}
+
+fn in_bucket(session: SessionId) -> Piece {
+    Piece::Session { tab: true, colon: false, session }
 }
 
 /// `dump`.
@@ -95,12 +122,11 @@ pub fn dump(view: DumpView) -> Answer {
                 sessions.into_iter().map(|(session, timeout_ms)| Piece::Timeout { session, timeout_ms }),
             ))
         }
-        None => Box::new(view.sessions.pieces("Session", |session| Piece::Session {
-            tab: true,
-            colon: false,
-            session,
-        })),
+        // `LeaderSessionTracker.dumpSessions`.
+        None if view.local.is_some() => Box::new(view.sessions.pieces("Global Session", in_bucket)),
+        None => Box::new(view.sessions.pieces("Session", in_bucket)),
     };
+    let local = view.local.into_iter().flat_map(|local| local.pieces("Local Session", in_bucket));
     let owners = format!("ephemeral nodes dump:\nSessions with Ephemerals ({}):\n", view.ephemerals.len());
     let ephemerals = view.ephemerals.into_iter().flat_map(|(session, paths)| {
         once(Piece::Session { tab: false, colon: true, session })
@@ -108,6 +134,7 @@ pub fn dump(view: DumpView) -> Answer {
     });
     Answer::new(
         once(Piece::text("SessionTracker dump:\n"))
+            .chain(local)
             .chain(sessions)
             .chain(once(Piece::text(owners)))
             .chain(ephemerals)

@@ -50,8 +50,8 @@ pub struct ConfMember {
     pub quorum_ports: Vec<u16>,
     /// Without a vote.
     pub observes: bool,
-    /// The configuration document (ensemble-protocol §1.3).
-    pub membership: String,
+    /// The configuration document (ensemble-protocol §1.3), unless the server is read-only.
+    pub membership: Option<String>,
 }
 
 impl ConfMember {
@@ -74,21 +74,20 @@ impl ConfMember {
             }
         }
         let observes = member.role == MemberRole::Observer;
-        let membership = document.to_string();
+        let membership = Some(document.to_string());
         Some(ConfMember { init_limit, sync_limit, election_ports, quorum_ports, observes, membership })
     }
 
     fn lines(&self) -> String {
         let joined = |ports: &[u16]| ports.iter().map(u16::to_string).collect::<Vec<_>>().join("|");
         format!(
-            "initLimit={}\nsyncLimit={}\nelectionAlg=3\nelectionPort={}\nquorumPort={}\npeerType={}\n\
-             membership: \n{}",
+            "initLimit={}\nsyncLimit={}\nelectionAlg=3\nelectionPort={}\nquorumPort={}\npeerType={}\n{}",
             self.init_limit,
             self.sync_limit,
             joined(&self.election_ports),
             joined(&self.quorum_ports),
             u8::from(self.observes),
-            self.membership,
+            self.membership.as_ref().map(|document| format!("membership: \n{document}")).unwrap_or_default(),
         )
     }
 }

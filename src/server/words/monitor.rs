@@ -10,7 +10,7 @@ use super::answer::{Answer, Piece};
 use super::java::decimal;
 use super::status::{Mode, ServerView, shown};
 use crate::base::ServerId;
-use crate::runtime::metrics::{Distribution, Metrics, Namespaces, Summary, Timing};
+use crate::runtime::metrics::{Distribution, Metrics, Namespaces, SequencerMetrics, Summary, Timing};
 use crate::wire::OpCode;
 use std::fmt::{Display, Write};
 use std::iter::once;
@@ -96,6 +96,7 @@ pub fn mntr(view: MonitorView) -> Answer {
     counters(&view.metrics, &mut lines);
     simple_summaries(&view.metrics, &mut lines);
     detailed_summaries(&view.metrics, &mut lines);
+    by_server(&view.metrics.sequencer, &mut lines);
     let sequencer = view.metrics.sequencer;
     Answer::new(
         once(Piece::text(lines.text))
@@ -235,6 +236,19 @@ fn gauges(view: &MonitorView, lines: &mut Lines) {
     }
 }
 
+/// A leader's figures of each server: its acks, and what waits for it.
+fn by_server(sequencer: &SequencerMetrics, lines: &mut Lines) {
+    for (ServerId(id), lengths) in sequencer.links.lengths() {
+        lines.summary(&format!("{id}_learner_handler_qp_size"), lengths);
+    }
+    for (ServerId(id), waits) in sequencer.links.waits() {
+        lines.distribution(&format!("{id}_learner_handler_qp_time_ms"), waits);
+    }
+    for (ServerId(id), acks) in sequencer.broadcast.acks() {
+        lines.distribution(&format!("{id}_ack_latency"), acks);
+    }
+}
+
 /// The phase is always the last one: before it nobody is answered.
 fn peer(mode: Mode, member: &MemberView, lines: &mut Lines) {
     let doing = match mode {
@@ -270,7 +284,6 @@ const ABSENT_COUNTERS: &[&str] = &[
     "response_packet_cache_misses",
     "response_packet_get_children_cache_hits",
     "response_packet_get_children_cache_misses",
-    "quit_leading_due_to_disloyal_voter",
     "request_commit_queued",
     "skip_learner_request_to_next_processor_count",
     "requests_not_forwarded_to_commit_processor",
@@ -337,6 +350,7 @@ fn counters(metrics: &Metrics, lines: &mut Lines) {
         ("cnxn_closed_without_zk_server_running", shards.closed_while_not_serving),
         ("revalidate_count", member.revalidations),
         ("looking_count", member.elections_begun),
+        ("quit_leading_due_to_disloyal_voter", member.disloyal),
         ("proposal_count", member.proposals),
         ("commit_count", member.commits),
         ("snap_count", member.snaps),
@@ -369,12 +383,6 @@ fn counters(metrics: &Metrics, lines: &mut Lines) {
 /// Simple summaries of stages, roles and features that this server does not have.
 const ABSENT_SUMMARIES: &[&str] = &[
     "restore_time",
-    "leader_unavailable_time",
-    "unavailable_time",
-    "follower_sync_time",
-    "observer_sync_time",
-    "inflight_snap_count",
-    "inflight_diff_count",
     "proposal_process_time",
     "commit_process_time",
     "netty_queued_buffer_capacity",
@@ -407,11 +415,17 @@ fn simple_summaries(metrics: &Metrics, lines: &mut Lines) {
         ("sync_process_time", sequencer.flush.timing()),
         ("socket_closing_time", &shards.socket_closing),
         ("election_time", &sequencer.member.election),
+        ("unavailable_time", &sequencer.member.unavailable),
+        ("leader_unavailable_time", &sequencer.member.leader_unavailable),
+        ("follower_sync_time", &sequencer.member.follower_sync),
+        ("observer_sync_time", &sequencer.member.observer_sync),
     ] {
         lines.timing(key, timing);
     }
     for (key, summary) in [
         ("startup_txns_loaded", &disk.txns_loaded),
+        ("inflight_snap_count", &sequencer.member.inflight_snaps),
+        ("inflight_diff_count", &sequencer.member.inflight_diffs),
         ("node_created_watch_count", &shards.created_watches),
         ("node_deleted_watch_count", &shards.deleted_watches),
         ("node_changed_watch_count", &shards.changed_watches),
@@ -430,10 +444,6 @@ fn simple_summaries(metrics: &Metrics, lines: &mut Lines) {
 
 /// Detailed summaries of stages, roles and features that this server does not have.
 const ABSENT_DISTRIBUTIONS: &[&str] = &[
-    "proposal_latency",
-    "proposal_ack_creation_latency",
-    "commit_propagation_latency",
-    "quorum_ack_latency",
     "read_commitproc_time_ms",
     "write_commitproc_time_ms",
     "local_write_committed_time_ms",
@@ -452,6 +462,10 @@ fn detailed_summaries(metrics: &Metrics, lines: &mut Lines) {
         ("readlatency", &shards.read_latency),
         ("updatelatency", &shards.update_latency),
         ("propagation_latency", &sequencer.propagation),
+        ("proposal_latency", &sequencer.broadcast.proposal),
+        ("proposal_ack_creation_latency", &sequencer.broadcast.ack_creation),
+        ("quorum_ack_latency", &sequencer.broadcast.quorum_ack),
+        ("commit_propagation_latency", &sequencer.broadcast.commit),
         ("sync_processor_queue_time_ms", &sequencer.log_wait),
         ("sync_processor_queue_and_flush_time_ms", &sequencer.log_wait_and_flush),
         ("sync_processor_queue_flush_time_ms", &sequencer.flush),

@@ -338,8 +338,8 @@ fn check_keys(view: MonitorView, recorded: &str) {
     let ours = kinds(&ours);
     let stock = kinds(recorded);
     for (key, kind) in &stock {
-        // Namespaces depend on what was read and written, and what a link carries is not counted.
-        if !key.ends_with("_per_namespace") && !key.contains("_learner_handler_qp_") {
+        // Namespaces depend on what was read and written.
+        if !key.ends_with("_per_namespace") {
             assert_eq!(ours.get(key), Some(kind), "{key}");
         }
     }

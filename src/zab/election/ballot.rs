@@ -4,6 +4,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use crate::base::planted::{Bug, planted};
 use crate::base::{ServerId, Zxid};
 use crate::zab::membership::Membership;
 use crate::zab::message::{Notification, State, Vote};
@@ -56,7 +57,8 @@ impl Ballot {
 
 /// Whether `vote` beats `other`: by epoch, then zxid, then id. One for a server of weight 0 beats nothing.
 pub(super) fn beats(vote: &Vote, other: &Vote, membership: &Membership) -> bool {
-    let rank = |vote: &Vote| (vote.peer_epoch, vote.zxid, vote.leader);
+    let zxid = |vote: &Vote| if planted(Bug::VotesIgnoreZxids) { Zxid::ZERO } else { vote.zxid };
+    let rank = |vote: &Vote| (vote.peer_epoch, zxid(vote), vote.leader);
     membership.weight(vote.leader) != 0 && rank(vote) > rank(other)
 }
 

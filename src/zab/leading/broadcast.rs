@@ -6,6 +6,7 @@ use std::collections::BTreeSet;
 
 use super::Leading;
 use super::learner::Stage;
+use crate::base::planted::{Bug, planted};
 use crate::base::{Millis, ServerId, Zxid};
 use crate::zab::core::{Core, ignored};
 use crate::zab::event::Action;
@@ -33,8 +34,12 @@ impl Leading {
         assert!(expected == Some(zxid), "proposal {zxid}, expected was {expected:?}");
         self.proposed = zxid;
         self.outstanding.push_back(Proposal { zxid, acks: BTreeSet::new() });
+        if planted(Bug::OwnAckBeforeFlush) {
+            self.outstanding.back_mut().map(|proposal| proposal.acks.insert(core.me()));
+        }
         for (link, learner) in &mut self.learners {
-            if learner.follows && learner.is_forwarded() {
+            let is_left_out = planted(Bug::JoiningAreLeftOut) && !learner.is_up();
+            if learner.follows && learner.is_forwarded() && !is_left_out {
                 if learner.votes && learner.is_synced() {
                     learner.proposals.sent(now, zxid);
                 }
@@ -95,7 +100,8 @@ impl Leading {
     pub(super) fn advance(&mut self, core: &mut Core, actions: &mut Vec<Action>) {
         let mut committed = None;
         while let Some(oldest) = self.outstanding.front() {
-            if !core.membership.is_quorum(&oldest.acks) {
+            let is_enough = planted(Bug::MinorityCommits) && !oldest.acks.is_empty();
+            if !core.membership.is_quorum(&oldest.acks) && !is_enough {
                 break;
             }
             let zxid = oldest.zxid;

@@ -5,6 +5,7 @@ use std::collections::VecDeque;
 
 use crate::base::{Millis, ServerId, Zxid};
 use crate::zab::core::{Awaited, Core};
+use crate::zab::event::SyncMode;
 use crate::zab::message::Payload;
 
 /// See the module.
@@ -17,6 +18,8 @@ pub(super) struct Learner {
     /// Whether it is counted: a follower with a vote (Z13).
     pub(super) votes: bool,
     pub(super) stage: Stage,
+    /// How it is being brought up to date, from the decision until it acknowledged NEWLEADER.
+    pub(super) mode: Option<SyncMode>,
     /// When something of it came last, or the stage began.
     pub(super) heard: Millis,
     /// Proposals it has not acknowledged.
@@ -59,6 +62,7 @@ impl Learner {
             follows: false,
             votes: false,
             stage: Stage::Connected,
+            mode: None,
             heard: now,
             proposals: Awaited::default(),
             pings: VecDeque::new(),

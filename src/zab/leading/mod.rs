@@ -23,10 +23,11 @@ use self::learner::{Learner, Stage};
 use super::Figures;
 use super::core::{Awaited, Core, Leave, ignored, plausible};
 use super::election::{CurrentVote, Elected};
-use super::event::{Action, Event, Observation, Role, SyncMode};
+use super::event::{Action, DISLOYAL, Event, Observation, Role, SyncMode};
 use super::learning::name;
 use super::message::{LearnerInfo, LinkId, Message, Payload, State, Vote};
 use super::sync::{Decision, decide};
+use crate::base::planted::{Bug, planted};
 use crate::base::{Epoch, Millis, ServerId, Zxid};
 
 /// Times that a learner's way through our log is read on, because more was trimmed meanwhile, before it gets an image.
@@ -76,6 +77,14 @@ enum Phase {
     Establishing,
     Syncing,
     Active,
+}
+
+/// How many learners may be brought up to date at once before observers are refused.
+fn syncs_max(core: &Core, mode: SyncMode) -> usize {
+    match mode {
+        SyncMode::Snap => core.settings.snaps_max,
+        SyncMode::Diff | SyncMode::Trunc => core.settings.diffs_max,
+    }
 }
 
 impl Leading {
@@ -139,6 +148,8 @@ impl Leading {
             }
             figures.non_voting += usize::from(learner.is_up() && learner.follows && !learner.votes);
         }
+        figures.snaps = self.under_way(SyncMode::Snap);
+        figures.diffs = self.under_way(SyncMode::Diff);
         figures.outstanding = self.outstanding.len();
         figures.pending_syncs = self.confirm.waiting();
     }
@@ -178,6 +189,7 @@ impl Leading {
                 self.learners.insert(link, Learner::new(now));
             }
             Event::LinkLost { link } => self.lose(core, link, "the link is lost", actions),
+            Event::LinkBroken { link } => self.lose(core, link, "it sent what is no packet", actions),
             Event::Received { link, message } => {
                 if self.learners.contains_key(&link)
                     && let Err(reason) = self.on_message(core, now, link, message, actions)
@@ -213,26 +225,26 @@ impl Leading {
         if self.phase == Phase::Active {
             let decided = self.outstanding.is_empty();
             if decided && core.resigning {
-                return Err(Leave("stopping"));
+                return Err(Leave::over("stopping"));
             }
             if decided && self.proposed.counter() >= core.settings.counter_max {
-                return Err(Leave("the epoch's zxids are used up"));
+                return Err(Leave::over("the epoch's zxids are used up"));
             }
             if self.deserted {
-                return Err(Leave("a quorum no longer follows"));
+                return Err(Leave::over("a quorum no longer follows"));
             }
             if self.outrun {
-                return Err(Leave("a voter has accepted a later epoch"));
+                return Err(Leave::over("a voter has accepted a later epoch"));
             }
         } else {
             if core.resigning {
-                return Err(Leave("stopping"));
+                return Err(Leave::over("stopping"));
             }
             // Who looks elsewhere need not be waited for (ZOOKEEPER-3109).
             let mut possible = core.membership.voters.clone();
             possible.retain(|voter| !self.disloyal.contains(voter));
             if !core.membership.is_quorum(&possible) {
-                return Err(Leave("too many voters look for another leader"));
+                return Err(Leave::over(DISLOYAL));
             }
         }
         Ok(())
@@ -247,14 +259,14 @@ impl Leading {
     fn on_tick(&mut self, core: &mut Core, now: Millis, actions: &mut Vec<Action>) -> Result<(), Leave> {
         let waits = !matches!(self.phase, Phase::Active | Phase::Proposing | Phase::Establishing);
         if waits && now.since(self.since) >= core.init_ms() {
-            return Err(Leave("a quorum did not come in time"));
+            return Err(Leave::over("a quorum did not come in time"));
         }
         // Others, if there are enough, may have a disk that is fast enough (reliability F12).
         if self.disk.since().is_some_and(|since| now.since(since) > core.sync_ms() / 2) {
             let mut others = core.membership.voters.clone();
             others.remove(&core.me());
             if core.membership.is_quorum(&others) {
-                return Err(Leave("the own disk is too slow to lead"));
+                return Err(Leave::over("the own disk is too slow to lead"));
             }
         }
         let active = self.phase == Phase::Active;
@@ -483,7 +495,7 @@ impl Leading {
         if self.phase == Phase::Acking
             && let Some(current) = current
         {
-            if (current, last) > (self.initial_epoch, self.initial) {
+            if (current, last) > (self.initial_epoch, self.initial) && !planted(Bug::LaggardLeads) {
                 return Err("it is ahead of us");
             }
             if let (true, true, Some(server)) = (learner.votes, last != Zxid(-1), learner.server) {
@@ -547,10 +559,16 @@ impl Leading {
             Decision::Snap | Decision::Read => (SyncMode::Snap, core.log.committed()),
         };
         let Some(server) = learner.server else { return };
+        // Followers are never refused, and counted all the same (stock `LearnerSyncThrottler`).
+        if !learner.follows && self.under_way(mode) >= syncs_max(core, mode) {
+            return self.drop_learner(core, link, "too many servers are brought up to date already", actions);
+        }
+        let Some(learner) = self.learners.get_mut(&link) else { return };
         let read = if mode == SyncMode::Diff { read } else { Vec::new() };
         let observation = Observation::LearnerSyncing { learner: server, mode, from: last, to: horizon };
         actions.push(Action::Observed(observation));
         learner.stage = Stage::Syncing;
+        learner.mode = Some(mode);
         learner.read = Vec::new();
         let follows = learner.follows;
         let mut send = |message| actions.push(Action::Send { link, message });
@@ -573,6 +591,13 @@ impl Leading {
         }
         let (zxid, config) = (Zxid::from_parts(self.epoch, 0), core.membership.document.clone());
         actions.push(Action::Send { link, message: Message::NewLeader { zxid, config } });
+    }
+
+    /// Learners that are being brought up to date this way: stock counts a cut among the diffs.
+    fn under_way(&self, mode: SyncMode) -> usize {
+        let is_snap = mode == SyncMode::Snap;
+        let modes = self.learners.values().filter_map(|learner| learner.mode);
+        modes.filter(|of| (*of == SyncMode::Snap) == is_snap).count()
     }
 
     fn on_log_read(
@@ -621,8 +646,8 @@ impl Leading {
             return Ok(());
         }
         learner.stage = Stage::Synced;
-        if let Some(learner) = learner.server {
-            actions.push(Action::Observed(Observation::LearnerSynced { learner }));
+        if let (Some(learner), Some(mode)) = (learner.server, learner.mode.take()) {
+            actions.push(Action::Observed(Observation::LearnerSynced { learner, mode }));
         }
         match self.phase {
             Phase::Active => self.raise(link, now, actions),

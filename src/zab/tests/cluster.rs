@@ -130,6 +130,8 @@ pub(super) fn settings() -> Settings {
         history_txns_max: 4,
         history_bytes_max: 1 << 20,
         outstanding_max: 8,
+        snaps_max: 10,
+        diffs_max: 100,
         counter_max: 1 << 20,
     }
 }

@@ -131,6 +131,42 @@ fn a_state_is_sent_exact_with_what_is_not_committed_behind_it_30_32() {
 }
 
 #[test]
+fn observers_beyond_the_limit_are_sent_away_and_followers_never() {
+    let observer = |solo: &mut Solo, link: u64, last: Zxid| {
+        let offer = send(link, Message::LeaderInfo { epoch: Epoch(1) });
+        accepts(solo, link, Message::ObserverInfo(info(link as i64, 0)), &[offer]);
+        let message = Message::AckEpoch { last, current: Some(Epoch(0)) };
+        solo.step(Event::Received { link: LinkId(link), message })
+    };
+    let none = Zxid::ZERO;
+    let diff = |link| vec![send(link, Message::Diff { zxid: none }), send(link, new_leader(1))];
+    let mut solo = Solo::leading(|settings| (settings.snaps_max, settings.diffs_max) = (1, 2));
+    assert_eq!(observer(&mut solo, 11, none), diff(11));
+    assert_eq!(observer(&mut solo, 12, none), diff(12));
+    assert_eq!(observer(&mut solo, 13, none), [close(13)]);
+    // A state is another matter, with a limit of its own.
+    let snap = |link| {
+        let (snap, image) =
+            (Message::Snap { zxid: none }, Action::SendSnap { link: LinkId(link), zxid: none });
+        vec![send(link, snap), image, send(link, new_leader(1))]
+    };
+    assert_eq!(observer(&mut solo, 15, Zxid(-1)), snap(15));
+    assert_eq!(observer(&mut solo, 16, Zxid(-1)), [close(16)]);
+    assert_eq!(solo.peer.figures().snaps, 1);
+    // A follower is not refused, but counts.
+    let offer = send(1, Message::LeaderInfo { epoch: Epoch(1) });
+    accepts(&mut solo, 1, Message::FollowerInfo(info(1, 0)), &[offer]);
+    let message = Message::AckEpoch { last: none, current: Some(Epoch(0)) };
+    solo.receive(LinkId(1), message, &diff(1));
+    assert_eq!(solo.peer.figures().diffs, 3);
+    // Whoever is up to date, or gone, makes room.
+    solo.receive(LinkId(11), ack(z(1, 0)), &[send(11, Message::UpToDate)]);
+    solo.check(Event::LinkBroken { link: LinkId(12) }, &[]);
+    assert_eq!(solo.peer.figures().diffs, 1);
+    assert_eq!(observer(&mut solo, 17, none), diff(17));
+}
+
+#[test]
 fn what_is_below_memory_is_read_and_the_seam_is_looked_at_31_2418() {
     let log: Vec<Zxid> = (1..=9).map(|counter| z(1, counter)).collect();
     let read = Action::ReadLog { link: LinkId(2), after: z(1, 2), up_to: z(1, 9) };

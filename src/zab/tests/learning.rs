@@ -7,7 +7,7 @@ use super::solo::{
     Solo, UP, ack, append, commit, info, inform, new_leader, proposal, save, saved, send_up, txns, z,
 };
 use crate::base::{Epoch, ServerId, Zxid};
-use crate::zab::event::{Action, Event, Failure, Role};
+use crate::zab::event::{Action, Event, Failure, Observation, Role};
 use crate::zab::message::{Forwarded, LearnerInfo, LinkId, Message, Notification, Payload, State, Vote};
 
 const CLOSE: Action = Action::Close { link: UP };
@@ -247,6 +247,50 @@ fn gaps_and_commits_out_of_order_end_the_link_43_46_m58() {
     solo.receive(UP, commit(z(1, 1)), &[Action::Commit(z(1, 1))]);
     solo.receive(UP, commit(z(1, 1)), &[]);
     solo.check(Event::Flushed(z(1, 2)), &[send_up(ack(z(1, 1))), send_up(ack(z(1, 2)))]);
+}
+
+#[test]
+fn a_leader_that_contradicts_itself_three_times_in_a_minute_is_left_alone_m58() {
+    /// With so many ms after each contradiction: how many were alarmed about, and how long it then does not look for a leader.
+    fn check(pauses_ms: &[u64], expected: &[(Option<usize>, u64)]) {
+        let mut solo = Solo::following();
+        let mut found = Vec::new();
+        for (nth, pause_ms) in (1..).zip(pauses_ms) {
+            let link = LinkId(LinkId::OURS | nth);
+            let event = match nth {
+                1 => Event::Received { link, message: proposal(z(9, 9)) },
+                _ => Event::LinkBroken { link },
+            };
+            let mut actions = Vec::new();
+            solo.peer.step(solo.now, event, &mut actions);
+            let alarm = actions.iter().find_map(|action| match action {
+                Action::Observed(Observation::LeaderContradicts { leader: ServerId(2), times, .. }) => {
+                    Some(*times)
+                }
+                _ => None,
+            });
+            let begun = Action::Observed(Observation::ElectionStarted { round: nth as i64 + 1 });
+            let silent_ms = match actions.contains(&begun) {
+                true => 0,
+                false => solo.peer.next_tick().map_or(u64::MAX, |tick| tick.since(solo.now)),
+            };
+            found.push((alarm, silent_ms));
+            // The same leader is elected again.
+            for ms in [silent_ms, pause_ms - silent_ms] {
+                solo.now = solo.now.plus(ms);
+                solo.step(Event::Tick);
+            }
+            let vote = Vote { leader: ServerId(2), zxid: z(90, 0), peer_epoch: 90 };
+            let (state, config) = (State::Looking, Rc::from(*b"config"));
+            let notification = Notification { state, vote, round: nth as i64 + 1, version: 2, config };
+            let connect = Action::Connect { link: LinkId(LinkId::OURS | (nth + 1)), to: ServerId(2) };
+            solo.check(Event::Notified { from: ServerId(2), notification }, &[connect]);
+        }
+        assert_eq!(found, expected, "{pauses_ms:?}");
+    }
+    let sync_ms = 500;
+    check(&[1_000; 4], &[(None, 0), (None, 0), (Some(3), sync_ms), (Some(4), sync_ms)]);
+    check(&[30_000, 30_000, 1_000], &[(None, 0), (None, 0), (None, 50)]);
 }
 
 #[test]

@@ -29,7 +29,7 @@ fn nodes(paths: &[&str]) -> Vec<u8> {
 }
 
 fn check_bad(stream: &[u8], says: &str) {
-    let mut host = Host::with(|settings| settings.image_bytes_max = 1 << 20);
+    let mut host = Host::with(|settings| settings.intake.image_bytes_max = 1 << 20);
     // Whole, and in a few hundred pieces.
     for size in [1 << 20, 1 + stream.len() / 300] {
         host.images.receive(LINK, Zxid(100));

@@ -54,11 +54,13 @@ impl Host {
         let mut settings = Settings {
             dirs,
             identity: IDENTITY,
-            pipeline: settings(),
-            tick_ms: 1000,
             clock: Clock::start(),
-            element_bytes_max: 1 << 20,
-            image_bytes_max: 1 << 30,
+            intake: Intake {
+                pipeline: settings(),
+                tick_ms: 1000,
+                element_bytes_max: 1 << 20,
+                image_bytes_max: 1 << 30,
+            },
             seed: 99,
         };
         change(&mut settings);

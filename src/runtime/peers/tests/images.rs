@@ -186,7 +186,7 @@ fn packets_behind_an_image_may_be_malformed_too() {
     world.run();
     assert_eq!(world.words(1), ["connected 1'", "1' Snap(0x9)", "image 1' 5 B"]);
     end_image(&mut world, vec![0x80; 20]);
-    assert_eq!(world.node(1).peers.take().as_ref().map(word).as_deref(), Some("lost 1'"));
+    assert_eq!(world.node(1).peers.take().as_ref().map(word).as_deref(), Some("broken 1'"));
     assert!(world.is_over(leader));
     // Nobody may send an image to a leader: whatever it is, Zab judges it.
     let mut world = World::of(2, &[2]);

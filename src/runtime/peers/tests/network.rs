@@ -543,6 +543,7 @@ pub(super) fn word(event: &PeerEvent) -> String {
             Event::Connected { link } => format!("connected {}", number(*link)),
             Event::Accepted { link } => format!("accepted {}", number(*link)),
             Event::LinkLost { link } => format!("lost {}", number(*link)),
+            Event::LinkBroken { link } => format!("broken {}", number(*link)),
             Event::Received { link, message } => format!("{} {message:?}", number(*link)),
             event => panic!("{event:?} is not of a link"),
         },

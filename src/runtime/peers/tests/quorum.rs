@@ -154,7 +154,7 @@ fn a_malformed_packet_costs_its_link_alone() {
         // What came whole ahead of it counts.
         world.write(bad, &[bytes_of(&commit(1), Side::Learner), bytes].concat());
         world.run();
-        assert_eq!(world.words(2), ["1 Commit(0x100000001)".to_owned(), "lost 1".to_owned()]);
+        assert_eq!(world.words(2), ["1 Commit(0x100000001)".to_owned(), "broken 1".to_owned()]);
         assert!(world.is_over(bad));
         world.write(good, &bytes_of(&Message::Ack { zxid: Zxid(5) }, Side::Learner));
         world.node(2).peers.send(LinkId(2), &commit(2));
@@ -183,7 +183,7 @@ fn a_leader_that_cannot_be_followed_is_left() {
         world.write(leader, &packet(PacketKind::PROPOSAL, Some(&txn(7))));
         world.write(leader, &bytes);
         world.run();
-        assert_eq!(world.words(1), ["1' Proposal(0x7, 36 B)", "lost 1'"], "{bytes:x?}");
+        assert_eq!(world.words(1), ["1' Proposal(0x7, 36 B)", "broken 1'"], "{bytes:x?}");
         assert!(world.is_over(leader));
     }
 }

@@ -2,8 +2,10 @@
 //! Members of an ensemble, beside texts recorded from three voters and an observer of release 3.9.5.
 
 use super::*;
-use crate::base::ServerId;
+use crate::base::{Epoch, ServerId, WallMillis};
 use crate::config::ConfigDocument;
+use crate::runtime::metrics::LinkQueues;
+use crate::zab::event::Role;
 
 const ONE: SessionId = SessionId(0x10001108a990000);
 const THREE: SessionId = SessionId(0x30001108ab90000);
@@ -143,7 +145,11 @@ fn view(mode: Mode, observed: Option<i64>) -> MonitorView {
 
 #[test]
 fn mntr_has_every_key_of_stock_in_each_role() {
-    check_keys(view(Mode::Leader, None), golden!("leader/mntr.txt"));
+    let mut leader = view(Mode::Leader, None);
+    for learner in [1, 2, 4] {
+        leader.metrics.sequencer.links.left(ServerId(learner), 1, 0, Some(57));
+    }
+    check_keys(leader, golden!("leader/mntr.txt"));
     check_keys(view(Mode::Follower, None), golden!("follower/mntr.txt"));
     check_keys(view(Mode::Observer, Some(3)), golden!("observer/mntr.txt"));
 }
@@ -164,13 +170,30 @@ fn mntr_counts_of_a_member_what_stock_counted() {
     (0..9).for_each(|_| member.proposed(48));
     member.committed(9);
     use crate::zab::event::{Observation, SyncMode};
-    member.observed(&Observation::ElectionStarted { round: 1 });
-    member.observed(&Observation::Elected { leader: ServerId(3), round: 1, took_ms: 507 });
+    member.observed(&Observation::ElectionStarted { round: 1 }, 0, 0);
+    member.observed(&Observation::Elected { leader: ServerId(3), round: 1, took_ms: 507 }, 0, 0);
     for mode in [SyncMode::Snap, SyncMode::Snap, SyncMode::Trunc] {
-        let (from, to) = (Zxid::ZERO, Zxid::ZERO);
-        member.observed(&Observation::LearnerSyncing { learner: ServerId(1), mode, from, to });
+        let (learner, from, to) = (ServerId(1), Zxid::ZERO, Zxid::ZERO);
+        member.observed(&Observation::LearnerSyncing { learner, mode, from, to }, 1, 1);
+        member.observed(&Observation::LearnerSynced { learner, mode }, 0, 0);
     }
+    let waited = |queues: &mut LinkQueues| {
+        queues.left(ServerId(1), 2, 1, Some(57));
+        queues.left(ServerId(1), 1, 1, None);
+        queues.left(ServerId(1), 26, 0, None);
+    };
+    waited(&mut leader.metrics.sequencer.links);
+    leader.metrics.sequencer.member.serves(Role::Leading(Epoch(1)), 1685, 0);
     let keys = [
+        "avg_unavailable_time",
+        "sum_leader_unavailable_time",
+        "cnt_follower_sync_time",
+        "quit_leading_due_to_disloyal_voter",
+        "cnt_1_learner_handler_qp_size",
+        "sum_1_learner_handler_qp_size",
+        "avg_1_learner_handler_qp_time_ms",
+        "max_1_learner_handler_qp_time_ms",
+        "p999_1_learner_handler_qp_time_ms",
         "peer_state",
         "learners",
         "synced_followers",
@@ -187,6 +210,10 @@ fn mntr_counts_of_a_member_what_stock_counted() {
         "commit_count",
         "snap_count",
         "diff_count",
+        "avg_inflight_snap_count",
+        "cnt_inflight_snap_count",
+        "avg_inflight_diff_count",
+        "max_inflight_diff_count",
         "learner_proposal_received_count",
         "learner_commit_received_count",
         "avg_election_time",
@@ -224,6 +251,29 @@ fn the_nagios_plug_in_finds_a_leaders_keys_in_its_chunk() {
             "leader_uptime",
         ],
     );
+}
+
+#[test]
+fn acks_are_shown_by_server_as_stock_shows_every_thousandth() {
+    let mut leader = view(Mode::Leader, None);
+    let broadcast = &mut leader.metrics.sequencer.broadcast;
+    for ms in [4, 6] {
+        broadcast.acknowledged(ServerId(3), WallMillis(1_000), WallMillis(1_000 + ms));
+        broadcast.decided(WallMillis(1_000), WallMillis(1_000 + ms));
+    }
+    // Another server's clock may be ahead of ours.
+    broadcast.commit_received(WallMillis(1_000), WallMillis(999));
+    let text = String::from_utf8(mntr(leader).into_bytes()).unwrap();
+    for line in [
+        "zk_avg_3_ack_latency\t5.0",
+        "zk_cnt_3_ack_latency\t2",
+        "zk_p999_3_ack_latency\t6",
+        "zk_max_quorum_ack_latency\t6",
+        "zk_cnt_commit_propagation_latency\t0",
+        "zk_cnt_proposal_latency\t0",
+    ] {
+        assert!(text.lines().any(|of| of == line), "{line} in {text}");
+    }
 }
 
 #[test]

@@ -35,6 +35,8 @@ pub(super) fn settings(me: i64) -> Settings {
         history_txns_max: 500,
         history_bytes_max: 1 << 20,
         outstanding_max: 1000,
+        snaps_max: 1,
+        diffs_max: 1,
         counter_max: u32::MAX - 1000,
     }
 }

@@ -1,0 +1,85 @@
+#![forbid(unsafe_code)]
+//! Bugs that a test may plant, to see whether it would find them: those that Zab's implementations really had
+//! (ensemble-protocol §12), and some that every such system must not have. A build without debug assertions has none.
+
+/// A bug; the place that asks for it shows what is wrong then.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Bug {
+    /// A follower acknowledges what it was told to log, flushed or not (ZOOKEEPER-4646).
+    AckBeforeFlush,
+    /// A follower acknowledges NEWLEADER before its history is on disk (ZOOKEEPER-3911).
+    NewLeaderBeforeHistory,
+    /// A follower writes the leader's epoch before its history is on disk (ZOOKEEPER-4643).
+    EpochBeforeHistory,
+    /// A leader counts itself before its own flush.
+    OwnAckBeforeFlush,
+    /// A leader commits what one server has.
+    MinorityCommits,
+    /// A learner keeps a tail that its leader does not have (ZOOKEEPER-1154).
+    TailIsKept,
+    /// A follower promises an epoch that its disk does not know (ZOOKEEPER-335).
+    EpochIsNotSaved,
+    /// Votes do not count how long a log is.
+    VotesIgnoreZxids,
+    /// What is proposed does not reach learners that were sent NEWLEADER and have not answered it (Zab paper, §5).
+    JoiningAreLeftOut,
+    /// Flushed is as good as committed.
+    AppliesUncommitted,
+    /// The log is written and never flushed.
+    FlushIsForgotten,
+    /// After a restart everything that was logged is applied (ZOOKEEPER-1367).
+    TailIsReplayed,
+    /// A cut of the log is reported, not made (ZOOKEEPER-3701).
+    CutIsForgotten,
+    /// A leader that comes to power with a history that others have further goes on (ZOOKEEPER-3023's premise).
+    LaggardLeads,
+    /// A server whose disk was emptied votes as before (reliability R11).
+    EmptiedVotes,
+    /// A session's ephemerals stay when it ends.
+    EphemeralsStay,
+}
+
+impl Bug {
+    /// All of them.
+    pub const ALL: [Bug; 16] = [
+        Bug::AckBeforeFlush,
+        Bug::NewLeaderBeforeHistory,
+        Bug::EpochBeforeHistory,
+        Bug::OwnAckBeforeFlush,
+        Bug::MinorityCommits,
+        Bug::TailIsKept,
+        Bug::EpochIsNotSaved,
+        Bug::VotesIgnoreZxids,
+        Bug::JoiningAreLeftOut,
+        Bug::AppliesUncommitted,
+        Bug::FlushIsForgotten,
+        Bug::TailIsReplayed,
+        Bug::CutIsForgotten,
+        Bug::LaggardLeads,
+        Bug::EmptiedVotes,
+        Bug::EphemeralsStay,
+    ];
+}
+
+#[cfg(debug_assertions)]
+thread_local! {
+    static PLANTED: std::cell::Cell<Option<Bug>> = const { std::cell::Cell::new(None) };
+}
+
+/// Plants a bug in everything that this thread does from now on, or removes it.
+#[cfg(debug_assertions)]
+pub fn plant(bug: Option<Bug>) {
+    PLANTED.set(bug);
+}
+
+/// Whether this bug is planted.
+#[inline(always)]
+pub fn planted(bug: Bug) -> bool {
+    #[cfg(debug_assertions)]
+    return PLANTED.get() == Some(bug);
+    #[cfg(not(debug_assertions))]
+    return {
+        let _ = bug;
+        false
+    };
+}

@@ -1,0 +1,575 @@
+//! The whole run: servers, clients and faults on one thread and one clock. Whatever is due first goes first; what is due
+//! at the same time goes in an order that the seed draws.
+
+use std::cell::RefCell;
+use std::fmt::Write;
+use std::rc::Rc;
+
+use ringkeeper::base::{ConnectionId, ServerId, Zxid};
+use ringkeeper::runtime::messages::{Outcome, Serving};
+use ringkeeper::storage::recovery::Empty;
+use ringkeeper::storage::wal::WalLimits;
+
+use crate::checkers::Checkers;
+use crate::disk::{Disk, Rng};
+use crate::network::Network;
+use crate::oracle::Oracle;
+use ringkeeper::runtime::sequencer::Standing;
+
+use crate::server::{Plan, Server};
+use crate::workload::{Client, Place};
+use crate::world::{Machine, SharedMachine, Time};
+
+/// How long faults happen at most, ms.
+const HURT_MS: u64 = 4_000;
+/// How long the healed cluster may take to serve again, ms of its own clock.
+const HEAL_MS: u64 = 60_000;
+
+/// Turns of all servers in one ms of the clock; far more than any work takes.
+const TURNS_IN_MS_MAX: u32 = 100_000;
+
+/// Which faults a run has.
+#[derive(Clone, Copy, Debug)]
+struct Mix {
+    power_loss: bool,
+    kill: bool,
+    cuts: bool,
+    one_way: bool,
+    resets: bool,
+    slow_disks: bool,
+    freezes: bool,
+    emptied: bool,
+    stops: bool,
+}
+
+/// What a run did, for the summary.
+#[derive(Clone, Copy, Default, Debug)]
+pub(crate) struct Tally {
+    pub(crate) decided: usize,
+    pub(crate) acknowledged: usize,
+    pub(crate) elections: usize,
+    pub(crate) crashes: usize,
+    pub(crate) faults: usize,
+    pub(crate) turns: usize,
+}
+
+/// A server and the machine it is on.
+pub(crate) struct Node {
+    pub(crate) id: ServerId,
+    machine: SharedMachine,
+    pub(crate) server: Option<Server>,
+    pub(crate) serving: Serving,
+    /// When it starts again.
+    starts_at: u64,
+    pub(crate) applied: Zxid,
+    decided: Zxid,
+    /// It does nothing until then.
+    frozen_until: u64,
+    /// Whether it has ever served; whether it has since its disk was emptied.
+    has_served: bool,
+    is_doubtful: bool,
+    was_emptied: bool,
+    empty: Empty,
+}
+
+impl Tally {
+    pub(crate) fn add(&mut self, other: &Tally) {
+        self.decided += other.decided;
+        self.acknowledged += other.acknowledged;
+        self.elections += other.elections;
+        self.crashes += other.crashes;
+        self.faults += other.faults;
+        self.turns += other.turns;
+    }
+}
+
+/// A run of one seed.
+pub(crate) struct Cluster {
+    plan: Plan,
+    mix: Mix,
+    pub(crate) time: Time,
+    pub(crate) network: Rc<RefCell<Network>>,
+    pub(crate) nodes: Vec<Node>,
+    clients: Vec<Client>,
+    pub(crate) oracle: Oracle,
+    checkers: Checkers,
+    rng: Rng,
+    connections: u64,
+    next_fault: u64,
+    hurt_ms: u64,
+    tally: Tally,
+    trace: String,
+    is_told: bool,
+    /// Turns since the clock moved.
+    turns_in_ms: u32,
+}
+
+impl Cluster {
+    /// Draws everything about the run from its seed; `is_told` prints the trace as it grows.
+    pub(crate) fn new(seed: u64, is_told: bool) -> Cluster {
+        let mut rng = Rng::new(seed);
+        let voters = [3, 3, 3, 5][rng.below(4) as usize];
+        let observers = rng.below(3) as i64;
+        // Two runs in three have a kind of fault; a few have nearly none.
+        let mut mix = || rng.below(2) == 0;
+        let mix = Mix {
+            power_loss: mix(),
+            kill: mix(),
+            cuts: mix(),
+            one_way: mix(),
+            resets: mix(),
+            slow_disks: mix(),
+            freezes: mix(),
+            emptied: mix(),
+            stops: mix(),
+        };
+        let plan = Plan {
+            voters: (1..=voters).map(ServerId).collect(),
+            observers: (voters + 1..=voters + observers).map(ServerId).collect(),
+            tick_ms: [50, 100, 200][rng.below(3) as usize],
+            wal: WalLimits {
+                segment_bytes: (4 + rng.below(12)) * 4096,
+                batch_bytes_max: 2 * 4096,
+                batch_txns_max: 1 + rng.below(8) as usize,
+            },
+            history_txns: 1 + rng.below(50) as usize,
+            counter_max: [20 + rng.below(200) as u32, u32::MAX - (1 << 20)][rng.below(4).min(1) as usize],
+            // A third of the runs take none.
+            snap_count: [3 + rng.below(200) as u32, 50 + rng.below(1_000) as u32, u32::MAX]
+                [rng.below(3) as usize],
+        };
+        Cluster::build(rng, plan, mix, is_told)
+    }
+
+    /// A run in which nothing happens but what is asked for: three servers, three observers at most.
+    pub(crate) fn calm(seed: u64, voters: i64, observers: i64, is_told: bool) -> Cluster {
+        let none = Mix {
+            power_loss: false,
+            kill: false,
+            cuts: false,
+            one_way: false,
+            resets: false,
+            slow_disks: false,
+            freezes: false,
+            emptied: false,
+            stops: false,
+        };
+        let plan = Plan {
+            voters: (1..=voters).map(ServerId).collect(),
+            observers: (voters + 1..=voters + observers).map(ServerId).collect(),
+            tick_ms: 100,
+            wal: WalLimits { segment_bytes: 8 * 4096, batch_bytes_max: 2 * 4096, batch_txns_max: 4 },
+            history_txns: 20,
+            counter_max: u32::MAX - (1 << 20),
+            snap_count: 60,
+        };
+        Cluster::build(Rng::new(seed), plan, none, is_told)
+    }
+
+    fn build(mut rng: Rng, plan: Plan, mix: Mix, is_told: bool) -> Cluster {
+        let time = Time::default();
+        let network = Rc::new(RefCell::new(Network::new(rng.next(), rng.below(8))));
+        let disk_delay = rng.below(6);
+        let nodes = plan.servers().map(|id| Node {
+            id,
+            machine: Machine::new(time.clone(), rng.next(), disk_delay),
+            server: None,
+            serving: Serving::No,
+            starts_at: 0,
+            applied: Zxid::ZERO,
+            decided: Zxid::ZERO,
+            frozen_until: 0,
+            has_served: false,
+            is_doubtful: false,
+            was_emptied: false,
+            empty: Empty::Unsaid,
+        });
+        let nodes: Vec<Node> = nodes.collect();
+        let rng_share = rng.below(HURT_MS / 2);
+        let clients = (0..2 + rng.below(4) as usize).map(Client::new).collect();
+        let mut cluster = Cluster {
+            plan,
+            mix,
+            time,
+            network,
+            nodes,
+            clients,
+            oracle: Oracle::default(),
+            checkers: Checkers::default(),
+            rng,
+            connections: 0,
+            next_fault: 300,
+            hurt_ms: HURT_MS / 2 + rng_share,
+            tally: Tally::default(),
+            trace: String::new(),
+            is_told,
+            turns_in_ms: 0,
+        };
+        let about = format!("{:?} {:?}", cluster.plan, cluster.mix);
+        cluster.note(&about);
+        cluster
+    }
+
+    /// Hurts, heals, and judges. Gives what it did, and the trace.
+    pub(crate) fn run(mut self) -> (Tally, String) {
+        self.run_until(self.hurt_ms, true);
+        self.finish()
+    }
+
+    /// Heals, and judges.
+    pub(crate) fn finish(mut self) -> (Tally, String) {
+        self.heal();
+        let deadline = self.time.ms() + HEAL_MS;
+        let wanted = self.oracle.acknowledged_writes() + 5 * self.clients.len();
+        while !(self.oracle.acknowledged_writes() >= wanted && self.is_whole()) {
+            assert!(self.time.ms() < deadline, "the healed cluster does not serve: {}", self.state());
+            self.step(u64::MAX, false);
+        }
+        // Without new requests all servers reach the same end.
+        let deadline = self.time.ms() + HEAL_MS;
+        self.clients.iter_mut().for_each(|client| client.next_at = u64::MAX);
+        while !self.is_level() {
+            assert!(self.time.ms() < deadline, "the servers do not come to one end: {}", self.state());
+            self.step(u64::MAX, false);
+        }
+        for node in &self.nodes {
+            let server = node.server.as_ref().expect("all run");
+            self.oracle.holds_everything(node.id, &server.reader);
+        }
+        // What the disks say is what was decided.
+        for at in 0..self.nodes.len() {
+            self.crash(at, true);
+            self.start(at);
+        }
+        self.tally.decided = self.checkers.prefix_consistency.txns();
+        self.tally.acknowledged = self.oracle.acknowledged_writes();
+        self.tally.elections = self.checkers.primary_integrity.epochs();
+        (self.tally, self.trace)
+    }
+
+    pub(crate) fn note(&mut self, what: &str) {
+        if self.is_told {
+            println!("{:>7} {what}", self.time.ms());
+        }
+        writeln!(self.trace, "{:>7} {what}", self.time.ms()).expect("a string takes everything");
+    }
+
+    pub(crate) fn state(&self) -> String {
+        let nodes =
+            self.nodes.iter().map(|node| format!("{:?} {:?} at {}", node.id, node.serving, node.applied));
+        nodes.collect::<Vec<_>>().join(", ")
+    }
+
+    /// It starts again so many ms from now.
+    pub(crate) fn starts_after(&mut self, at: usize, ms: u64) {
+        self.nodes[at].starts_at = self.time.ms() + ms;
+    }
+
+    /// Epochs end after so many txns.
+    pub(crate) fn with_counter_max(mut self, counter_max: u32) -> Cluster {
+        self.plan.counter_max = counter_max;
+        self
+    }
+
+    /// Whether a client waits for an answer.
+    pub(crate) fn is_asked(&self) -> bool {
+        self.clients.iter().any(Client::waits)
+    }
+
+    pub(crate) fn is_whole(&self) -> bool {
+        self.nodes.iter().all(|node| node.server.is_some() && node.serving.is_serving())
+    }
+
+    fn is_level(&self) -> bool {
+        let idle = self.clients.iter().all(|client| !matches!(client.place, Place::Asking { .. }));
+        self.is_whole() && idle && self.nodes.iter().all(|node| node.applied == self.nodes[0].applied)
+    }
+
+    pub(crate) fn run_until(&mut self, end: u64, hurt: bool) {
+        while self.time.ms() < end {
+            self.step(end, hurt);
+        }
+    }
+
+    /// The next thing that is due, whoever's it is.
+    pub(crate) fn step(&mut self, end: u64, hurt: bool) {
+        let now = self.time.ms();
+        let dues: Vec<u64> = (0..self.nodes.len()).map(|at| self.node_due(at)).collect();
+        let ready: Vec<usize> = (0..dues.len()).filter(|at| dues[*at] <= now).collect();
+        let client = (0..self.clients.len()).find(|at| self.clients[*at].next_at <= now);
+        if hurt && self.next_fault <= now {
+            self.fault();
+        } else if let Some(at) = client {
+            self.client_turn(at);
+        } else if !ready.is_empty() {
+            let at = ready[self.rng.below(ready.len() as u64) as usize];
+            self.node_turn(at);
+        } else {
+            let clients = self.clients.iter().map(|client| client.next_at);
+            let fault = hurt.then_some(self.next_fault);
+            let next = dues.into_iter().chain(clients).chain(fault).min().unwrap_or(end);
+            self.turns_in_ms = 0;
+            self.time.advance_to(next.min(end).max(now + 1));
+        }
+    }
+
+    fn node_due(&self, at: usize) -> u64 {
+        let node = &self.nodes[at];
+        if node.server.is_none() {
+            return node.starts_at;
+        }
+        let network = self.network.borrow().next_due(node.id.0);
+        network.into_iter().fold(node.machine.borrow().next_due(), u64::min).max(node.frozen_until)
+    }
+
+    fn node_turn(&mut self, at: usize) {
+        if self.nodes[at].server.is_none() {
+            return self.start(at);
+        }
+        self.tally.turns += 1;
+        self.turns_in_ms += 1;
+        assert!(self.turns_in_ms < TURNS_IN_MS_MAX, "a server is busy for ever: {}", self.state());
+        let node = &mut self.nodes[at];
+        let server = node.server.as_mut().expect("looked at above");
+        let goes_on = server.sequencer.turn();
+        let Standing { flushed, decided, applied, digest } = server.sequencer.standing();
+        // What a leader sent that was not established since may be taken back; nothing else is.
+        let bound = node.applied.min(node.decided);
+        assert!(applied >= bound, "{:?} goes from {bound} back to {applied}", node.id);
+        let moved = applied != node.applied;
+        (node.applied, node.decided) = (applied, decided);
+        self.checkers.durability.stores(node.id, flushed);
+        if moved {
+            self.checkers.durability.applied(node.id, applied);
+        }
+        if moved && applied <= decided {
+            self.checkers.agreement.delivered(node.id, applied, digest);
+        }
+        let mut outcomes = Vec::new();
+        while let Some(outcome) = server.outcomes.pop() {
+            outcomes.push(outcome);
+        }
+        let id = node.id;
+        if moved {
+            self.note(&format!("{} applied {applied}", id.0));
+        }
+        for outcome in outcomes {
+            self.heard(at, &outcome);
+        }
+        if !goes_on {
+            self.note(&format!("{} has stopped", id.0));
+            self.end(at, false);
+        }
+    }
+
+    fn heard(&mut self, at: usize, outcome: &Outcome) {
+        let id = self.nodes[at].id;
+        if let Outcome::Serving { serving, .. } = outcome {
+            self.note(&format!("{} is {serving:?}", id.0));
+            self.nodes[at].serving = *serving;
+            if let Serving::Leading(epoch) = serving {
+                self.checkers.primary_integrity.leads(id, *epoch);
+            }
+            if serving.is_serving() {
+                (self.nodes[at].has_served, self.nodes[at].is_doubtful) = (true, false);
+            }
+            if !serving.is_serving() {
+                self.lose_clients(at);
+            }
+            return;
+        }
+        let to = match outcome {
+            Outcome::Reply { ticket, .. } | Outcome::Moved { ticket, .. } => ticket.connection,
+            Outcome::Attached { connection, .. }
+            | Outcome::Refused { connection, .. }
+            | Outcome::Close { connection, .. } => *connection,
+            Outcome::Event(_)
+            | Outcome::Serving { .. }
+            | Outcome::Gather { .. }
+            | Outcome::Gathered { .. } => return,
+        };
+        let now = self.time.ms();
+        let holds = |client: &Client| match client.place {
+            Place::Nowhere => false,
+            Place::Asking { connection, .. } | Place::At { connection, .. } => connection == to,
+        };
+        if let Some(client) = self.clients.iter_mut().find(|client| holds(client)) {
+            let before = self.oracle.acknowledged_writes();
+            client.hears(outcome, now, &mut self.oracle);
+            if let Some(zxid) = self.oracle.newest(before) {
+                self.checkers.durability.acknowledged(&self.plan.voters, zxid);
+            }
+        }
+    }
+
+    fn lose_clients(&mut self, at: usize) {
+        let now = self.time.ms();
+        for client in self.clients.iter_mut().filter(|client| client.server() == Some(at)) {
+            client.lost(now);
+        }
+    }
+
+    fn client_turn(&mut self, at: usize) {
+        let now = self.time.ms();
+        let client = &mut self.clients[at];
+        client.next_at = now + 5 + self.rng.below(40);
+        let (server, submission) = match client.place {
+            Place::Nowhere => {
+                let to = self.rng.below(self.nodes.len() as u64) as usize;
+                let node = &self.nodes[to];
+                if node.server.is_none() || !node.serving.is_serving() {
+                    return;
+                }
+                self.connections += 1;
+                (to, client.connect(to, ConnectionId(self.connections), node.applied))
+            }
+            // Now and then it leaves without a word, with a request under way or not.
+            Place::At { .. } if self.rng.below(50) == 0 => return client.lost(now),
+            Place::At { server, .. } => (server, client.ask(now, &mut self.rng, &mut self.oracle)),
+            Place::Asking { .. } => return,
+        };
+        let node = &mut self.nodes[server];
+        if let (Some(submission), Some(running)) = (submission, &mut node.server) {
+            running.submissions.push(submission);
+            let mut machine = node.machine.borrow_mut();
+            machine.wake_at = machine.wake_at.min(now);
+        }
+    }
+
+    fn start(&mut self, at: usize) {
+        let (id, seed) = (self.nodes[at].id, self.rng.next() >> 24);
+        let (server, found) = Server::start(
+            &self.plan,
+            id,
+            &self.time,
+            &self.nodes[at].machine,
+            &self.network,
+            self.nodes[at].empty,
+            seed,
+        );
+        self.note(&format!("{} starts: decided {}, {} txns", id.0, found.decided, found.history.len()));
+        self.checkers.prefix_consistency.found(id, &found);
+        self.checkers.epochs.found(id, &found.record);
+        let node = &mut self.nodes[at];
+        assert!(
+            found.lost.is_none() || node.was_emptied || !node.has_served,
+            "{id:?} lost a part: {:?}",
+            found.lost
+        );
+        node.is_doubtful |= found.lost.is_some();
+        let standing = server.sequencer.standing();
+        self.checkers.durability.stores(id, standing.flushed);
+        let node = &mut self.nodes[at];
+        (node.applied, node.decided) = (standing.applied, standing.decided);
+        node.server = Some(server);
+    }
+
+    pub(crate) fn crash(&mut self, at: usize, power: bool) {
+        let id = self.nodes[at].id;
+        self.note(&format!("{} {}", id.0, if power { "loses power" } else { "is killed" }));
+        self.tally.crashes += 1;
+        self.end(at, power);
+    }
+
+    fn end(&mut self, at: usize, power: bool) {
+        let now = self.time.ms();
+        let id = self.nodes[at].id;
+        let node = &mut self.nodes[at];
+        drop(node.server.take());
+        node.serving = Serving::No;
+        node.machine.borrow_mut().crash(power);
+        self.network.borrow_mut().crash(id.0, now, power);
+        self.lose_clients(at);
+    }
+
+    fn fault(&mut self) {
+        let now = self.time.ms();
+        self.next_fault = now + 50 + self.rng.below(900);
+        let at = self.rng.below(self.nodes.len() as u64) as usize;
+        let other = self.rng.below(self.nodes.len() as u64) as usize;
+        let (a, b) = (self.nodes[at].id.0, self.nodes[other].id.0);
+        let is_up = self.nodes[at].server.is_some();
+        match self.rng.below(11) {
+            kind @ (0 | 1) if is_up && (kind == 0 && self.mix.power_loss || kind == 1 && self.mix.kill) => {
+                self.crash(at, kind == 0);
+                self.nodes[at].starts_at = now + self.rng.below(1_500);
+            }
+            2 if self.mix.cuts && a != b => {
+                self.note(&format!("{a} and {b} are cut off"));
+                self.network.borrow_mut().cut(a, b);
+                self.network.borrow_mut().cut(b, a);
+            }
+            3 if self.mix.one_way && a != b => {
+                self.note(&format!("{a} does not reach {b}"));
+                self.network.borrow_mut().cut(a, b);
+            }
+            4 if self.mix.resets => {
+                self.note("a connection is reset");
+                self.network.borrow_mut().reset_one(now);
+            }
+            5 if self.mix.slow_disks => {
+                let delay = self.rng.below(150);
+                self.note(&format!("{a} has a disk of {delay} ms"));
+                self.nodes[at].machine.borrow_mut().disk_delay_max = delay;
+            }
+            6 if self.mix.freezes => {
+                let until = now + self.rng.below(2_000);
+                self.note(&format!("{a} is frozen until {until}"));
+                self.nodes[at].frozen_until = until;
+            }
+            7 if self.mix.emptied && self.may_be_emptied(at) => {
+                self.empty(at);
+                self.nodes[at].starts_at = now + self.rng.below(500);
+            }
+            8 if self.mix.stops && is_up => {
+                self.note(&format!("{a} is told to stop"));
+                self.nodes[at].server.as_ref().expect("it is up").stop();
+                self.wake(at);
+                self.nodes[at].starts_at = now + self.rng.below(1_500);
+            }
+            _ => {
+                self.note("the network is mended");
+                self.network.borrow_mut().mend();
+                return;
+            }
+        }
+        self.tally.faults += 1;
+    }
+
+    /// Only one voter at a time may have lost what it promised, and only of an ensemble that has begun: two would be more
+    /// than what three copies can bear.
+    fn may_be_emptied(&self, at: usize) -> bool {
+        let voters = self.nodes.iter().filter(|node| self.plan.voters.contains(&node.id));
+        let is_sound = |node: &Node| node.has_served && !node.is_doubtful;
+        self.plan.voters.contains(&self.nodes[at].id) && voters.clone().all(is_sound)
+    }
+
+    /// The machine gets a new disk.
+    pub(crate) fn empty(&mut self, at: usize) {
+        let id = self.nodes[at].id;
+        self.crash(at, true);
+        self.note(&format!("{} has a new disk", id.0));
+        let node = &mut self.nodes[at];
+        node.machine.borrow_mut().disk = Disk::new();
+        (node.applied, node.decided, node.is_doubtful) = (Zxid::ZERO, Zxid::ZERO, true);
+        node.was_emptied = true;
+        self.checkers.epochs.emptied(id);
+        self.checkers.durability.stores(id, Zxid::ZERO);
+    }
+
+    fn wake(&mut self, at: usize) {
+        let now = self.time.ms();
+        let mut machine = self.nodes[at].machine.borrow_mut();
+        machine.wake_at = machine.wake_at.min(now);
+    }
+
+    fn heal(&mut self) {
+        self.note("heals");
+        self.network.borrow_mut().mend();
+        for node in &mut self.nodes {
+            node.starts_at = node.starts_at.min(self.time.ms());
+            node.frozen_until = 0;
+            node.machine.borrow_mut().disk_delay_max = 5;
+        }
+    }
+}
