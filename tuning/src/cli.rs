@@ -131,6 +131,10 @@ pub struct PlanArgs {
     /// Results that are not fitted, but compared with what the model says of them
     #[arg(long, value_name = "RESULTS")]
     pub held_out: Vec<PathBuf>,
+    /// Cores that the server had to itself, if the load ran on others of the same host (taskset) [default: all, shared
+    /// with the load]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=1024))]
+    pub server_cores: Option<u32>,
     /// Clients that ask for something
     #[arg(long, value_name = "N")]
     pub clients: f64,
@@ -390,7 +394,7 @@ fn run_plan(args: &PlanArgs) -> Result<u8, String> {
         round_trip_us: us(args.round_trip),
         snap_count: args.snap_count,
     };
-    let (plan, model) = match plan::plan(&workload, &args.results, &args.held_out) {
+    let (plan, model) = match plan::plan(&workload, &args.results, &args.held_out, args.server_cores) {
         Ok(made) => made,
         Err(plan::PlanError::Workload(why)) => {
             let _ = writeln!(std::io::stderr(), "ringkeeper-tune: {why}");

@@ -174,9 +174,21 @@ fn error_table(plan: &Plan) -> Table {
         None => vec!["–".to_owned(); 3],
     };
     let row = |error: &said::FigureError| {
-        [vec![error.figure.clone()], cells(error.blind), cells(error.held_out)].concat()
+        [vec![error.figure.clone()], cells(error.blind), cells(error.held_out), cells(error.repeated)]
+            .concat()
     };
-    let head = ["", "left out: median", "worst", "within 25 %", "held out: median", "worst", "within 25 %"];
+    let head = [
+        "",
+        "left out: median",
+        "worst",
+        "within 25 %",
+        "held out: median",
+        "worst",
+        "within 25 %",
+        "repeated: median",
+        "worst",
+        "within 25 %",
+    ];
     table("Error of the model", &head, plan.errors.iter().map(row).collect())
 }
 

@@ -7,9 +7,13 @@
 //! | memory | the empty server, each znode, each byte of a value, each session; the same, and what writes leave behind |
 //! | disk | batches in whole blocks and seals (`flush.rs`); a cost for each write and byte |
 //! | network | frames and bytes, each way |
-//! | p50, p99 of reads, of writes | a base and a queue, `ρ / (1 - ρ)` (M/G/1); the same with the queue in units of the mean service time; a base that grows by `e^(βρ)` |
+//! | p50, p99 of reads, of writes | a base and a queue, `ρ / (1 - ρ)` (M/G/1); the same with the queue in units of the mean service time; a base that grows by `e^(βρ)`; a base and the length of a turn, `1 / (1 - w)`; a base alone |
 //!
-//! `ρ` is the share of the host's cores that is busy, with the load's own if it ran there.
+//! `ρ` is the share of the host's cores that is busy, with the load's own if it ran there. `w` is the part of it that
+//! each request adds. The two differ because a server that wakes for each request of a light load is busy long before
+//! it is full: what waking costs is shared by more requests as load grows. A turn that begins with waking, `t`, and
+//! then takes up what arrived during the one before, takes `t + λcT`, so `T = t / (1 - λc)`: `w`, not `ρ`, is what
+//! makes it long.
 
 use super::flush::{self, Log};
 use super::forms::Form;
@@ -52,6 +56,8 @@ pub struct Point {
     pub cpu: f64,
     /// Share of the host's cores that is busy.
     pub busy: f64,
+    /// The part of it that grows with each request: without what the threads' turns cost, whatever they find.
+    pub work: f64,
 }
 
 /// Beyond, a queue has no length: what is said of such a host is that it does not keep up.
@@ -62,6 +68,11 @@ impl Point {
     fn queue(&self) -> f64 {
         let busy = self.busy.clamp(0.0, BUSY_MAX);
         busy / (1.0 - busy)
+    }
+
+    /// 1 / (1 - w): a turn's length, in turns that find nothing.
+    fn turn(&self) -> f64 {
+        1.0 / (1.0 - self.work.clamp(0.0, BUSY_MAX))
     }
 
     /// Mean CPU time of a request, µs.
@@ -87,6 +98,9 @@ const FLUSHES: &[f64] = &[
     6.4e-3, 9e-3, 1.3e-2,
 ];
 const GROWTHS: &[f64] = &[0.5, 1.0, 1.5, 2.0, 2.5, 3.0, 4.0, 5.0, 6.0, 8.0];
+
+/// Terms of the CPU's laws that each request adds; the others are there anyway, or get rarer.
+pub const WORK: [&str; 4] = ["read", "write", "read KiB", "write KiB"];
 
 fn straight_cpu(demand: &Demand) -> Vec<f64> {
     let kilobytes = demand.kilobytes();
@@ -189,6 +203,33 @@ pub static SENT: &[Form<Point>] = &[Form {
     },
 }];
 
+/// A turn is waited for; reads wait too where the log keeps the server busy.
+const TURN: Form<Point> = Form {
+    name: "base and turn",
+    terms: &["base", "turn", "log busy"],
+    bends: STRAIGHT,
+    features: |point, _| vec![1.0, point.turn(), point.log.busy],
+};
+
+/// The same, and a turn is longer where the log is busy.
+const TURN_BESIDE_LOG: Form<Point> = Form {
+    name: "base, turn and turn beside a busy log",
+    terms: &["base", "turn", "log busy", "turn × log busy"],
+    bends: STRAIGHT,
+    features: |point, _| {
+        let turn = point.turn();
+        vec![1.0, turn, point.log.busy, turn * point.log.busy]
+    },
+};
+
+/// A tail of the machine's that the load hardly moves.
+const BASE: Form<Point> = Form {
+    name: "base alone",
+    terms: &["base", "log busy"],
+    bends: STRAIGHT,
+    features: |point, _| vec![1.0, point.log.busy],
+};
+
 /// Latency of reads, µs.
 pub static READ: &[Form<Point>] = &[
     Form {
@@ -214,6 +255,9 @@ pub static READ: &[Form<Point>] = &[
             vec![factor, factor * point.demand.kilobytes(), factor * point.behind(1e-3)]
         },
     },
+    TURN,
+    TURN_BESIDE_LOG,
+    BASE,
 ];
 
 /// Latency of writes, µs. The base holds the flush; `log busy` the wait for the one before.
@@ -241,4 +285,7 @@ pub static WRITE: &[Form<Point>] = &[
             vec![factor, factor * point.demand.kilobytes(), factor * point.log.busy]
         },
     },
+    TURN,
+    TURN_BESIDE_LOG,
+    BASE,
 ];

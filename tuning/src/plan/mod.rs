@@ -42,12 +42,26 @@ pub enum PlanError {
     /// The result files.
     #[error("{0}")]
     Runs(#[from] RunsError),
+    /// Server and load were not on the same cores, and nobody said so.
+    #[error(
+        "server and load kept {busy:.2} cores busy, and the load saw {cores}: they ran on cores of their own. Say how many the server had: --server-cores"
+    )]
+    Apart {
+        /// Cores that were busy.
+        busy: f64,
+        /// Cores the load saw.
+        cores: f64,
+    },
     /// The fit.
     #[error("{0}; see \"Capacity planning\" in tuning/README.md for a set of runs that does")]
     Fit(#[from] FitError),
 }
 
-/// Makes a plan from result files, and the model it is made with.
+/// More than all cores cannot be busy; clocks are this exact.
+const BUSY_TOLERANCE: f64 = 1.05;
+
+/// Makes a plan from result files, and the model it is made with. `server_cores`: cores the server had to itself, if the
+/// load ran on others.
 ///
 /// # Errors
 /// A workload that makes no sense, files that are no results, too little to fit.
@@ -55,10 +69,25 @@ pub fn plan(
     workload: &Workload,
     results: &[PathBuf],
     held_out: &[PathBuf],
+    server_cores: Option<u32>,
 ) -> Result<(Plan, Model), PlanError> {
     let grown = workload.grown().map_err(PlanError::Workload)?;
-    let measured = runs::read(results)?;
-    let held_out = if held_out.is_empty() { None } else { Some(unseen(&measured, held_out)?) };
+    let mut measured = runs::read(results)?;
+    let mut held_out = if held_out.is_empty() { None } else { Some(unseen(&measured, held_out)?) };
+    match server_cores {
+        Some(cores) => {
+            measured.apart(cores as usize);
+            held_out.iter_mut().for_each(|runs| runs.apart(cores as usize));
+        }
+        // The load counts the cores it may use. Held against those alone, the server's time is nonsense.
+        None => {
+            let cores = measured.machine.cores as f64;
+            let busy = measured.runs.iter().map(|run| run.cpu + run.load_cpu).fold(0.0, f64::max);
+            if busy > cores * BUSY_TOLERANCE {
+                return Err(PlanError::Apart { busy, cores });
+            }
+        }
+    }
     let model = Model::fit(&measured)?;
     // With one workload less there may be too few to fit.
     let blind = predict::each_left_out(&measured).unwrap_or_default();
@@ -66,6 +95,8 @@ pub fn plan(
         runs.runs.iter().filter(|run| run.asked.rate.is_some()).map(|run| model.compare(run)).collect()
     };
     let compared = held_out.as_ref().map(compare).unwrap_or_default();
+    let of_all = [Some(&measured), held_out.as_ref()];
+    let repeated: Vec<Compared> = of_all.into_iter().flatten().flat_map(predict::repeated).collect();
     let answer = answer::answer(&model, &grown);
     let scheduled = || measured.runs.iter().filter(|run| run.asked.rate.is_some());
     let plan = Plan {
@@ -85,7 +116,8 @@ pub fn plan(
             .collect(),
         flush_us: model.flush_s * 1e6,
         laws: model.fitted(),
-        errors: said::errors(&blind, &compared),
+        errors: said::errors(&blind, &compared, &repeated),
+        pauses: said::Pauses::of(measured.runs.iter().chain(held_out.iter().flat_map(|runs| &runs.runs))),
         blind,
         held_out: compared,
         assumptions: said::assumptions(&answer),

@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 use super::flush;
 use super::forms::{Form, Law, Sample, relative};
 use super::laws::{self, BUSY_MAX, Demand, Point};
-use super::runs::{Run, Runs, SessionCost, Tail};
+use super::runs::{Run, Runs, SessionCost, Tail, together};
 
 /// Runs of an open loop that a fit needs: fewer than its coefficients would be no fit.
 pub const RUNS_MIN: usize = 8;
@@ -189,11 +189,17 @@ impl Model {
             return Err(FitError::TooAlike(workloads.len()));
         }
         let cores = runs.machine.cores.max(1) as f64;
-        let points = |flush_s: f64| -> Vec<Point> {
-            open.iter().map(|run| measured_point(run, cores, flush_s)).collect()
+        let points = |flush_s: f64, cpu: Option<&Law<Point>>| -> Vec<Point> {
+            let point = |run: &&Run| {
+                let point = measured_point(run, cores, flush_s);
+                let work = cpu.map_or(0.0, |law| work(law, &point, cores, run.load_cpu));
+                Point { work, ..point }
+            };
+            open.iter().map(point).collect()
         };
-        let choose = |forms: &'static [Form<Point>], flush_s: f64, figure: &dyn Fn(&Run) -> Option<f64>| {
-            let all = open.iter().zip(points(flush_s)).zip(&groups);
+        type Base<'a> = (f64, Option<&'a Law<Point>>);
+        let choose = |forms: &'static [Form<Point>], base: Base<'_>, figure: &dyn Fn(&Run) -> Option<f64>| {
+            let all = open.iter().zip(points(base.0, base.1)).zip(&groups);
             let samples: Vec<Sample<Point>> = all
                 .filter_map(|((run, point), group)| {
                     Some(Sample { group: *group, point, measured: figure(run)? })
@@ -203,28 +209,32 @@ impl Model {
         };
         // The flush first: the other laws know the log by it.
         let written = |run: &Run| run.written.filter(|_| run.writes > 0.0);
-        let blocks = choose(&laws::DISK[..1], 0.0, &written);
+        let blocks = choose(&laws::DISK[..1], (0.0, None), &written);
         let flush_s = blocks.as_ref().map_or(0.0, |law| law.bend);
         let always = "there are runs enough for what every run has";
+        let base = (flush_s, None);
+        // Then the CPU: latencies know by it how much of the time is work.
+        let cpu = choose(laws::CPU, base, &|run| Some(run.cpu)).expect(always);
         let class = |forms, tail: fn(&Run) -> Option<Tail>| {
             Some(Class {
-                p50: choose(forms, flush_s, &|run| Some(tail(run)?.p50_us))?,
-                p99: choose(forms, flush_s, &|run| Some(tail(run)?.p99_us))?,
+                p50: choose(forms, (flush_s, Some(&cpu)), &|run| Some(tail(run)?.p50_us))?,
+                p99: choose(forms, (flush_s, Some(&cpu)), &|run| Some(tail(run)?.p99_us))?,
             })
         };
+        let (read, write) = (class(laws::READ, |run| run.read), class(laws::WRITE, |run| run.write));
         Ok(Model {
             cores,
             flush_s,
             session: runs.session,
             event_cpu: runs.event_cpu,
             ranges: ranges(&open, cores),
-            cpu: choose(laws::CPU, flush_s, &|run| Some(run.cpu)).expect(always),
-            memory: choose(laws::MEMORY, flush_s, &|run| Some(run.resident)).expect(always),
-            disk: choose(laws::DISK, flush_s, &written),
-            received: choose(laws::RECEIVED, flush_s, &|run| Some(run.network?.0)),
-            sent: choose(laws::SENT, flush_s, &|run| Some(run.network?.1)),
-            read: class(laws::READ, |run| run.read),
-            write: class(laws::WRITE, |run| run.write),
+            memory: choose(laws::MEMORY, base, &|run| Some(run.resident)).expect(always),
+            disk: choose(laws::DISK, base, &written),
+            received: choose(laws::RECEIVED, base, &|run| Some(run.network?.0)),
+            sent: choose(laws::SENT, base, &|run| Some(run.network?.1)),
+            cpu,
+            read,
+            write,
         })
     }
 
@@ -236,9 +246,11 @@ impl Model {
             log: flush::log(demand.writes, demand.value_bytes, self.flush_s),
             cpu: 0.0,
             busy: 0.0,
+            work: 0.0,
         };
         point.cpu = self.cpu.at(&point) + extra_cpu;
         point.busy = (point.cpu + other_cpu) / cores;
+        point.work = work(&self.cpu, &point, cores, extra_cpu + other_cpu);
         let tail = |class: &Option<Class>| {
             let class = class.as_ref()?;
             let p50_us = class.p50.at(&point);
@@ -337,7 +349,37 @@ fn measured_point(run: &Run, cores: f64, flush_s: f64) -> Point {
         log: flush::log(demand.writes, demand.value_bytes, flush_s),
         cpu: run.cpu,
         busy: (run.cpu + run.load_cpu) / cores,
+        work: 0.0,
     }
+}
+
+/// Share of the cores that is taken by what each request adds, and by others.
+fn work(cpu: &Law<Point>, point: &Point, cores: f64, other_cpu: f64) -> f64 {
+    let features = (cpu.form.features)(point, cpu.bend);
+    let terms = cpu.form.terms.iter().zip(&cpu.coefficients).zip(features);
+    let added = terms.filter(|((term, _), _)| laws::WORK.contains(term));
+    (added.map(|((_, coefficient), feature)| coefficient * feature).sum::<f64>() + other_cpu) / cores
+}
+
+/// Each repetition beside the medians of the others of its run: what is said by one who knows everything but the
+/// machine's mood. A model is held against the median of all of them, which is less noisy than one; but where these are
+/// far off, so is every model.
+pub fn repeated(runs: &Runs) -> Vec<Compared> {
+    let open = runs.runs.iter().filter(|run| run.asked.rate.is_some() && run.each.len() > 1);
+    let cores = runs.machine.cores.max(1) as f64;
+    open.flat_map(|run| {
+        (0..run.each.len()).map(move |nth| {
+            let others: Vec<Run> = run
+                .each
+                .iter()
+                .enumerate()
+                .filter(|(at, _)| *at != nth)
+                .map(|(_, run)| run.clone())
+                .collect();
+            compared(&run.each[nth], cores, Figures::measured(&together(&others)))
+        })
+    })
+    .collect()
 }
 
 fn compared(run: &Run, cores: f64, said: Figures) -> Compared {

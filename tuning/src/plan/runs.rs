@@ -3,16 +3,26 @@
 //!
 //! Repetitions of one workload at one rate, in whichever files, become one run: the median of each figure. So a noisy
 //! minute costs one repetition, not the fit.
+//!
+//! Latencies of a repetition are the medians of its intervals' (the p99 of the median second, as a rule), where it has
+//! [`INTERVALS_MIN`] of [`INTERVAL_REQUESTS_MIN`] requests each. The p99 of all of a run of some seconds is decided by
+//! whether the machine paused once in it: one pause of 25 ms and the backlog it leaves are a hundredth of four seconds.
+//! What pauses add is not lost: [`Run::whole_p99_us`] keeps it, and the results say it beside.
 
+use std::collections::BTreeMap;
 use std::path::Path;
 
 use ringkeeper_loadgen::mix::Kind;
 use ringkeeper_loadgen::results::read::{ReadError, Records};
-use ringkeeper_loadgen::results::records::{Machine, Record, Scene, Start, Summary};
+use ringkeeper_loadgen::results::records::{IntervalRecord, Latency, Machine, Record, Scene, Start, Summary};
 use serde::{Deserialize, Serialize};
 
 /// Of all requests that were due, how many may have stayed unsent; beyond, latencies say less than they should.
 const UNSENT_MAX: f64 = 0.01;
+/// Intervals that a median of them needs; with fewer, latencies are those of the whole run.
+pub const INTERVALS_MIN: usize = 3;
+/// Requests an interval needs for its own 99th percentile: ten are above it.
+pub const INTERVAL_REQUESTS_MIN: u64 = 1000;
 
 /// Why result files are of no use.
 #[derive(Debug, thiserror::Error)]
@@ -102,6 +112,22 @@ pub struct Run {
     pub write: Option<Tail>,
     /// 99th percentile of all requests, µs, of an open loop.
     pub p99_us: Option<f64>,
+    /// The same over the whole run, pauses of the machine included: the median of the repetitions.
+    pub whole_p99_us: Option<f64>,
+    /// The repetitions, where there was more than one: what they differ by, no model can say.
+    pub each: Vec<Run>,
+}
+
+impl Runs {
+    /// Says that the server had `cores` to itself and the load others (`taskset`): the load's time is not held against
+    /// the server's cores.
+    pub fn apart(&mut self, cores: usize) {
+        self.machine.cores = cores;
+        for run in &mut self.runs {
+            run.load_cpu = 0.0;
+            run.each.iter_mut().for_each(|one| one.load_cpu = 0.0);
+        }
+    }
 }
 
 /// What one idle session costs.
@@ -172,16 +198,25 @@ pub fn read(paths: &[impl AsRef<Path>]) -> Result<Runs, RunsError> {
 fn read_one(name: &str, path: &Path, found: &mut Found) -> Result<(), RunsError> {
     let mut records = Records::open(path)?;
     let mut useful = 0;
+    let mut intervals: Vec<IntervalRecord> = Vec::new();
     while let Some(record) = records.next() {
         match record? {
             // Of the whole file, and says nothing of a run.
             Record::About(_) => {}
-            Record::Start(start) => same_machine(name, &start, found)?,
+            Record::Start(start) => {
+                intervals.clear();
+                same_machine(name, &start, found)?;
+            }
             _ if found.machine.is_none() => return Err(records.foreign("no start record before it").into()),
             Record::Summary(summary) if summary.workload.mix != "fill" => {
                 let (mix, rate) = (&summary.workload.mix, summary.per_second);
                 let label = format!("{name}:{}: {mix} at {rate:.0}/s", records.line());
-                match repetition(&summary) {
+                let is_of = |interval: &IntervalRecord| {
+                    interval.target == summary.target && interval.round == summary.round
+                };
+                let (own, others) = intervals.into_iter().partition(is_of);
+                intervals = others;
+                match repetition(&summary, own) {
                     Ok(run) => {
                         useful += 1;
                         found.repetitions.push(run);
@@ -189,6 +224,8 @@ fn read_one(name: &str, path: &Path, found: &mut Found) -> Result<(), RunsError>
                     Err(why) => found.left_out.push(format!("{label}: {why}")),
                 }
             }
+            // The warm-up's are negative.
+            Record::Interval(interval) if interval.number >= 0 => intervals.push(interval),
             Record::Scene(scene) => useful += usize::from(take_scene(&scene, found)),
             _ => {}
         }
@@ -216,7 +253,7 @@ fn same_machine(name: &str, start: &Start, found: &mut Found) -> Result<(), Runs
 }
 
 /// One measurement, or why it cannot be used.
-fn repetition(summary: &Summary) -> Result<Run, String> {
+fn repetition(summary: &Summary, intervals: Vec<IntervalRecord>) -> Result<Run, String> {
     if let Some(trouble) = &summary.trouble {
         return Err(trouble.clone());
     }
@@ -235,20 +272,27 @@ fn repetition(summary: &Summary) -> Result<Run, String> {
         return Err(format!("{errors} of {} requests failed", summary.completed));
     }
     let is_open = summary.workload.rate.is_some();
-    let of = |write: bool| {
-        let kinds = Kind::ALL.into_iter().filter(move |kind| kind.is_write() == write);
-        kinds.filter_map(|kind| summary.kinds.get(kind.word())).filter(|latency| latency.count > 0)
-    };
-    let count = |write: bool| of(write).map(|latency| latency.count as f64).sum::<f64>();
-    let tail = |write: bool| {
-        let weighted = |figure: fn(&_) -> f64| {
-            of(write).map(|latency| figure(latency) * latency.count as f64).sum::<f64>() / count(write)
-        };
-        let (p50_us, p99_us) = (weighted(|latency| latency.p50_us), weighted(|latency| latency.p99_us));
-        (is_open && count(write) > 0.0).then_some(Tail { p50_us, p99_us })
-    };
     // Counts of latencies hold the drain's too; shares of what completed do not.
+    let count =
+        |write: bool| of_class(&summary.kinds, write).map(|latency| latency.count as f64).sum::<f64>();
     let share = count(true) / (count(true) + count(false)).max(1.0);
+    let intervals = whole(intervals);
+    let tail = |write: bool| {
+        let all = class_tail(&summary.kinds, write).filter(|_| is_open)?;
+        let each: Vec<Tail> =
+            intervals.iter().filter_map(|interval| class_tail(&interval.kinds, write)).collect();
+        if each.len() < INTERVALS_MIN {
+            return Some(all);
+        }
+        let p50_us = median(each.iter().map(|tail| tail.p50_us));
+        Some(Tail { p50_us, p99_us: median(each.iter().map(|tail| tail.p99_us)) })
+    };
+    let whole_p99_us = summary.latency.p99_us;
+    let p99_us = if intervals.len() < INTERVALS_MIN {
+        whole_p99_us
+    } else {
+        median(intervals.iter().map(|interval| interval.latency.p99_us))
+    };
     Ok(Run {
         asked: Asked {
             mix: summary.workload.mix.clone(),
@@ -268,8 +312,40 @@ fn repetition(summary: &Summary) -> Result<Run, String> {
         network: summary.network.map(|network| (network.sent_per_second, network.received_per_second)),
         read: tail(false),
         write: tail(true),
-        p99_us: is_open.then_some(summary.latency.p99_us),
+        p99_us: is_open.then_some(p99_us),
+        whole_p99_us: is_open.then_some(whole_p99_us),
+        each: Vec::new(),
     })
+}
+
+/// Intervals that latencies can be told from: long enough (the last of a run may be cut) and of requests enough. None
+/// are used where some of the long ones lack requests: they would be the stalled ones, and the rest look too well.
+fn whole(intervals: Vec<IntervalRecord>) -> Vec<IntervalRecord> {
+    let longest = intervals.iter().map(|interval| interval.length_s).fold(0.0, f64::max);
+    let long = intervals.into_iter().filter(|interval| interval.length_s >= longest / 2.0);
+    let long: Vec<IntervalRecord> = long.collect();
+    if long.iter().all(|interval| interval.latency.count >= INTERVAL_REQUESTS_MIN) {
+        long
+    } else {
+        Vec::new()
+    }
+}
+
+/// Latencies of the kinds that occurred, of reads or of writes.
+fn of_class(kinds: &BTreeMap<String, Latency>, write: bool) -> impl Iterator<Item = &Latency> {
+    let names = Kind::ALL.into_iter().filter(move |kind| kind.is_write() == write);
+    names.filter_map(|kind| kinds.get(kind.word())).filter(|latency| latency.count > 0)
+}
+
+/// The percentiles of a class, each kind's by how often it occurred.
+fn class_tail(kinds: &BTreeMap<String, Latency>, write: bool) -> Option<Tail> {
+    let count: f64 = of_class(kinds, write).map(|latency| latency.count as f64).sum();
+    let weighted = |figure: fn(&Latency) -> f64| {
+        of_class(kinds, write).map(|latency| figure(latency) * latency.count as f64).sum::<f64>() / count
+    };
+    let tail =
+        || Tail { p50_us: weighted(|latency| latency.p50_us), p99_us: weighted(|latency| latency.p99_us) };
+    (count > 0.0).then(tail)
 }
 
 fn take_scene(scene: &Scene, found: &mut Found) -> bool {
@@ -291,7 +367,7 @@ fn take_scene(scene: &Scene, found: &mut Found) -> bool {
 }
 
 /// The median of what is there; 0 of nothing.
-fn median(values: impl Iterator<Item = f64>) -> f64 {
+pub(super) fn median(values: impl Iterator<Item = f64>) -> f64 {
     let mut values: Vec<f64> = values.collect();
     values.sort_by(f64::total_cmp);
     match values.len() {
@@ -302,7 +378,7 @@ fn median(values: impl Iterator<Item = f64>) -> f64 {
 }
 
 /// The median of each figure.
-fn together(group: &[Run]) -> Run {
+pub(super) fn together(group: &[Run]) -> Run {
     let of = |figure: fn(&Run) -> f64| median(group.iter().map(figure));
     // A figure that some repetition lacks is that of the others.
     let maybe = |figure: &dyn Fn(&Run) -> Option<f64>| {
@@ -326,5 +402,7 @@ fn together(group: &[Run]) -> Run {
         read: tail(|run| run.read),
         write: tail(|run| run.write),
         p99_us: maybe(&|run| run.p99_us),
+        whole_p99_us: maybe(&|run| run.whole_p99_us),
+        each: if group.len() > 1 { group.to_vec() } else { Vec::new() },
     }
 }

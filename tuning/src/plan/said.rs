@@ -9,6 +9,7 @@ use serde::{Deserialize, Serialize};
 
 use super::answer::{Answer, Ensemble};
 use super::predict::{Compared, FIGURES, Figure, Fitted};
+use super::runs::{Run, median};
 use super::workload::Workload;
 
 /// Version of [`Plan`]; counts up when a field changes its meaning or goes, not when one comes.
@@ -41,6 +42,9 @@ pub struct Plan {
     pub laws: Vec<Fitted>,
     /// How far off they are.
     pub errors: Vec<FigureError>,
+    /// What pauses of the machine add to p99 over whole runs.
+    #[serde(default)]
+    pub pauses: Option<Pauses>,
     /// Each workload of the runs, as a model says that was fitted on the others.
     pub blind: Vec<Compared>,
     /// The runs of `--held-out`.
@@ -60,6 +64,28 @@ pub struct FigureError {
     pub blind: Option<Off>,
     /// On the runs of `--held-out`.
     pub held_out: Option<Off>,
+    /// Of each repetition, when the others of the same run say it: noise of the machine, which no model knows.
+    #[serde(default)]
+    pub repeated: Option<Off>,
+}
+
+/// p99 over whole runs, as a multiple of that of the median interval, which is what is fitted.
+#[derive(Clone, Copy, PartialEq, Debug, Serialize, Deserialize)]
+pub struct Pauses {
+    /// Of the median run.
+    pub median: f64,
+    /// Of the worst.
+    pub worst: f64,
+}
+
+impl Pauses {
+    /// Of runs; nothing where no run had intervals enough to tell, or none paused.
+    pub fn of<'a>(runs: impl Iterator<Item = &'a Run>) -> Option<Pauses> {
+        let ratio = |run: &Run| Some(run.whole_p99_us? / run.p99_us.filter(|us| *us > 0.0)?);
+        let ratios: Vec<f64> = runs.filter_map(ratio).collect();
+        let worst = ratios.iter().copied().fold(0.0, f64::max);
+        (worst > 1.0).then(|| Pauses { median: median(ratios.into_iter()), worst })
+    }
 }
 
 /// Shares of what was measured.
@@ -89,13 +115,16 @@ impl Off {
 }
 
 /// How far off each figure was.
-pub fn errors(blind: &[Compared], held_out: &[Compared]) -> Vec<FigureError> {
+pub fn errors(blind: &[Compared], held_out: &[Compared], repeated: &[Compared]) -> Vec<FigureError> {
     let error = |(name, figure): &(&str, Figure)| FigureError {
         figure: (*name).to_owned(),
         blind: Off::of(blind, *figure),
         held_out: Off::of(held_out, *figure),
+        repeated: Off::of(repeated, *figure),
     };
-    FIGURES.iter().map(error).filter(|error| error.blind.is_some() || error.held_out.is_some()).collect()
+    let is_told =
+        |error: &FigureError| error.blind.is_some() || error.held_out.is_some() || error.repeated.is_some();
+    FIGURES.iter().map(error).filter(is_told).collect()
 }
 
 /// What every plan rests on; what is only assumed for this one comes first.
@@ -111,7 +140,7 @@ pub fn assumptions(answer: &Answer) -> Vec<String> {
     }
     let general = [
         "the host is of the kind that was measured, disk included, and does nothing else; clients are spread evenly over servers",
-        "more or fewer cores than measured share the work evenly; p99 depends on the share of the cores that is busy, with the load's own share where it ran on the host",
+        "more or fewer cores than measured share the work evenly; p99 depends on the share of the cores that is busy, with the load's own share where it ran on the host (unless --server-cores)",
         "one thread orders all writes: their whole CPU cost is held against 80 % of one core, which is more than that thread's part",
         "a watch fires with the next write to its znode and is set again; writes are spread evenly over the znodes; 250 bytes a watch (not measured)",
         "disk: snapshots of znodes × (value + 160 bytes), four of them, and the log behind the second-newest; a snapshot every 3/4 of --snap-count transactions or when the log outgrows max(256 MiB, a snapshot) (from the server's rules, not measured)",
@@ -272,10 +301,26 @@ pub fn text(plan: &Plan) -> String {
     }
     let _ = writeln!(
         out,
-        "\nerror of the model       median worst  within 25 %   (workloads left out one by one; then --held-out)"
+        "\nerror of the model       median worst  within 25 %   (workloads left out one by one; then --held-out; then noise: each \
+         repetition, said by the others of its run)"
     );
     for error in &plan.errors {
-        let _ = writeln!(out, "  {:<20} {:<24} {}", error.figure, off(error.blind), off(error.held_out));
+        let _ = writeln!(
+            out,
+            "  {:<20} {:<24} {:<24} {}",
+            error.figure,
+            off(error.blind),
+            off(error.held_out),
+            off(error.repeated)
+        );
+    }
+    if let Some(pauses) = plan.pauses {
+        let _ = writeln!(
+            out,
+            "  p99 is that of the median interval; over a whole run, pauses of the machine included, it was {:.1} times that \
+             (median; worst {:.1})",
+            pauses.median, pauses.worst
+        );
     }
     for run in &plan.held_out {
         let _ = writeln!(out, "  held out: {} ({} busy)", run.label, percent(run.busy));

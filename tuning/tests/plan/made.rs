@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use ringkeeper_loadgen::results::records::{
-    Latency, Line, Machine, Network, Record, SCHEMA, Scene, Start, Summary, Usage, Workload,
+    IntervalRecord, Latency, Line, Machine, Network, Record, SCHEMA, Scene, Start, Summary, Usage, Workload,
 };
 use ringkeeper_tuning::plan::flush;
 
@@ -16,7 +16,7 @@ pub(crate) const CORES: usize = 4;
 /// Of a flush.
 pub(crate) const FLUSH_S: f64 = 4e-4;
 /// Cores that the load keeps busy.
-const LOAD_CPU: f64 = 0.4;
+pub(crate) const LOAD_CPU: f64 = 0.4;
 
 /// What is asked for.
 #[derive(Clone, Copy, Debug)]
@@ -64,6 +64,13 @@ impl Asked {
             read: (40.0 + 60.0 * queue, 120.0 + 700.0 * queue),
             write: (500.0 + 300.0 * log.busy + 100.0 * queue, 900.0 + 600.0 * log.busy + 900.0 * queue),
         }
+    }
+
+    /// Share of the cores that is work: what each request adds, and the load.
+    pub(crate) fn work(&self) -> f64 {
+        let kilobytes = self.value / 1024.0;
+        let added = self.reads * (3e-6 + 1e-6 * kilobytes) + self.writes * (9e-6 + 2e-6 * kilobytes);
+        (added + LOAD_CPU) / CORES as f64
     }
 
     fn summary(&self, noise: f64) -> Summary {
@@ -182,6 +189,27 @@ impl File {
         let mut summary = asked.summary(noise);
         change(&mut summary);
         self.records.push(Record::Summary(Box::new(summary)));
+        self
+    }
+
+    /// A second of a run of the law, before its summary: tails off by a factor, `count` requests.
+    pub(crate) fn second(mut self, asked: &Asked, number: i64, noise: f64, count: u64) -> File {
+        let summary = asked.summary(1.0);
+        let noisy = |latency: &Latency| Latency { count, p99_us: latency.p99_us * noise, ..*latency };
+        self.records.push(Record::Interval(IntervalRecord {
+            target: summary.target.clone(),
+            round: summary.round,
+            number,
+            at_s: number as f64 + 1.0,
+            length_s: 1.0,
+            per_second: summary.per_second,
+            failed: 0,
+            connections_up: summary.workload.connections,
+            behind: 0,
+            latency: noisy(&summary.latency),
+            kinds: summary.kinds.iter().map(|(kind, latency)| (kind.clone(), noisy(latency))).collect(),
+            server: None,
+        }));
         self
     }
 

@@ -7,4 +7,5 @@ mod answers;
 mod known;
 mod made;
 mod measured;
+mod pauses;
 mod refusals;

@@ -33,17 +33,9 @@ fn kept(folder: &Path) -> BTreeSet<String> {
     folders.map(|entry| entry.file_name().into_string().unwrap()).collect()
 }
 
-/// What is wrong with a set.
-fn check(folder: &Path) -> Result<Plan, String> {
-    for name in FILES {
-        if !folder.join(name).is_file() {
-            return Err(format!(
-                "{} lacks {name}: benches/results/plan/measure makes a whole set",
-                folder.display()
-            ));
-        }
-    }
-    let workload = Workload {
+/// Some workload: what is answered is not looked at.
+pub(crate) fn workload() -> Workload {
+    Workload {
         clients: 32.0,
         sessions: 1000.0,
         reads_per_second: 2000.0,
@@ -57,9 +49,21 @@ fn check(folder: &Path) -> Result<Plan, String> {
         cores_max: None,
         round_trip_us: 500.0,
         snap_count: 1e5,
-    };
+    }
+}
+
+/// What is wrong with a set.
+fn check(folder: &Path) -> Result<Plan, String> {
+    for name in FILES {
+        if !folder.join(name).is_file() {
+            return Err(format!(
+                "{} lacks {name}: benches/results/plan/measure makes a whole set",
+                folder.display()
+            ));
+        }
+    }
     let files = |name: &str| vec![folder.join(name)];
-    let made = plan::plan(&workload, &files("train.jsonl"), &files("held-out.jsonl"));
+    let made = plan::plan(&workload(), &files("train.jsonl"), &files("held-out.jsonl"), None);
     let (plan, model) = made.map_err(|error| error.to_string())?;
     if plan.blind.is_empty() || plan.held_out.is_empty() {
         return Err(format!("{}: nothing tells the error of the fit", folder.display()));
