@@ -418,12 +418,10 @@ impl Replay {
             let segment = scan.header.segment;
             let bytes = match bytes {
                 Some(bytes) => bytes,
-                None => {
-                    match read_segment(log, cluster, segment, file_bytes) {
-                        (Scanned::Active(again), bytes) if again == scan => bytes,
-                        _ => return Err(RecoverError::Changed(segment)),
-                    }
-                }
+                None => match read_segment(log, cluster, segment, file_bytes) {
+                    (Scanned::Active(again), bytes) if again == scan => bytes,
+                    _ => return Err(RecoverError::Changed(segment)),
+                },
             };
             for (zxid, payload) in scan.records(&bytes, self.after, &self.cuts) {
                 assert!(last == Zxid::ZERO || zxid > last, "replay of {zxid} after {last}");
