@@ -98,6 +98,7 @@ fn leader_overlap(is_told: bool) {
             assert_eq!(times.decided, known[1], "disks of {disks:?} ms");
             assert!(times.decided <= own.max(one.min(other)));
         }
+        cluster.set_asking(true);
         cluster.finish();
     }
 }
