@@ -341,9 +341,10 @@ def f08_an_end_of_the_log_that_cannot_be_read_is_not_taken_for_its_end(ensemble,
     ensemble.members[never].kill()
     # By the leader and the one that will not be able to read it.
     set_data(client, node, marker)
-    client.close()
     member.kill()
     ensemble.members[leader].kill()
+    # Not before: the end of the session would be in the log behind it, and show that this is not the end.
+    client.abandon()
     # Nothing of it is in the kernel's memory.
     disk.remount()
     disk.fail("read", 1 << 30, holding=marker)

@@ -38,6 +38,9 @@ KINDS = ("read", "write", "flush")
 # The unit that is written whole or not at all; the loop device promises its users no more.
 SECTOR = 512
 
+# How long something is waited for that must happen. Never part of a verdict on how fast it was.
+PATIENCE = 120.0
+
 
 class FaultDisk:
     """A disk, formatted and mounted. To be made inside `FaultDisk.command()`."""
@@ -97,7 +100,15 @@ class FaultDisk:
 
     def unmount(self):
         """Nobody may have a file open there. On a disk that fails, what was not written yet is lost, as it must be."""
-        run("umount", str(self.mount_point))
+        # The kernel lets go of what was on a dead process's ring a moment after the process is gone.
+        deadline = time.monotonic() + PATIENCE
+        while True:
+            done = subprocess.run(["umount", str(self.mount_point)], capture_output=True, text=True)
+            if done.returncode == 0:
+                return
+            if "busy" not in done.stderr or time.monotonic() > deadline:
+                raise RuntimeError(f"umount {self.mount_point}: {done.stderr.strip()}")
+            time.sleep(0.02)
 
     def remount(self):
         """What an operator does after an error: ext4 writes no more once its journal has met one, and replays it here."""
