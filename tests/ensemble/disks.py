@@ -266,7 +266,8 @@ def without_power(ensemble, path, victims):
 def f02_a_server_that_loses_its_power_loses_no_acknowledged_write(ensemble, path):
     def victims(seed):
         leader, others = sides(ensemble)
-        return [[leader], others[:1]][seed // 2 % 2]
+        ours = [sid for sid in [leader, *others] if ensemble.kinds[sid - 1] == "ours"]
+        return [ours[seed // 2 % min(2, len(ours))]]
 
     without_power(ensemble, path, victims)
 
@@ -392,8 +393,10 @@ def a_proposal_leaves_its_leader_before_the_own_flush_has_ended(ensemble, path):
 
 
 # What stock does not promise: its leader stays one with a disk that stands still, and goes on with what its followers have
-# written; it looks at no free space; and it votes with what it could read of its log.
+# written; it looks at no free space; it votes with what it could read of its log; and it never starts again when the power
+# went between the making of a log file and the first flush of it (an EOFException from FileHeader).
 OURS = [
+    f02_all_servers_lose_their_power_and_no_acknowledged_write_is_lost,
     f12_a_leader_whose_disk_stands_still_steps_down_and_returns,
     f11_a_leader_whose_disk_is_nearly_full_refuses_growth_until_there_is_space,
     f08_an_end_of_the_log_that_cannot_be_read_is_not_taken_for_its_end,
@@ -413,5 +416,7 @@ CHECKS = [
     f11_a_follower_whose_disk_is_full_costs_nobody_anything,
     f08_an_end_of_the_log_that_cannot_be_read_is_not_taken_for_its_end,
 ]
+# What befalls only our servers, for one of these reasons.
+OF_OURS = [f02_a_server_that_loses_its_power_loses_no_acknowledged_write]
 # On an ensemble `BehindRelays`.
 RELAYED = [a_proposal_leaves_its_leader_before_the_own_flush_has_ended]

@@ -63,7 +63,11 @@ fn check(folder: &Path) -> Result<Plan, String> {
         }
     }
     let files = |name: &str| vec![folder.join(name)];
-    let made = plan::plan(&workload(), &files("train.jsonl"), &files("held-out.jsonl"), None);
+    // Is there where the server had cores to itself: how many.
+    let cores = std::fs::read_to_string(folder.join("server-cores")).ok();
+    let cores = cores.map(|text| text.trim().parse::<u32>()).transpose();
+    let cores = cores.map_err(|error| format!("{}: server-cores: {error}", folder.display()))?;
+    let made = plan::plan(&workload(), &files("train.jsonl"), &files("held-out.jsonl"), cores);
     let (plan, model) = made.map_err(|error| error.to_string())?;
     if plan.blind.is_empty() || plan.held_out.is_empty() {
         return Err(format!("{}: nothing tells the error of the fit", folder.display()));
