@@ -55,7 +55,7 @@ def m23_sessions_kept_alive_outlive_their_servers_one_by_one(ensemble, path):
         session.close()
 
 
-def m33_a_dead_follower_causes_no_election_and_returns_by_diff(ensemble, path):
+def m33_m37_a_dead_follower_causes_no_election_and_returns_by_diff(ensemble, path):
     leader = ensemble.leader()
     victim = next(sid for sid in ensemble.sids if sid != leader)
     epoch = epoch_of(ensemble, leader)
@@ -290,7 +290,7 @@ CHECKS = [
     m33_a_killed_leader_loses_no_acknowledged_write,
     m24_ephemerals_of_those_who_died_with_the_leader_go_and_others_stay,
     m23_sessions_kept_alive_outlive_their_servers_one_by_one,
-    m33_a_dead_follower_causes_no_election_and_returns_by_diff,
+    m33_m37_a_dead_follower_causes_no_election_and_returns_by_diff,
     m37_an_emptied_follower_gets_everything_again,
     m33_without_a_majority_nothing_is_acknowledged,
     m38_what_was_acknowledged_outlives_the_death_of_all,

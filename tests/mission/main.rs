@@ -24,31 +24,6 @@ use support::client::Client;
 use support::server::{Kind, Server, Setup};
 use support::stock::is_hermetic;
 
-/// Statements for one server whose test is not a function here: the file, and what stands in it.
-const ELSEWHERE: &[(u32, &str, &str)] = &[
-    (2, "tests/mission/run_programs.py", "def m02_masters_workers_and_clients"),
-    (3, "tests/mission/run_programs.py", "def m03_master_is_killed_and_a_standby_recovers_from_the_tree"),
-    (4, "tests/mission/run_programs.py", "def m04_killed_worker_loses_its_task_to_another"),
-    (6, "tests/mission/run_programs.py", "def m06_group_membership_is_true_within_the_time_out"),
-    (7, "tests/mission/run_programs.py", "def m07_lock_recipe_fifty_contenders"),
-    // The states are a client's; each arrow is driven by the clients that have it.
-    (18, "tests/mission/run_programs.py", "def m18_states_as_kazoo_sees_them"),
-    (18, "tests/compat/clients/java/src/SessionChecks.java", "m18_not_connected_connecting_connected_closed"),
-    (18, "tests/compat/clients/java/src/SessionChecks.java", "m18_connected_to_connecting_and_back"),
-    (18, "tests/compat/clients/java/src/SessionChecks.java", "m18_connecting_to_closed_by_close"),
-    (18, "tests/compat/clients/java/src/SessionChecks.java", "m18_connecting_to_closed_by_expiry"),
-    // When a client pings and when it looks for another server is the client's; the server's half is here.
-    (21, "tests/compat/clients/java/src/SessionChecks.java", "m21_an_idle_client_keeps_its_session"),
-    (
-        40,
-        "benches/versus.rs",
-        "Load { name: \"mix 2:1 32x8 128B\", connections: 32, depth: 8, writes_of_three: 1, bytes: 128 }",
-    ),
-];
-
-/// Statements that need several servers.
-const ENSEMBLE: &[u32] = &[5, 8, 23, 30, 31, 32, 33, 34, 35, 36, 37];
-
 /// Ticks of three seconds, as stock has them unless told otherwise.
 const PLAIN: Setup =
     Setup { keys: &[("4lw.commands.whitelist", "*"), ("maxClientCnxns", "0")], properties: &[] };
@@ -115,26 +90,78 @@ fn m02_m03_m04_m06_m07_are_whole_programs() {
     assert_eq!(last, "5 passed, 0 failed", "each statement ran");
 }
 
-#[test]
-fn every_statement_is_tested_or_says_where() {
-    let sources = [
-        include_str!("data.rs"),
-        include_str!("sessions.rs"),
-        include_str!("watches.rs"),
-        include_str!("disk.rs"),
-        include_str!("build.rs"),
-    ];
-    let here = |source: &'static str| {
-        source.split("#[test]\nfn m").skip(1).map(|rest| rest[..2].parse::<u32>().expect("mNN_…"))
+/// Of the table in tests/README.md: number, who has to show it, tests on one server, tests over an ensemble.
+struct Row<'a> {
+    number: u32,
+    by: &'a str,
+    one: Vec<&'a str>,
+    ensemble: Vec<&'a str>,
+}
+
+fn rows(readme: &str) -> Vec<Row<'_>> {
+    readme.lines().filter_map(row).collect()
+}
+
+fn row(line: &str) -> Option<Row<'_>> {
+    let cells: Vec<&str> = line.strip_prefix("| ")?.strip_suffix('|')?.split('|').map(str::trim).collect();
+    let [number, _, by, one, ensemble] = cells[..] else { return None };
+    let names = |cell: &'_ str| -> Vec<&str> { cell.split_whitespace().map(|name| name.trim_matches('`')).collect() };
+    Some(Row { number: number.parse().ok()?, by, one: names(one), ensemble: names(ensemble) })
+}
+
+/// The text of all files of a folder that end so.
+fn texts(folder: &str, ending: &str) -> String {
+    let files = std::fs::read_dir(repository().join(folder)).expect(folder).map(|entry| entry.unwrap().path());
+    files
+        .filter(|path| path.to_string_lossy().ends_with(ending))
+        .map(|path| std::fs::read_to_string(path).unwrap())
+        .collect()
+}
+
+/// The names of tests of statements that are defined in a text.
+fn defined(text: &str) -> Vec<&str> {
+    let is_statement = |name: &&str| name.len() > 4 && name.starts_with('m') && name[1..3].parse::<u32>().is_ok();
+    let name = |line| -> Option<&str> {
+        let rest = str::strip_prefix(line, "fn ").or_else(|| line.strip_prefix("def "))?;
+        rest.split_once('(').map(|(name, _)| name)
     };
-    let mut all: Vec<u32> = sources.into_iter().flat_map(here).collect();
-    for (number, file, text) in ELSEWHERE {
-        let found = std::fs::read_to_string(repository().join(file)).expect(file);
-        assert!(found.contains(text), "{number}: {file} has no {text}");
-        all.push(*number);
+    text.lines().filter_map(name).filter(is_statement).collect()
+}
+
+#[test]
+fn every_statement_is_in_the_table_and_has_its_tests() {
+    let readme = std::fs::read_to_string(repository().join("tests/README.md")).unwrap();
+    let rows = rows(&readme);
+    assert_eq!(rows.iter().map(|row| row.number).collect::<Vec<_>>(), (1..=40).collect::<Vec<_>>());
+    let mission = texts("tests/mission", ".py");
+    let (over, one): (String, String) =
+        (texts("tests/mission", "over_ensemble.py") + &texts("tests/ensemble", ".py"), texts("tests/mission", ".rs"));
+    let one = one + &mission + &texts("tests/compat/clients/java/src", ".java");
+    for Row { number, by, one: on_one, ensemble } in &rows {
+        assert!(["S", "E", "S/E"].contains(by), "{number}: by {by}");
+        assert!(!by.contains('S') || !on_one.is_empty(), "{number} has no test on one server");
+        assert!(!by.contains('E') || !ensemble.is_empty(), "{number} has no test over an ensemble");
+        for name in on_one {
+            let is_file = name.contains('/') && repository().join(name).is_file();
+            assert!(is_file || one.contains(&format!("{name}(")), "{number}: there is no {name}");
+            assert!(is_file || name.contains(&format!("m{number:02}_")), "{number}: {name} is another's");
+        }
+        for name in ensemble {
+            // Once where it is defined, and once in a list of what is run.
+            assert!(over.contains(&format!("def {name}(")), "{number}: there is no {name}");
+            let runs = over.lines().any(|line| {
+                line.trim().strip_prefix(name).is_some_and(|rest| rest.starts_with([',', ':']))
+            });
+            assert!(runs || over.contains(&format!("[{name}]")), "{number}: no list runs {name}");
+            assert!(name.contains(&format!("m{number:02}_")), "{number}: {name} is another's");
+        }
     }
-    all.extend(ENSEMBLE);
-    all.sort_unstable();
-    all.dedup();
-    assert_eq!(all, (1..=40).collect::<Vec<_>>());
+    let listed: Vec<&str> = rows.iter().flat_map(|row| row.one.iter().chain(&row.ensemble)).copied().collect();
+    for name in defined(&over).into_iter().chain(defined(&mission)) {
+        assert!(listed.contains(&name), "{name} is not in the table");
+    }
+    // What this suite does not run itself.
+    let versus = std::fs::read_to_string(repository().join("benches/versus.rs")).unwrap();
+    let mix = "Load { name: \"mix 2:1 32x8 128B\", connections: 32, depth: 8, writes_of_three: 1, bytes: 128 }";
+    assert!(versus.contains(mix), "40: the mix that headlines are about");
 }

@@ -4,6 +4,7 @@ their own, on kazoo, started and killed from here.
 
     tests/mission/run_programs.py [--server stock|ringkeeper] [PATTERN…]
     tests/mission/run_programs.py --connect HOST:PORT        a server that runs already (the one that is killed is left out)
+    tests/mission/run_programs.py --servers ours,ours,ours   over an ensemble, whose servers are killed meanwhile; or `stock`
 
 Run by a Python that has kazoo (tests/support/fetch_kazoo prints where). One line for each statement, its number first in
 the name, and the count at the end.
@@ -19,143 +20,22 @@ import signal
 import subprocess
 import sys
 import tempfile
-import threading
 import time
 import traceback
 
 HERE = pathlib.Path(__file__).resolve().parent
-sys.path.insert(0, str(HERE.parent / "support"))
-sys.path.insert(0, str(HERE / "programs"))
+sys.path[:0] = [str(HERE.parent / "support"), str(HERE.parent / "ensemble"), str(HERE / "programs")]
+import over_ensemble  # noqa: E402
+import recipes_over_ensemble  # noqa: E402
 from common import connect  # noqa: E402
+from ensemble import Ensemble, kinds  # noqa: E402
+from network import Network  # noqa: E402
 from proxy import Proxy  # noqa: E402
 from server import Server  # noqa: E402
+from stage import TICK_MS, Stage, check_equal, check_nothing_left, check_results, next_master, play  # noqa: E402
 
-TICK_MS = 500
-PATIENCE = 60.0
 # Room for a busy machine, beyond what the statement allows.
 SLACK = 5.0
-
-
-class Program:
-    """A process of its own that says lines; what it said is kept."""
-
-    def __init__(self, name, *arguments):
-        self.title = " ".join((name, *arguments[2:]))
-        self.lines = []
-        self._arrived = threading.Condition()
-        self.process = subprocess.Popen(
-            [sys.executable, "-u", str(HERE / "programs" / f"{name}.py"), *arguments],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            text=True,
-        )
-        threading.Thread(target=self._read, daemon=True).start()
-
-    def _read(self):
-        for line in self.process.stdout:
-            with self._arrived:
-                self.lines.append(line.rstrip("\n"))
-                self._arrived.notify_all()
-        with self._arrived:
-            self.lines.append("(ended)")
-            self._arrived.notify_all()
-
-    def said(self, word):
-        return [line for line in self.lines if line.split(" ")[0] == word]
-
-    def expect(self, word, count=1, seconds=PATIENCE):
-        """Waits until the program has said the word so often; returns those lines."""
-        with self._arrived:
-            came = self._arrived.wait_for(lambda: len(self.said(word)) >= count or self.ended(), seconds)
-        if not came or len(self.said(word)) < count:
-            raise AssertionError(f"{self.title} never said `{word}` {count} times; it said {self.lines[-12:]}")
-        return self.said(word)
-
-    def ended(self):
-        return self.lines[-1:] == ["(ended)"]
-
-    def kill(self):
-        self.process.kill()
-        self.process.wait()
-
-    def signal(self, number):
-        self.process.send_signal(number)
-
-
-class Stage:
-    """A folder on the server, a client to look at it, and the programs that play in it."""
-
-    def __init__(self, address, name, server):
-        self.address, self.server = address, server
-        self.client = connect(address, timeout=8.0, announce=False)
-        self.root = self.client.create(f"/{name}-", b"", sequence=True)
-        self.programs = []
-
-    def start(self, name, *arguments):
-        program = Program(name, self.address, *arguments)
-        self.programs.append(program)
-        return program
-
-    def close(self):
-        for program in self.programs:
-            program.kill()
-        self.client.stop()
-
-    def children(self, path):
-        return sorted(self.client.retry(self.client.get_children, f"{self.root}/{path}"))
-
-    def eventually(self, what, condition, seconds=PATIENCE):
-        deadline = time.monotonic() + seconds
-        while not condition():
-            if time.monotonic() > deadline:
-                ended = [f"{program.title}: {program.lines[-3:]}" for program in self.programs if program.ended()]
-                raise AssertionError(f"never came: {what}; ended meanwhile: {ended}")
-            time.sleep(0.01)
-
-
-def play(stage, masters, workers):
-    """Builds the tree of master.py and starts masters and workers. Returns them, the elected master first."""
-    for folder in ("workers", "tasks", "assign", "partial", "status", "term"):
-        stage.client.ensure_path(f"{stage.root}/{folder}")
-    cast = [stage.start("master", stage.root, f"m{number}") for number in range(masters)]
-    stage.eventually("a master", lambda: any(master.said("elected") for master in cast))
-    elected = [master for master in cast if master.said("elected")]
-    check_equal(1, len(elected), "masters")
-    standbys = [master for master in cast if master is not elected[0]]
-    for master in standbys:
-        master.expect("standby")
-    hands = [stage.start("worker", stage.root, f"w{number}") for number in range(workers)]
-    for worker in hands:
-        worker.expect("ready")
-    return elected + standbys, hands
-
-
-def check_results(clients, first, count):
-    """Each client was told the square of each of its numbers, once."""
-    for offset, client in enumerate(clients):
-        client.expect("finished")
-        numbers = range(first + offset * count, first + (offset + 1) * count)
-        check_equal(sorted(f"result {n} {n * n}" for n in numbers), sorted(client.said("result")), client.title)
-
-
-def check_nothing_left(stage, tasks):
-    """Every task has one result; none waits, none is assigned, no half-done work lies about."""
-    check_equal(tasks, len(stage.children("status")), "results")
-    check_equal([], stage.children("tasks"), "waiting tasks")
-    check_equal([], stage.children("partial"), "partial results")
-    for worker in stage.children("assign"):
-        check_equal([], stage.children(f"assign/{worker}"), f"tasks of {worker}")
-
-
-def check_equal(expected, got, what):
-    if expected != got:
-        raise AssertionError(f"{what}: expected {expected}, got {got}")
-
-
-def next_master(stage, masters):
-    stage.eventually("the next master", lambda: any(master.said("elected") for master in masters))
-    return next(master for master in masters if master.said("elected"))
 
 
 def m02_masters_workers_and_clients(stage):
@@ -230,9 +110,9 @@ def m06_group_membership_is_true_within_the_time_out(stage):
         raise AssertionError(f"killed members were listed for {took:.2f} s")
     # Who sleeps too long is gone too, is told so when it wakes up, and joins again.
     sleeper = members["member3"]
-    sleeper.signal(signal.SIGSTOP)
+    sleeper.freeze()
     stage.eventually("the end of the sleeper", lambda: "member3" not in stage.children("group"))
-    sleeper.signal(signal.SIGCONT)
+    sleeper.thaw()
     sleeper.expect("lost")
     sleeper.expect("joined", count=2)
     check_equal(sorted(members), stage.children("group"), "members at the end")
@@ -343,6 +223,8 @@ TIMED = {
 
 def run(statement, address, server, again):
     """Whether it holds; `again` collects those that needed their second try."""
+    if isinstance(server, Ensemble):
+        return run_once(statement, address, server, "FAIL", over_ensemble.SESSION_SECONDS)
     if run_once(statement, address, server, "again" if statement in TIMED else "FAIL"):
         return True
     if statement not in TIMED:
@@ -352,11 +234,11 @@ def run(statement, address, server, again):
     return run_once(statement, address, server, "FAIL")
 
 
-def run_once(statement, address, server, verdict):
+def run_once(statement, address, server, verdict, session_seconds=None):
     begun = time.monotonic()
     with contextlib.ExitStack() as stack:
         try:
-            stage = Stage(address, statement.__name__[:3], server)
+            stage = Stage(address, statement.__name__[:3], server, session_seconds)
             stack.callback(stage.close)
             statement(stage)
         except Exception as failure:  # Whatever it was, it is this statement that does not hold.
@@ -368,21 +250,61 @@ def run_once(statement, address, server, verdict):
     return True
 
 
+def run_over_ensemble(arguments, folder, statements):
+    """Each in a folder of one ensemble, which is whole again before the next one. What cannot run has failed."""
+    outcomes = []
+    if not statements:
+        return outcomes
+    servers = arguments.servers
+    # One place more than servers, for a program that is cut off.
+    with Network(len(servers) + 1) if arguments.in_network else contextlib.nullcontext() as network:
+        with Ensemble(folder, servers, network=network) as ensemble:
+            for statement in statements:
+                outcomes.append(run(statement, ensemble.connect_string, ensemble, []))
+                if not outcomes[-1]:
+                    print(ensemble.logs(), file=sys.stderr, flush=True)
+                ensemble.heal()
+    return outcomes
+
+
+def run_parted(arguments, statements):
+    """Those that need a network in one: this script again, in a namespace of its own."""
+    if not statements:
+        return []
+    problem = Network.problem()
+    if problem:
+        for statement in statements:
+            print(f"NOT RUN: {statement.__name__}: this machine gives no namespaces ({problem})", flush=True)
+        return []
+    command = [*Network.command(), sys.executable, __file__, "--in-network", "--servers", ",".join(arguments.servers)]
+    names = [statement.__name__ for statement in statements]
+    # Its own lines have said which, if several.
+    return [subprocess.run([*command, *names]).returncode == 0] * len(statements)
+
+
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--server", choices=["stock", "ringkeeper"], default="ringkeeper")
     parser.add_argument("--connect", metavar="HOST:PORT", help="use this server, whose tickTime must be 500")
+    parser.add_argument("--servers", type=kinds, metavar="KIND,KIND,KIND", help="an ensemble: `ours`, `stock`, `stock-3.8`")
+    parser.add_argument("--in-network", action="store_true", help=argparse.SUPPRESS)
     parser.add_argument("patterns", nargs="*", metavar="PATTERN", help="parts of the names of statements")
     arguments = parser.parse_args()
 
-    statements = [
-        statement
-        for statement in STATEMENTS
-        if not arguments.patterns or any(pattern in statement.__name__ for pattern in arguments.patterns)
-    ]
+    def wanted(statements):
+        patterns = arguments.patterns or [""]
+        return [each for each in statements if any(pattern in each.__name__ for pattern in patterns)]
+
+    statements = wanted(STATEMENTS)
     again = []
     with tempfile.TemporaryDirectory(prefix="ringkeeper-mission-") as folder:
-        if arguments.connect:
+        if arguments.in_network:
+            outcomes = run_over_ensemble(arguments, folder, wanted(over_ensemble.PARTED))
+            sys.exit(0 if outcomes and all(outcomes) else 1)
+        elif arguments.servers:
+            outcomes = run_over_ensemble(arguments, folder, wanted([*over_ensemble.STATEMENTS, *recipes_over_ensemble.STATEMENTS]))
+            outcomes += run_parted(arguments, wanted(over_ensemble.PARTED))
+        elif arguments.connect:
             statements = [statement for statement in statements if statement not in KILLS_THE_SERVER]
             outcomes = [run(statement, arguments.connect, None, again) for statement in statements]
         else:

@@ -10,13 +10,13 @@ A holder proves that it is alone by an ephemeral node of its own beside the lock
 
 import sys
 
-from common import Bell, connect, say
+from common import Bell, connect, create_own_child, delete_own, say
 from kazoo.exceptions import NodeExistsError
 
 
 def main(address, lock, hold=""):
     client = connect(address, timeout=8.0)
-    me = client.create(f"{lock}/c-", b"", ephemeral=True, sequence=True).rsplit("/", 1)[1]
+    me = create_own_child(client, lock, "c-")
     say("queued", me)
     bell = Bell()
     events = 0
@@ -47,9 +47,9 @@ def main(address, lock, hold=""):
     if hold == "hold":
         while True:
             bell.wait()
-    client.retry(client.delete, f"{lock}-holder")
+    delete_own(client, f"{lock}-holder")
     say("events", events)
-    client.retry(client.delete, f"{lock}/{me}")
+    delete_own(client, f"{lock}/{me}")
     say("released", me)
     client.stop()
 

@@ -3,21 +3,23 @@
 The tree under ROOT is the only memory:
 
     master         ephemeral; whoever made it is the master, the others watch it
-    term           persistent; its version counts the masters, and every write of a master is a multi that checks it, so
-                   that one who was superseded without knowing can write nothing
+    term           persistent; its version counts the masters: who becomes one raises it in the same multi. Every write of a
+                   master is a multi that checks it, so that one who was superseded without knowing can write nothing
+    submitted/T    that it was
     workers/W      ephemeral, one for each live worker
     tasks/T        waiting for a worker
     assign/W/T     given to worker W
     partial/T      what a worker has of an unfinished task
     status/T       done, with the result
 
-Says `standby`, `elected TERM`, `recovered N` (tasks that it found assigned), `assigned T W`, `reassigned T W`.
+Says `standby`, `elected TERM`, `recovered N` (tasks that it found assigned), `assigned T W`, `reassigned T W`,
+and `fenced` for a write that another master's term has kept it from.
 """
 
 import sys
 
 from common import Bell, again_when_interrupted, connect, say
-from kazoo.exceptions import KazooException, NodeExistsError, NoNodeError
+from kazoo.exceptions import BadVersionError, KazooException, NodeExistsError, NoNodeError
 
 
 class Master:
@@ -28,29 +30,36 @@ class Master:
         self.turn = 0
 
     def run(self):
-        while not again_when_interrupted(self.client, self.try_to_become_master):
+        while (term := again_when_interrupted(self.client, self.try_to_become_master)) is None:
             say("standby")
             self.bell.wait()
-        term = self.client.set(f"{self.root}/term", self.name.encode()).version
         say("elected", term)
         self.term = term
-        assigned = sum(len(self.children(f"assign/{worker}")) for worker in self.children("assign"))
-        say("recovered", assigned)
+        say("recovered", again_when_interrupted(self.client, self.count_assigned))
         while True:
             again_when_interrupted(self.client, self.reconcile)
             self.bell.wait()
 
     def try_to_become_master(self):
-        try:
-            self.client.create(f"{self.root}/master", self.name.encode(), ephemeral=True)
-            return True
-        except NodeExistsError:
-            # One's own node, made by a request whose answer was lost, counts as well.
-            if self.client.exists(f"{self.root}/master", watch=self.bell.ring) is None:
-                self.bell.ring()
-                return False
-            data, stat = self.client.get(f"{self.root}/master")
-            return stat.ephemeralOwner == self.client.client_id[0]
+        """The term of this master, or None while there is another one."""
+        transaction = self.client.transaction()
+        transaction.create(f"{self.root}/master", self.name.encode(), ephemeral=True)
+        transaction.set_data(f"{self.root}/term", self.name.encode())
+        made, term = transaction.commit()
+        if not isinstance(made, Exception):
+            return term.version
+        if not isinstance(made, NodeExistsError):
+            raise made
+        stat = self.client.exists(f"{self.root}/master", watch=self.bell.ring)
+        if stat is None:
+            self.bell.ring()
+        elif stat.ephemeralOwner == self.client.client_id[0]:
+            # One's own node, made by a request whose answer was lost; nobody has raised the term since.
+            return self.client.exists(f"{self.root}/term").version
+        return None
+
+    def count_assigned(self):
+        return sum(len(self.children(f"assign/{worker}")) for worker in self.children("assign"))
 
     def children(self, path, watch=None):
         try:
@@ -64,7 +73,10 @@ class Master:
         transaction.check(f"{self.root}/term", self.term)
         for verb, *arguments in operations:
             getattr(transaction, verb)(*arguments)
-        return not any(isinstance(result, Exception) for result in transaction.commit())
+        results = transaction.commit()
+        if isinstance(results[0], BadVersionError):
+            say("fenced")
+        return not any(isinstance(result, Exception) for result in results)
 
     def reconcile(self):
         """Compares the tree with what it should be, and acts. Watches are set before anything is read."""

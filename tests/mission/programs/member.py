@@ -6,15 +6,23 @@ with a new one. Says `joined`, `lost`, `left`.
 
 import sys
 
-from common import connect, say
+from common import connect, delete_own, say
+from kazoo.exceptions import NodeExistsError
 from kazoo.protocol.states import KazooState
 
 
 def main(address, group, name):
     client = connect(address, timeout=2.0)
     path = f"{group}/{name}"
-    client.create(path, b"", ephemeral=True)
     lost = False
+
+    def join():
+        try:
+            client.retry(client.create, path, b"", ephemeral=True)
+        except NodeExistsError:
+            # One's own, when the answer to the first try was lost; a session's nodes are gone before it is told of its end.
+            pass
+        say("joined")
 
     def told(state):
         nonlocal lost
@@ -22,15 +30,12 @@ def main(address, group, name):
             lost = True
         elif state == KazooState.CONNECTED and lost:
             lost = False
-            client.handler.spawn(join_again)
-
-    def join_again():
-        client.retry(client.create, path, b"", ephemeral=True)
-        say("joined")
+            client.handler.spawn(join)
 
     client.add_listener(told)
-    say("joined")
+    join()
     sys.stdin.read()
+    delete_own(client, path)
     client.stop()
     say("left")
 

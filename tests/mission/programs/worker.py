@@ -19,12 +19,19 @@ class Worker:
         self.bell = Bell()
 
     def run(self):
-        self.client.ensure_path(self.mine)
-        self.client.create(f"{self.root}/workers/{self.name}", b"", ephemeral=True)
+        again_when_interrupted(self.client, lambda: self.client.ensure_path(self.mine))
+        again_when_interrupted(self.client, self.register)
         say("ready")
         while True:
             again_when_interrupted(self.client, self.work_through)
             self.bell.wait()
+
+    def register(self):
+        try:
+            self.client.create(f"{self.root}/workers/{self.name}", b"", ephemeral=True)
+        except NodeExistsError:
+            # Ours, from before an interruption: names are used once.
+            pass
 
     def work_through(self):
         for task in sorted(self.client.get_children(self.mine, watch=self.bell.ring)):
