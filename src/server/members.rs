@@ -13,7 +13,7 @@ use crate::runtime::Clock;
 use crate::runtime::files::DataDirs;
 use crate::runtime::images::{self, Images};
 use crate::runtime::keeper::{self, DurableParts};
-use crate::runtime::peers::{self, Address, Server};
+use crate::runtime::peers::{self, Address, ObserverPort, Server};
 use crate::runtime::sequencer::{self, LocalSessions, Shared};
 use crate::runtime::sys;
 use crate::storage::epoch::EpochRecord;
@@ -68,6 +68,8 @@ pub struct Members {
     pub listen_on_all: bool,
     /// One connect to an election port, ms.
     pub connect_timeout_ms: u64,
+    /// Where followers serve observers, if they do.
+    pub observers: Option<ObserverPort>,
 }
 
 /// What a member starts with.
@@ -117,6 +119,10 @@ pub fn members(config: &Config) -> Option<Members> {
             outstanding_max: limits::PROPOSALS_OUTSTANDING_MAX,
             snaps_max: ensemble.snaps_max as usize,
             diffs_max: ensemble.diffs_max as usize,
+            observer_masters: ensemble.observer_master_port.is_some(),
+            observer_election_delay_ms: u64::from(ensemble.observer_election_delay_ms),
+            observer_reconnect_delay_ms: u64::from(ensemble.observer_reconnect_delay_ms),
+            seed: 0,
             counter_max: u32::MAX - COUNTER_MARGIN,
         },
         membership: MembershipParts {
@@ -129,6 +135,10 @@ pub fn members(config: &Config) -> Option<Members> {
         servers: servers.collect(),
         listen_on_all: ensemble.listen_on_all,
         connect_timeout_ms: u64::from(ensemble.connect_timeout_ms),
+        observers: ensemble.observer_master_port.map(|port| ObserverPort {
+            port,
+            held_bytes_max: ensemble.observer_held_bytes_max as usize,
+        }),
     })
 }
 
@@ -139,7 +149,7 @@ pub(super) struct Surroundings<'a> {
     pub(super) clock: &'a Clock,
     pub(super) pipeline: pipeline::Settings,
     /// Random, one for each part that needs one.
-    pub(super) seeds: [u64; 2],
+    pub(super) seeds: [u64; 3],
 }
 
 impl MemberStart {
@@ -184,9 +194,10 @@ impl MemberStart {
             tick_ms: members.zab.tick_ms,
             packet_bytes_max: element_bytes_max,
             bind_patience: sys::PORT_PATIENCE,
+            observers: members.observers,
             seed: around.seeds[1],
         };
-        let (zab, membership) = (members.zab, members.membership);
+        let (zab, membership) = (Settings { seed: around.seeds[2], ..members.zab }, members.membership);
         let zab = Box::new(move || (zab, membership.into_membership(), durable.into_durable()));
         let ensemble = config.ensemble.as_ref().filter(|ensemble| ensemble.local_sessions);
         Ok(sequencer::MemberStart {
