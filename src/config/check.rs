@@ -263,7 +263,11 @@ fn check_ensemble(
         snaps_max: reader.unsigned("leader.maxConcurrentSnapSyncs", 10, 1..=i32::MAX as u32)?,
         diffs_max: reader.unsigned("leader.maxConcurrentDiffSyncs", 100, 1..=i32::MAX as u32)?,
         observer_master_port,
-        observer_held_bytes_max: reader.unsigned("observerMaster.sizeLimit", 32 << 20, 0..=i32::MAX as u32)?,
+        observer_held_bytes_max: reader.unsigned(
+            "observerMaster.sizeLimit",
+            32 << 20,
+            0..=i32::MAX as u32,
+        )?,
         observer_election_delay_ms: reader.unsigned(
             "observer.election.DelayMs",
             election_delay_ms,

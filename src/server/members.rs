@@ -135,10 +135,9 @@ pub fn members(config: &Config) -> Option<Members> {
         servers: servers.collect(),
         listen_on_all: ensemble.listen_on_all,
         connect_timeout_ms: u64::from(ensemble.connect_timeout_ms),
-        observers: ensemble.observer_master_port.map(|port| ObserverPort {
-            port,
-            held_bytes_max: ensemble.observer_held_bytes_max as usize,
-        }),
+        observers: ensemble
+            .observer_master_port
+            .map(|port| ObserverPort { port, held_bytes_max: ensemble.observer_held_bytes_max as usize }),
     })
 }
 
@@ -278,6 +277,8 @@ mod tests {
         let Settings { notification_min_ms, notification_max_ms, history_txns_max, .. } = found.zab;
         assert_eq!((notification_min_ms, notification_max_ms, history_txns_max), (200, 60_000, 500));
         assert_eq!((found.listen_on_all, found.connect_timeout_ms), (false, 5000));
+        assert_eq!((found.observers, found.zab.observer_masters), (None, false));
+        assert_eq!(found.zab.observer_election_delay_ms, 0);
         let place = |port| vec![Address { host: "::1".into(), port }];
         assert_eq!(found.servers.len(), 3);
         assert_eq!(found.servers[2], Server { id: ServerId(3), quorum: place(2888), election: place(3888) });
@@ -297,7 +298,8 @@ mod tests {
             "{THREE}clientPort=2182\nserver.4=d:1:2:observer\nquorumListenOnAllIPs=true\n\
              connectToLearnerMasterLimit=3\ncnxTimeout=700\nfastleader.minNotificationInterval=50\n\
              fastleader.maxNotificationInterval=400\ncommitLogCount=900\nleader.maxConcurrentSnapSyncs=1\n\
-             maxConcurrentDiffSyncs=7"
+             maxConcurrentDiffSyncs=7\nobserverMasterPort=2889\nobserverMaster.sizeLimit=1000\n\
+             observer.reconnectDelayMs=30"
         ));
         assert_eq!((found.listen_on_all, found.connect_timeout_ms), (true, 700));
         let Settings { connect_limit, notification_min_ms, notification_max_ms, history_txns_max, .. } =
@@ -308,6 +310,10 @@ mod tests {
         );
         assert_eq!((found.zab.snaps_max, found.zab.diffs_max), (1, 7));
         assert_eq!(found.membership.observers, [ServerId(4)]);
+        assert_eq!(found.observers, Some(ObserverPort { port: 2889, held_bytes_max: 1000 }));
+        let Settings { observer_election_delay_ms, observer_reconnect_delay_ms, .. } = found.zab;
+        assert!(found.zab.observer_masters);
+        assert_eq!((observer_election_delay_ms, observer_reconnect_delay_ms), (200, 30));
         assert_eq!(found.membership.voters, [1, 2, 3].map(ServerId));
     }
 

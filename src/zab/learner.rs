@@ -8,7 +8,6 @@ use super::event::SyncMode;
 use super::message::Payload;
 use crate::base::{Millis, ServerId, Zxid};
 
-
 /// See the module.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub(super) struct Learner {

@@ -8,13 +8,13 @@
 //! Everything of the leader's epoch that an observer has was decided: where this server has not heard of it yet, the
 //! observer waits until it has. It must not be cut (stock cuts it, and the observer goes back in time).
 
+use super::Figures;
 use super::core::{Core, ignored};
 use super::event::{Action, Event, Observation};
 use super::learner::{Learner, Stage};
 use super::learners::{Learners, Source};
 use super::learning::name;
 use super::message::{LearnerInfo, LinkId, Message, Payload, Port};
-use super::Figures;
 use crate::base::{Epoch, Millis, Zxid};
 
 /// See the module.
@@ -97,7 +97,13 @@ impl ObserverMaster {
     }
 
     /// This txn was committed just now.
-    pub(super) fn committed(&mut self, core: &Core, zxid: Zxid, payload: &Payload, actions: &mut Vec<Action>) {
+    pub(super) fn committed(
+        &mut self,
+        core: &Core,
+        zxid: Zxid,
+        payload: &Payload,
+        actions: &mut Vec<Action>,
+    ) {
         for (link, _) in self.learners.iter().filter(|(_, learner)| learner.is_forwarded()) {
             let message = Message::Inform { zxid, payload: payload.clone() };
             actions.push(Action::Send { link: *link, message });

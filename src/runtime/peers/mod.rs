@@ -548,7 +548,13 @@ impl Peers {
     ///
     /// # Panics
     /// When `link` is not of our numbers, or was used before.
-    pub fn connect<S: Sockets>(&mut self, sockets: &mut S, now: Millis, link: LinkId, to: (ServerId, ZabPort)) {
+    pub fn connect<S: Sockets>(
+        &mut self,
+        sockets: &mut S,
+        now: Millis,
+        link: LinkId,
+        to: (ServerId, ZabPort),
+    ) {
         self.shared.now = now;
         let (mut cx, _, quorum) = self.split(sockets);
         quorum.connect(&mut cx, link, to);

@@ -21,8 +21,8 @@ use super::names::Answer;
 use super::outbox::Outbox;
 use super::translate::{Side, decode, encode};
 use super::{
-    Asker, Context, LinkError, PORT_RETRY_MS, PeerEvent, Port, Route, Settings, Shared, Sockets, moved, open_first, shown,
-    something,
+    Asker, Context, LinkError, PORT_RETRY_MS, PeerEvent, Port, Route, Settings, Shared, Sockets, moved,
+    open_first, shown, something,
 };
 use crate::base::limits::{LINK_HELD_BYTES_MAX, LINK_IMAGE_AHEAD_BYTES, LINK_OUTBOX_BYTES_MAX};
 use crate::base::{Millis, ServerId};
@@ -172,10 +172,7 @@ impl Link {
 }
 
 impl Quorum {
-    pub(super) fn new(
-        addresses: Vec<Vec<SocketAddr>>,
-        observer_addresses: Vec<Vec<SocketAddr>>,
-    ) -> Quorum {
+    pub(super) fn new(addresses: Vec<Vec<SocketAddr>>, observer_addresses: Vec<Vec<SocketAddr>>) -> Quorum {
         Quorum {
             addresses,
             observer_addresses,
@@ -285,7 +282,12 @@ impl Quorum {
         if is_closing { self.remove(cx, id) } else { self.lost(cx, id, &LinkError::Crowded) }
     }
 
-    pub(super) fn connect<S: Sockets>(&mut self, cx: &mut Context<'_, S>, id: LinkId, to: (ServerId, ZabPort)) {
+    pub(super) fn connect<S: Sockets>(
+        &mut self,
+        cx: &mut Context<'_, S>,
+        id: LinkId,
+        to: (ServerId, ZabPort),
+    ) {
         let (to, port) = to;
         assert!(id.0 >= LinkId::OURS, "{id:?} is the number of a link that others opened");
         assert!(!self.links.contains_key(&id), "{id:?} is connected twice");

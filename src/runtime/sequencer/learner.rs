@@ -1,5 +1,5 @@
 #![forbid(unsafe_code)]
-//! Where another server leads: what this server's clients ask goes to the leader, and comes back as a txn with the
+//! Where another server leads: what this server's clients ask, and those of observers it serves, goes to the leader, and comes back as a txn with the
 //! session and the number of the request (ensemble-protocol §5, §6; stock `FollowerRequestProcessor`,
 //! `CommitProcessor`, `LearnerZooKeeperServer`).
 //!

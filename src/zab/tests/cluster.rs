@@ -634,9 +634,10 @@ impl Cluster {
             }
             Action::Connect { link, to, port } => {
                 let to = to.0;
-                let there = self.nodes.get(&to).is_some_and(|node| {
-                    node.peer.is_some() && node.listening == Some(port)
-                });
+                let there = self
+                    .nodes
+                    .get(&to)
+                    .is_some_and(|node| node.peer.is_some() && node.listening == Some(port));
                 if self.silent.contains(&(id, to)) || self.silent.contains(&(to, id)) {
                     return;
                 }
@@ -659,7 +660,10 @@ impl Cluster {
             }
             Action::Listen(port, listening) => {
                 let before = std::mem::replace(&mut self.node(id).listening, listening.then_some(port));
-                assert!(before == (!listening).then_some(port), "{id} opens or closes {port:?} over {before:?}");
+                assert!(
+                    before == (!listening).then_some(port),
+                    "{id} opens or closes {port:?} over {before:?}"
+                );
                 let links: Vec<LinkId> =
                     self.connections.iter().filter(|c| c.to == id).map(|c| c.accepted).collect();
                 for link in links {

@@ -8,7 +8,9 @@ use super::solo::{
 };
 use crate::base::{Epoch, ServerId, Zxid};
 use crate::zab::event::{Action, Event, Role};
-use crate::zab::message::{Forwarded, LearnerInfo, LinkId, Message, Notification, Payload, Port, State, Vote};
+use crate::zab::message::{
+    Forwarded, LearnerInfo, LinkId, Message, Notification, Payload, Port, State, Vote,
+};
 
 fn request(body: &[u8]) -> Forwarded {
     Forwarded { body: Rc::from(body), identities: None }
@@ -549,6 +551,9 @@ fn a_voter_that_has_accepted_a_later_epoch_gets_one_in_the_end_r11() {
     let vote = Vote { leader: ServerId(3), zxid: Zxid::ZERO, peer_epoch: 1 };
     let notification =
         Notification { state: State::Looking, vote, round: 2, version: 2, config: Rc::from(*b"") };
-    assert_eq!(solo.step(Event::Notified { from: ServerId(2), notification }), [Action::Listen(Port::Quorum, true)]);
+    assert_eq!(
+        solo.step(Event::Notified { from: ServerId(2), notification }),
+        [Action::Listen(Port::Quorum, true)]
+    );
     accepts(&mut solo, 6, Message::FollowerInfo(info(2, 1)), &[save(6, 1)]);
 }
