@@ -27,7 +27,7 @@ use super::election::{CurrentVote, Elected};
 use super::event::{Action, Event, Failure, Observation, Role, SyncMode};
 use super::learners::Asker;
 use super::masters::Master;
-use super::message::{LearnerInfo, LinkId, Message, Payload, State, Vote};
+use super::message::{LearnerInfo, LinkId, Message, Payload, Port, State, Vote};
 use super::observer_master::ObserverMaster;
 use crate::base::planted::{Bug, planted};
 use crate::base::{Epoch, Millis, ServerId, Zxid};
@@ -38,6 +38,9 @@ const CONNECT_TRIES: u32 = 7;
 /// the first try often comes too early. Stock waits 100 ms each time (`leaderConnectDelayDuringRetryMs`), which is most
 /// of a fail-over; all in all these are no shorter.
 const CONNECT_DELAY_MS: u64 = 10;
+
+/// A stock follower has an observer that is ahead of it cut its log. Another one may have heard more, and the leader has.
+const BEHIND: &str = "the follower that serves us has not heard of all that is decided";
 
 /// See the module.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -160,6 +163,11 @@ impl Learning {
     /// Whom it learns from.
     pub(super) fn master(&self) -> ServerId {
         self.master.server
+    }
+
+    /// Whether a follower stands between the leader and us: it may not have heard yet of all that is decided.
+    fn is_relayed(&self) -> bool {
+        self.master.port == Port::Observers
     }
 
     /// What clients see.
@@ -466,6 +474,9 @@ impl Learning {
 
     fn on_trunc(&mut self, core: &mut Core, zxid: Zxid, actions: &mut Vec<Action>) -> Result<(), Leave> {
         let (committed, confirmed) = (core.log.committed(), core.log.confirmed());
+        if zxid < confirmed && self.is_relayed() {
+            return Err(Leave::over(BEHIND));
+        }
         if zxid < confirmed {
             actions.push(Action::Fail(Failure::TruncateBelowCommitted { to: zxid, committed: confirmed }));
             return Err(Leave::contradicted("the leader asks for committed txns to be cut"));
@@ -561,9 +572,13 @@ impl Learning {
 
     /// Everything of the leader's initial history is here: the image takes the state's place.
     fn install(&mut self, core: &mut Core, actions: &mut Vec<Action>) -> Result<(), Leave> {
+        let is_relayed = self.is_relayed();
         let Stage::Receiving(image) = &mut self.stage else {
             unreachable!("only what was received is installed")
         };
+        if image.committed < core.log.confirmed() && is_relayed {
+            return Err(Leave::over(BEHIND));
+        }
         if image.committed < core.log.confirmed() {
             let (to, committed) = (image.committed, core.log.confirmed());
             actions.push(Action::Fail(Failure::TruncateBelowCommitted { to, committed }));

@@ -544,7 +544,8 @@ impl Peers {
         elections.notify(&mut cx, to, notification);
     }
 
-    /// Opens a quorum link to a leader, or to a follower that serves observers: `Connected`, or `LinkLost` when none of its addresses can be connected to.
+    /// Opens a quorum link to a leader, or to a follower that serves observers: `Connected`, or `LinkLost` when none of its
+    /// addresses can be connected to.
     ///
     /// # Panics
     /// When `link` is not of our numbers, or was used before.
@@ -560,8 +561,8 @@ impl Peers {
         quorum.connect(&mut cx, link, to);
     }
 
-    /// Opens or closes a port, one at a time. Closing also closes the links that others opened, as [`Peers::close`] does. A port
-    /// that cannot be had now is tried again every second for as long as it is wanted.
+    /// Opens or closes a port, one at a time. Closing also closes the links that others opened, as [`Peers::close`] does. A
+    /// port that cannot be had now is tried again every second for as long as it is wanted.
     pub fn listen<S: Sockets>(&mut self, sockets: &mut S, port: ZabPort, on: bool) {
         let (mut cx, _, quorum) = self.split(sockets);
         quorum.listen(&mut cx, on.then_some(port));

@@ -316,7 +316,7 @@ impl Quorum {
                 link.dial = None;
                 (link.socket, link.address) = (Some(socket), Some(address));
                 let leader = link.server.map(|server| server.0);
-                tracing::info!(leader, %address, "connected to the leader");
+                tracing::info!(leader, %address, "connected to the leader, or to a follower in its place");
                 cx.event(Event::Connected { link: id });
                 link.receive(cx);
             }

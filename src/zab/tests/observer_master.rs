@@ -315,6 +315,25 @@ fn an_observer_that_lost_its_master_waits_a_while_and_takes_the_next_one() {
 }
 
 #[test]
+fn an_observer_does_not_go_back_in_time_for_a_follower_that_is_behind() {
+    let ways = [(Message::Trunc { zxid: z(1, 1) }, false), (Message::Snap { zxid: z(1, 1) }, true)];
+    for (way, is_image) in ways {
+        let mut solo = Solo::new(9, (1, 1), &[z(1, 1), z(1, 2)], 2, serves_observers);
+        let (link, first, _) = finds(&mut solo);
+        solo.step(Event::Connected { link });
+        solo.step(Event::Received { link, message: Message::LeaderInfo { epoch: Epoch(1) } });
+        if is_image {
+            solo.receive(link, way, &[Action::ReceiveSnap { link, zxid: z(1, 1) }]);
+            solo.check(Event::SnapReceived { link }, &[]);
+            solo.receive(link, new_leader(1), &[Action::Close { link }, Action::DropSnap { link }]);
+        } else {
+            solo.receive(link, way, &[Action::Close { link }]);
+        }
+        assert_ne!(finds(&mut solo).1, first);
+    }
+}
+
+#[test]
 fn observers_go_on_when_their_master_dies_and_when_their_leader_does() {
     let mut settings = settings();
     serves_observers(&mut settings);
