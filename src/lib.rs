@@ -81,7 +81,8 @@
 //! - *The leader* prepares its own clients' requests and those that learners forward (`sequencer/leader.rs`); it knows
 //!   which server holds which session, and hears from learners, with each ping, which sessions are alive.
 //! - *A learner* forwards writes, asks about sessions that come from other servers, and answers its clients when it
-//!   applies the txn that carries their session and number (`sequencer/learner.rs`). It reads from its own tree.
+//!   applies the txn that carries their session and number (`sequencer/learner.rs`). It reads from its own tree. A follower
+//!   may serve observers (`zab/observer_master.rs`): they get what it has committed, and what they ask it passes on.
 //! - *Without a leader* every client is closed, nothing that was asked is answered, and what is logged and not decided
 //!   stays in the log, for the next leader to keep or to cut. It was never applied: nothing applied is ever taken back.
 //!   Where that is asked for, clients may read what was applied until a leader is found
@@ -141,8 +142,8 @@
 //!
 //! # Not here yet
 //!
-//! Of ensembles: observer masters, reconfig, repair of damaged ranges from peers,
-//! `ringkeeper admit`. TLS, SASL, the admin HTTP server, the metrics page, the audit log. Import and export of stock's files.
+//! Of ensembles: reconfig, repair of damaged ranges from peers, `ringkeeper admit`. TLS, SASL, the admin HTTP server, the
+//! metrics page, the audit log. Import and export of stock's files.
 //! `getAllChildrenNumber` and long getChildren answers are made in one piece.
 
 pub mod base;

@@ -211,8 +211,7 @@ fn check_ensemble(
         "ensembles are new in this release and have not been through its long campaigns of faults: not for data that cannot be lost"
             .to_owned(),
     );
-    for key in ["syncEnabled", "observer.syncEnabled", "observerMasterPort", "oraclePath", "reconfigEnabled"]
-    {
+    for key in ["syncEnabled", "observer.syncEnabled", "oraclePath", "reconfigEnabled"] {
         if reader.text(key).is_some() {
             reader.settings.warn(format!("{key} has no effect on a member yet"));
         }
@@ -239,6 +238,12 @@ fn check_ensemble(
     let notification_ms_min =
         reader.unsigned("fastleader.minNotificationInterval", 200, 1..=i32::MAX as u32)?;
     let longest = 60_000.max(notification_ms_min);
+    let observer_master_port = match reader.unsigned("observerMasterPort", 0, 0..=65_535)? {
+        0 => None,
+        port => Some(port as u16),
+    };
+    // Without masters a fleet of observers is small, and its clients had rather not wait.
+    let election_delay_ms = if observer_master_port.is_some() { 200 } else { 0 };
     Ok(Ensemble {
         me: ServerId(id),
         document,
@@ -257,6 +262,18 @@ fn check_ensemble(
         )?,
         snaps_max: reader.unsigned("leader.maxConcurrentSnapSyncs", 10, 1..=i32::MAX as u32)?,
         diffs_max: reader.unsigned("leader.maxConcurrentDiffSyncs", 100, 1..=i32::MAX as u32)?,
+        observer_master_port,
+        observer_held_bytes_max: reader.unsigned(
+            "observerMaster.sizeLimit",
+            32 << 20,
+            0..=i32::MAX as u32,
+        )?,
+        observer_election_delay_ms: reader.unsigned(
+            "observer.election.DelayMs",
+            election_delay_ms,
+            0..=i32::MAX as u32,
+        )?,
+        observer_reconnect_delay_ms: reader.unsigned("observer.reconnectDelayMs", 0, 0..=i32::MAX as u32)?,
     })
 }
 

@@ -152,6 +152,16 @@ pub struct Ensemble {
     pub snaps_max: u32,
     /// `leader.maxConcurrentDiffSyncs`: 100, at least 1. The same with txns.
     pub diffs_max: u32,
+    /// `observerMasterPort`: none (0). Followers serve observers there, so that these do not burden the leader.
+    pub observer_master_port: Option<u16>,
+    /// `observerMaster.sizeLimit`: 32 MiB. What may wait for an observer behind the state that a follower sends it; past it
+    /// the link is given up.
+    pub observer_held_bytes_max: u32,
+    /// `observer.election.DelayMs`: 200 ms with `observerMasterPort`, else none. An observer that loses its master waits for
+    /// less than this, at random, before it looks for a leader.
+    pub observer_election_delay_ms: u32,
+    /// `observer.reconnectDelayMs`: none. The same before it connects to the leader, or once all masters were tried in vain.
+    pub observer_reconnect_delay_ms: u32,
 }
 
 /// Listening and connection admission.

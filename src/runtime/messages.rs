@@ -336,8 +336,8 @@ pub struct SequencerPart {
     pub serving: Serving,
     /// What a member counts: followers and observers that serve, learners that do not yet, syncs that wait.
     pub figures: Figures,
-    /// Whom a member follows; itself when it leads.
-    pub leader: Option<ServerId>,
+    /// Whom a member learns from; itself when it leads.
+    pub master: Option<ServerId>,
     /// While learning or read-only, for [`Gather::Sessions`]: every session with its timeout as created, ms, by id.
     pub timeouts: Vec<(SessionId, i32)>,
 }

@@ -284,8 +284,9 @@ impl Shard {
         };
         Some(MemberView {
             voters: self.settings.voters.filter(|_| mode != Mode::ReadOnly)?,
-            observed: sequencer.leader.filter(|_| mode == Mode::Observer),
+            observed: sequencer.master.filter(|_| mode == Mode::Observer),
             leader: (mode == Mode::Leader).then_some(leader),
+            served: figures.serves_observers.then_some(figures.observers),
         })
     }
 

@@ -13,7 +13,7 @@ use crate::runtime::Clock;
 use crate::runtime::files::DataDirs;
 use crate::runtime::images::{self, Images};
 use crate::runtime::keeper::{self, DurableParts};
-use crate::runtime::peers::{self, Address, Server};
+use crate::runtime::peers::{self, Address, ObserverPort, Server};
 use crate::runtime::sequencer::{self, LocalSessions, Shared};
 use crate::runtime::sys;
 use crate::storage::epoch::EpochRecord;
@@ -68,6 +68,8 @@ pub struct Members {
     pub listen_on_all: bool,
     /// One connect to an election port, ms.
     pub connect_timeout_ms: u64,
+    /// Where followers serve observers, if they do.
+    pub observers: Option<ObserverPort>,
 }
 
 /// What a member starts with.
@@ -117,6 +119,10 @@ pub fn members(config: &Config) -> Option<Members> {
             outstanding_max: limits::PROPOSALS_OUTSTANDING_MAX,
             snaps_max: ensemble.snaps_max as usize,
             diffs_max: ensemble.diffs_max as usize,
+            observer_masters: ensemble.observer_master_port.is_some(),
+            observer_election_delay_ms: u64::from(ensemble.observer_election_delay_ms),
+            observer_reconnect_delay_ms: u64::from(ensemble.observer_reconnect_delay_ms),
+            seed: 0,
             counter_max: u32::MAX - COUNTER_MARGIN,
         },
         membership: MembershipParts {
@@ -129,6 +135,9 @@ pub fn members(config: &Config) -> Option<Members> {
         servers: servers.collect(),
         listen_on_all: ensemble.listen_on_all,
         connect_timeout_ms: u64::from(ensemble.connect_timeout_ms),
+        observers: ensemble
+            .observer_master_port
+            .map(|port| ObserverPort { port, held_bytes_max: ensemble.observer_held_bytes_max as usize }),
     })
 }
 
@@ -139,7 +148,7 @@ pub(super) struct Surroundings<'a> {
     pub(super) clock: &'a Clock,
     pub(super) pipeline: pipeline::Settings,
     /// Random, one for each part that needs one.
-    pub(super) seeds: [u64; 2],
+    pub(super) seeds: [u64; 3],
 }
 
 impl MemberStart {
@@ -184,9 +193,10 @@ impl MemberStart {
             tick_ms: members.zab.tick_ms,
             packet_bytes_max: element_bytes_max,
             bind_patience: sys::PORT_PATIENCE,
+            observers: members.observers,
             seed: around.seeds[1],
         };
-        let (zab, membership) = (members.zab, members.membership);
+        let (zab, membership) = (Settings { seed: around.seeds[2], ..members.zab }, members.membership);
         let zab = Box::new(move || (zab, membership.into_membership(), durable.into_durable()));
         let ensemble = config.ensemble.as_ref().filter(|ensemble| ensemble.local_sessions);
         Ok(sequencer::MemberStart {
@@ -267,6 +277,8 @@ mod tests {
         let Settings { notification_min_ms, notification_max_ms, history_txns_max, .. } = found.zab;
         assert_eq!((notification_min_ms, notification_max_ms, history_txns_max), (200, 60_000, 500));
         assert_eq!((found.listen_on_all, found.connect_timeout_ms), (false, 5000));
+        assert_eq!((found.observers, found.zab.observer_masters), (None, false));
+        assert_eq!(found.zab.observer_election_delay_ms, 0);
         let place = |port| vec![Address { host: "::1".into(), port }];
         assert_eq!(found.servers.len(), 3);
         assert_eq!(found.servers[2], Server { id: ServerId(3), quorum: place(2888), election: place(3888) });
@@ -286,7 +298,8 @@ mod tests {
             "{THREE}clientPort=2182\nserver.4=d:1:2:observer\nquorumListenOnAllIPs=true\n\
              connectToLearnerMasterLimit=3\ncnxTimeout=700\nfastleader.minNotificationInterval=50\n\
              fastleader.maxNotificationInterval=400\ncommitLogCount=900\nleader.maxConcurrentSnapSyncs=1\n\
-             maxConcurrentDiffSyncs=7"
+             maxConcurrentDiffSyncs=7\nobserverMasterPort=2889\nobserverMaster.sizeLimit=1000\n\
+             observer.reconnectDelayMs=30"
         ));
         assert_eq!((found.listen_on_all, found.connect_timeout_ms), (true, 700));
         let Settings { connect_limit, notification_min_ms, notification_max_ms, history_txns_max, .. } =
@@ -297,6 +310,10 @@ mod tests {
         );
         assert_eq!((found.zab.snaps_max, found.zab.diffs_max), (1, 7));
         assert_eq!(found.membership.observers, [ServerId(4)]);
+        assert_eq!(found.observers, Some(ObserverPort { port: 2889, held_bytes_max: 1000 }));
+        let Settings { observer_election_delay_ms, observer_reconnect_delay_ms, .. } = found.zab;
+        assert!(found.zab.observer_masters);
+        assert_eq!((observer_election_delay_ms, observer_reconnect_delay_ms), (200, 30));
         assert_eq!(found.membership.voters, [1, 2, 3].map(ServerId));
     }
 

@@ -508,7 +508,7 @@ fn spawn_sequencer(
         None => None,
         Some(member) => {
             let pipeline = pipeline_settings(config);
-            let seeds = [random[2], random[3]];
+            let seeds = [random[2], random[3], random[0]];
             let launched = member.launch(config, Surroundings { dirs, shared, clock, pipeline, seeds });
             Some(launched.map_err(|error| StartError::Thread(error.to_string()))?)
         }

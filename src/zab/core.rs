@@ -4,6 +4,7 @@
 use super::election::{Election, NO_VOTE};
 use super::event::{Action, Event, Observation};
 use super::log::{Epochs, Log};
+use super::masters::Masters;
 use super::membership::Membership;
 use super::message::{LinkId, Vote};
 use super::settings::{Durable, Settings};
@@ -54,13 +55,19 @@ pub(super) struct Core {
     pub(super) resigning: bool,
     /// Highest epoch that a voter is known to have accepted: the next one we propose is above it.
     pub(super) accepted_by_voters: Epoch,
+    /// Where an observer finds who serves it.
+    pub(super) masters: Masters,
     links: u64,
 }
 
 impl Core {
     pub(super) fn new(settings: Settings, membership: Membership, durable: Durable) -> Core {
         let epochs = Epochs::new(durable.accepted, durable.current);
+        // Who has a vote learns from its leader, even while it may not vote.
+        let by_masters = settings.observer_masters && !membership.voters.contains(&settings.me);
+        let candidates = membership.voters.iter().copied().filter(|_| by_masters);
         Core {
+            masters: Masters::new(candidates, settings.seed),
             election: Election::new(&settings),
             epochs,
             admitted: durable.admitted,
@@ -139,6 +146,11 @@ impl Core {
     pub(super) fn on_disowned(&mut self) {
         assert!(self.admitting && !self.admitted, "a vote given up that was not asked for");
         self.admitting = false;
+    }
+
+    /// Whether it is configured to observe.
+    pub(super) fn is_observer(&self) -> bool {
+        !self.membership.voters.contains(&self.me())
     }
 
     /// A number for a link that we open.

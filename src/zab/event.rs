@@ -7,7 +7,7 @@
 //! waits behind the image. Nothing else is ordered. Whatever is not possible any more (a link that is gone) is skipped
 //! in silence: its `LinkLost` is on its way.
 
-use super::message::{Forwarded, LinkId, Message, Notification, Payload};
+use super::message::{Forwarded, LinkId, Message, Notification, Payload, Port};
 use crate::base::{Epoch, ServerId, Zxid};
 
 /// Names a question of a local client that the leader answers.
@@ -28,7 +28,7 @@ pub enum Event {
 
     /// The connection that [`Action::Connect`] asked for is there.
     Connected { link: LinkId },
-    /// Somebody connected to our quorum port.
+    /// Somebody connected to the port that is open.
     Accepted { link: LinkId },
     /// The connection is gone, or was never made. Nothing of it comes after this.
     LinkLost { link: LinkId },
@@ -62,13 +62,13 @@ pub enum Event {
     /// not all of them, or does not have `after` itself, or if they are more than is sensible to send instead of an image.
     LogRead { link: LinkId, txns: Option<Vec<(Zxid, Payload)>> },
 
-    /// A local client's write, for the leader. Only while following or observing and active.
+    /// A local client's write, or that of an observer we serve, for the leader. Only while following or observing and active.
     Forward(Forwarded),
     /// A local client's sync. Answered by [`Action::Synced`] in the order asked, or by the loss of the role. `request` is
     /// what a learner has its leader asked with.
     SyncAsked { tag: SyncTag, request: Forwarded },
-    /// While leading: a learner's REQUEST turned out to be a sync.
-    LearnerSync { link: LinkId },
+    /// A learner's REQUEST turned out to be a sync; `request` is it, for our own leader.
+    LearnerSync { link: LinkId, request: Forwarded },
     /// A `Revalidate` or an answered `Ping` of the shell's making.
     Send { link: LinkId, message: Message },
 
@@ -81,11 +81,11 @@ pub enum Event {
 pub enum Action {
     /// Send an election message; a newer one to the same server replaces one that has not left.
     Notify { to: ServerId, notification: Notification },
-    /// Open a quorum link to this server. Reported by `Connected` or `LinkLost`.
-    Connect { link: LinkId, to: ServerId },
-    /// Open or close the quorum port. Closed also closes every link that others opened, once what was sent on it is out;
+    /// Open a quorum link to this port of this server. Reported by `Connected` or `LinkLost`.
+    Connect { link: LinkId, to: ServerId, port: Port },
+    /// Open or close a port; at most one is open. Closed also closes every link that others opened, once what was sent on it is out;
     /// no `LinkLost` follows.
-    Listen(bool),
+    Listen(Port, bool),
     /// Close this link, once what was sent on it is out. No `LinkLost` follows, nor anything else of it.
     Close { link: LinkId },
     /// Send a packet.
@@ -128,11 +128,11 @@ pub enum Action {
     /// forgotten, and prep's outstanding changes are dropped; the others say that clients may be served. A server begins
     /// looking, without this.
     Became(Role),
-    /// While leading: a learner's request, for prep, or for [`Event::LearnerSync`].
+    /// A learner's request: for prep while leading, else for [`Event::Forward`]; or for [`Event::LearnerSync`].
     Requested { link: LinkId, learner: ServerId, forwarded: Forwarded },
-    /// While leading: sessions that a learner heard of.
+    /// Sessions that a learner heard of.
     Touched { link: LinkId, learner: ServerId, sessions: Payload },
-    /// A `Revalidate`: while leading a learner's question, else the leader's answer.
+    /// A `Revalidate`: on the link to our leader its answer, on any other a learner's question.
     Revalidate { link: LinkId, body: Payload },
     /// The sync of this tag may be answered: everything before it was committed and given out.
     Synced(SyncTag),

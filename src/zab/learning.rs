@@ -21,10 +21,14 @@
 
 use std::collections::VecDeque;
 
+use super::Figures;
 use super::core::{Core, Leave, ignored, plausible};
 use super::election::{CurrentVote, Elected};
-use super::event::{Action, Event, Failure, Observation, Role, SyncMode, SyncTag};
-use super::message::{LearnerInfo, LinkId, Message, Payload, State, Vote};
+use super::event::{Action, Event, Failure, Observation, Role, SyncMode};
+use super::learners::Asker;
+use super::masters::Master;
+use super::message::{LearnerInfo, LinkId, Message, Payload, Port, State, Vote};
+use super::observer_master::ObserverMaster;
 use crate::base::planted::{Bug, planted};
 use crate::base::{Epoch, Millis, ServerId, Zxid};
 
@@ -35,6 +39,9 @@ const CONNECT_TRIES: u32 = 7;
 /// of a fail-over; all in all these are no shorter.
 const CONNECT_DELAY_MS: u64 = 10;
 
+/// A stock follower has an observer that is ahead of it cut its log. Another one may have heard more, and the leader has.
+const BEHIND: &str = "the follower that serves us has not heard of all that is decided";
+
 /// See the module.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub(super) struct Learning {
@@ -43,6 +50,8 @@ pub(super) struct Learning {
     vote: Vote,
     /// Whether we vote and acknowledge; otherwise we observe.
     follows: bool,
+    /// Where we connect to: the leader, or, as an observer, who serves in its place.
+    master: Master,
     link: LinkId,
     tries: u32,
     began: Millis,
@@ -102,7 +111,9 @@ enum Step {
 struct Active {
     acked: Zxid,
     /// Syncs that the leader was asked for.
-    syncs: VecDeque<SyncTag>,
+    syncs: VecDeque<Asker>,
+    /// Observers that we serve, if followers do.
+    observers: Option<Box<ObserverMaster>>,
 }
 
 impl Learning {
@@ -113,19 +124,28 @@ impl Learning {
         actions: &mut Vec<Action>,
     ) -> Learning {
         assert!(elected.leader != core.me(), "a server learns from itself");
+        let master = core.masters.choose(elected.leader);
+        let delay_ms = match core.is_observer() && master.last {
+            true => core.masters.wait_ms(core.settings.observer_reconnect_delay_ms),
+            false => 0,
+        };
+        let began = now.plus(delay_ms);
         let mut learning = Learning {
+            master,
             leader: elected.leader,
             round: elected.round,
             vote: elected.vote,
             follows: core.may_vote(),
             link: LinkId(LinkId::OURS),
             tries: 0,
-            began: now,
-            heard: now,
+            began,
+            heard: began,
             epoch: Epoch(0),
-            stage: Stage::Connecting,
+            stage: Stage::Waiting { retry_at: began },
         };
-        learning.connect(core, actions);
+        if delay_ms == 0 {
+            learning.connect(core, actions);
+        }
         learning
     }
 
@@ -133,11 +153,21 @@ impl Learning {
         self.tries += 1;
         self.link = core.new_link();
         self.stage = Stage::Connecting;
-        actions.push(Action::Connect { link: self.link, to: self.leader });
+        actions.push(Action::Connect { link: self.link, to: self.master.server, port: self.master.port });
     }
 
     pub(super) fn leader(&self) -> ServerId {
         self.leader
+    }
+
+    /// Whom it learns from.
+    pub(super) fn master(&self) -> ServerId {
+        self.master.server
+    }
+
+    /// Whether a follower stands between the leader and us: it may not have heard yet of all that is decided.
+    fn is_relayed(&self) -> bool {
+        self.master.port == Port::Observers
     }
 
     /// What clients see.
@@ -149,8 +179,13 @@ impl Learning {
         }
     }
 
-    pub(super) fn pending_syncs(&self) -> usize {
-        if let Stage::Active(active) = &self.stage { active.syncs.len() } else { 0 }
+    /// Adds what there is to count.
+    pub(super) fn count(&self, figures: &mut Figures) {
+        let Stage::Active(Active { syncs, observers, .. }) = &self.stage else { return };
+        figures.pending_syncs = syncs.len();
+        if let Some(observers) = observers {
+            observers.count(figures);
+        }
     }
 
     fn current_vote(&self) -> CurrentVote {
@@ -166,17 +201,22 @@ impl Learning {
                 let link = self.link;
                 actions.extend([Action::Close { link }, Action::DropSnap { link }]);
             }
+            Stage::Active(Active { observers, .. }) => {
+                actions.push(Action::Close { link: self.link });
+                if let Some(observers) = observers {
+                    observers.close(actions);
+                }
+                actions.push(Action::Became(Role::Looking));
+            }
             _ => actions.push(Action::Close { link: self.link }),
-        }
-        if matches!(self.stage, Stage::Active(_)) {
-            actions.push(Action::Became(Role::Looking));
         }
     }
 
     pub(super) fn next_tick(&self, core: &Core) -> Millis {
         let deadline = self.deadline(core);
-        match self.stage {
-            Stage::Waiting { retry_at } => retry_at.min(deadline),
+        match &self.stage {
+            Stage::Waiting { retry_at } => deadline.min(*retry_at),
+            Stage::Active(Active { observers: Some(observers), .. }) => deadline.min(observers.next_tick()),
             _ => deadline,
         }
     }
@@ -217,7 +257,10 @@ impl Learning {
             Event::PeerLost(server) => {
                 core.election.peer_lost(now, server, &core.membership, actions);
             }
-            Event::Accepted { link } => actions.push(Action::Close { link }),
+            Event::Accepted { link } => match self.observers() {
+                Some(observers) => observers.step(core, now, Event::Accepted { link }, actions),
+                None => actions.push(Action::Close { link }),
+            },
             Event::Connected { link } if link == self.link => self.on_connected(core, now, actions),
             Event::LinkLost { link } if link == self.link => return self.on_link_lost(now),
             Event::LinkBroken { link } if link == self.link => {
@@ -247,7 +290,7 @@ impl Learning {
             },
             Event::SyncAsked { tag, request } => match &mut self.stage {
                 Stage::Active(active) => {
-                    active.syncs.push_back(tag);
+                    active.syncs.push_back(Asker::Client(tag));
                     self.send(Message::Request(request), actions);
                 }
                 _ => ignored(None, "sync", "there is no leader to ask", actions),
@@ -257,10 +300,25 @@ impl Learning {
                 _ => ignored(None, "send", "not in broadcast", actions),
             },
             Event::Resign => return Err(Leave::over("stopping")),
-            // Of a link that is gone, or of another role.
-            _ => {}
+            Event::LearnerSync { link, request } => match &mut self.stage {
+                Stage::Active(active) if active.observers.as_ref().is_some_and(|all| all.is_up(link)) => {
+                    active.syncs.push_back(Asker::Learner(link));
+                    self.send(Message::Request(request), actions);
+                }
+                _ => ignored(None, "sync", "its observer is gone", actions),
+            },
+            // Of an observer's link, or of one that is gone, or of another role.
+            event => {
+                if let Some(observers) = self.observers() {
+                    observers.step(core, now, event, actions);
+                }
+            }
         }
         Ok(())
+    }
+
+    fn observers(&mut self) -> Option<&mut ObserverMaster> {
+        if let Stage::Active(active) = &mut self.stage { active.observers.as_deref_mut() } else { None }
     }
 
     fn send(&self, message: Message, actions: &mut Vec<Action>) {
@@ -277,6 +335,9 @@ impl Learning {
         }
         if matches!(self.stage, Stage::Waiting { retry_at } if retry_at <= now) {
             self.connect(core, actions);
+        }
+        if let Some(observers) = self.observers() {
+            observers.on_tick(core, now, actions);
         }
         Ok(())
     }
@@ -366,7 +427,7 @@ impl Learning {
                 Ok(())
             }
             (Stage::Syncing(sync), Message::UpToDate) if sync.step == Step::Acked => {
-                self.activate(core, actions);
+                self.activate(core, self.heard, actions);
                 Ok(())
             }
             // Before the end of synchronization a leader pings, but must not be answered.
@@ -413,6 +474,9 @@ impl Learning {
 
     fn on_trunc(&mut self, core: &mut Core, zxid: Zxid, actions: &mut Vec<Action>) -> Result<(), Leave> {
         let (committed, confirmed) = (core.log.committed(), core.log.confirmed());
+        if zxid < confirmed && self.is_relayed() {
+            return Err(Leave::over(BEHIND));
+        }
         if zxid < confirmed {
             actions.push(Action::Fail(Failure::TruncateBelowCommitted { to: zxid, committed: confirmed }));
             return Err(Leave::contradicted("the leader asks for committed txns to be cut"));
@@ -494,6 +558,13 @@ impl Learning {
         match &mut self.stage {
             Stage::Receiving(image) | Stage::Installing(image) => image.committed = zxid,
             Stage::Syncing(sync) => sync.committed = zxid,
+            Stage::Active(Active { observers: Some(observers), .. }) if !observers.is_idle() => {
+                // A commit may trim it.
+                let payload = core.log.history().get(zxid).cloned();
+                core.log.commit(zxid, actions);
+                let payload = payload.expect("what is not committed is in memory");
+                observers.committed(core, zxid, &payload, actions);
+            }
             _ => core.log.commit(zxid, actions),
         }
         Ok(())
@@ -501,9 +572,13 @@ impl Learning {
 
     /// Everything of the leader's initial history is here: the image takes the state's place.
     fn install(&mut self, core: &mut Core, actions: &mut Vec<Action>) -> Result<(), Leave> {
+        let is_relayed = self.is_relayed();
         let Stage::Receiving(image) = &mut self.stage else {
             unreachable!("only what was received is installed")
         };
+        if image.committed < core.log.confirmed() && is_relayed {
+            return Err(Leave::over(BEHIND));
+        }
         if image.committed < core.log.confirmed() {
             let (to, committed) = (image.committed, core.log.confirmed());
             actions.push(Action::Fail(Failure::TruncateBelowCommitted { to, committed }));
@@ -591,13 +666,20 @@ impl Learning {
     }
 
     /// The leader is established: its history is committed.
-    fn activate(&mut self, core: &mut Core, actions: &mut Vec<Action>) {
+    fn activate(&mut self, core: &mut Core, now: Millis, actions: &mut Vec<Action>) {
         let Stage::Syncing(Sync { committed, acked, .. }) = self.stage else { return };
         self.send(Message::Ack { zxid: Zxid::from_parts(self.epoch, 0) }, actions);
         core.log.commit(committed, actions);
         self.vote.peer_epoch = i64::from(self.epoch.0);
-        self.stage = Stage::Active(Active { acked, syncs: VecDeque::new() });
+        self.stage = Stage::Active(Active { acked, syncs: VecDeque::new(), observers: None });
+        core.masters.serves();
         actions.push(Action::Became(self.role()));
+        if self.follows && core.settings.observer_masters {
+            let opened = ObserverMaster::open(core, now, self.epoch, actions);
+            if let Stage::Active(active) = &mut self.stage {
+                active.observers = Some(Box::new(opened));
+            }
+        }
         if core.membership.voters.contains(&core.me()) && !core.admitted {
             core.admit(actions);
         }
@@ -621,7 +703,11 @@ impl Learning {
             }
             Message::Ping { zxid, .. } => actions.push(Action::AnswerPing { link: self.link, zxid }),
             Message::Sync => match active.syncs.pop_front() {
-                Some(tag) => actions.push(Action::Synced(tag)),
+                Some(Asker::Client(tag)) => actions.push(Action::Synced(tag)),
+                Some(Asker::Learner(link)) => {
+                    let served = active.observers.as_ref().is_some_and(|all| all.is_up(link));
+                    actions.extend(served.then_some(Action::Send { link, message: Message::Sync }));
+                }
                 None => return Err(Leave::contradicted("the leader answers a sync that nobody asked for")),
             },
             Message::Revalidate { body } => actions.push(Action::Revalidate { link: self.link, body }),

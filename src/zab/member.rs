@@ -139,6 +139,11 @@ impl Member {
                 actions.push(Action::Observed(Observation::LeaderContradicts { leader, times, reason }));
             }
         }
+        // Voters are spared that all observers ask them at once (stock `waitForObserverElectionDelay`).
+        if self.core.is_observer() && matches!(self.role, Role::Learning(_)) {
+            let delay_ms = self.core.settings.observer_election_delay_ms;
+            wait_ms = wait_ms.max(self.core.masters.wait_ms(delay_ms));
+        }
         let mut looking = Looking::Settling { until: now.plus(wait_ms) };
         actions.push(Action::Observed(Observation::SteppedDown { reason }));
         match std::mem::replace(&mut self.role, Role::Looking(looking)) {
@@ -186,6 +191,13 @@ impl Member {
         }
     }
 
+    pub(super) fn master(&self) -> Option<ServerId> {
+        match &self.role {
+            Role::Learning(learning) => Some(learning.master()),
+            Role::Looking(_) | Role::Leading(_) => self.leader(),
+        }
+    }
+
     /// The epoch that is served in, or else the newest one whose history is here.
     pub(super) fn epoch(&self) -> Epoch {
         self.core.epochs.current()
@@ -209,7 +221,9 @@ impl Member {
                 figures
             }
             Role::Learning(learning) => {
-                Figures { pending_syncs: learning.pending_syncs(), history, ..Figures::default() }
+                let mut figures = Figures { history, ..Figures::default() };
+                learning.count(&mut figures);
+                figures
             }
         }
     }

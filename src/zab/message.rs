@@ -2,7 +2,7 @@
 //! Every message between two servers, as values. Bytes are `wire::peer`'s; the shell translates. The set, the names and
 //! the order of fields are stock's (`Leader`'s packet types, `FastLeaderElection.Notification`).
 //!
-//! L leader, F follower, O observer, X any server.
+//! L leader, F follower, O observer, X any server. To an observer that a follower serves, that follower is L.
 //!
 //! | message | from → to | phase | promises |
 //! | --- | --- | --- | --- |
@@ -40,6 +40,15 @@ pub struct LinkId(pub u64);
 impl LinkId {
     /// Set in the numbers of links that we opened.
     pub const OURS: u64 = 1 << 63;
+}
+
+/// Where servers are connected to.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+pub enum Port {
+    /// Of a leader, by all its learners.
+    Quorum,
+    /// Of a follower, by observers (`observerMasterPort`).
+    Observers,
 }
 
 /// What a server is to others (stock `QuorumPeer.ServerState`, its ordinals).

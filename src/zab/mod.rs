@@ -24,12 +24,16 @@ pub mod election;
 pub mod event;
 mod history;
 mod leading;
+mod learner;
+mod learners;
 mod learning;
 mod log;
 mod looking;
+mod masters;
 mod member;
 pub mod membership;
 pub mod message;
+mod observer_master;
 pub mod settings;
 mod sync;
 #[cfg(test)]
@@ -60,9 +64,11 @@ pub struct Figures {
     pub followers: usize,
     /// While leading: those of them that have no vote (`synced_non_voting_followers`).
     pub non_voting: usize,
-    /// While leading: observers that serve (`synced_observers`).
+    /// While leading, or serving observers as a follower: those that serve (`synced_observers`).
     pub observers: usize,
-    /// While leading: links of learners that do not serve yet.
+    /// Whether it serves observers as a follower.
+    pub serves_observers: bool,
+    /// While leading, or serving observers: links of learners that do not serve yet.
     pub syncing: usize,
     /// While leading: learners that are being brought up to date with a state (`inflight_snap_count`), and with txns.
     pub snaps: usize,
@@ -126,6 +132,14 @@ impl Peer {
         match &self.0 {
             Kind::Alone(_) => None,
             Kind::Member(member) => member.leader(),
+        }
+    }
+
+    /// Whom it learns from, or tries to: its leader, or a follower that serves observers.
+    pub fn master(&self) -> Option<ServerId> {
+        match &self.0 {
+            Kind::Alone(_) => None,
+            Kind::Member(member) => member.master(),
         }
     }
 

@@ -35,6 +35,16 @@ pub struct Settings {
     pub snaps_max: usize,
     /// The same with txns (stock `leader.maxConcurrentDiffSyncs`).
     pub diffs_max: usize,
+    /// Whether followers serve observers, and an observer learns from one of them (`observerMasterPort`).
+    pub observer_masters: bool,
+    /// An observer that loses its master waits for less than this before it looks for a leader, ms (stock
+    /// `observer.election.DelayMs`).
+    pub observer_election_delay_ms: u64,
+    /// An observer waits for less than this before it connects to its leader, or once every other master was tried in vain,
+    /// ms (stock `observer.reconnectDelayMs`).
+    pub observer_reconnect_delay_ms: u64,
+    /// For the order in which masters are tried, and these waits.
+    pub seed: u64,
     /// Proposals of an epoch; past it the leader gives up, so that another epoch begins (ZOOKEEPER-1277). Below 2^32 with
     /// room for what is outstanding.
     pub counter_max: u32,

@@ -62,7 +62,7 @@ class Member(Server):
         self.sid, self.called = sid, kind
         self.frozen = False
         server_kind = "ringkeeper" if kind == "ours" else kind
-        lines = {f"server.{other}": f"{ensemble.host(other)}:{QUORUM_PORT}:{ELECTION_PORT}" for other in ensemble.sids}
+        lines = {f"server.{other}": ensemble.line(other) for other in ensemble.sids}
         settings = {**CONFIG, **lines, **ensemble.config}
         # A server that takes another's place begins with an empty folder, as a new machine would.
         ensemble.folders += 1
@@ -136,12 +136,14 @@ class Member(Server):
 
 
 class Ensemble:
-    """Members 1 to n. `config` and `properties` are added to what every member gets."""
+    """Members 1 to n, of which the last `observers` have no vote. `config` and `properties` are added to what every
+    member gets."""
 
-    def __init__(self, folder, kinds, tick_ms=TICK_MS, config=None, properties=None, network=None):
+    def __init__(self, folder, kinds, tick_ms=TICK_MS, config=None, properties=None, network=None, observers=0):
         self.folder, self.kinds, self.tick_ms, self.network = pathlib.Path(folder), list(kinds), tick_ms, network
         self.config, self.properties = config or {}, properties or {}
         self.sids = range(1, len(kinds) + 1)
+        self.voters, self.observers = self.sids[: len(kinds) - observers], self.sids[len(kinds) - observers :]
         self.folders = 0
         self._claim = None
         self._base = None if network else self._claim_addresses()
@@ -163,6 +165,11 @@ class Ensemble:
 
     def host(self, sid):
         return self.network.host(sid) if self.network else f"{self._base}.{sid}"
+
+    def line(self, sid):
+        """Its `server.N`."""
+        role = ":observer" if sid in self.observers else ""
+        return f"{self.host(sid)}:{QUORUM_PORT}:{ELECTION_PORT}{role}"
 
     @property
     def addresses(self):
@@ -200,14 +207,15 @@ class Ensemble:
             return None
         # Followers may serve a moment before their leader counts them.
         synced = self.members[leaders[0]].monitor().get("synced_followers")
-        return leaders[0] if synced == str(len(modes) - 1) else None
+        voters = [sid for sid in modes if sid in self.voters]
+        return leaders[0] if synced == str(len(voters) - 1) else None
 
     def leader(self):
         return self.wait()
 
     def followers(self):
         leader = self.wait()
-        return [member.sid for member in self.running if member.sid != leader]
+        return [member.sid for member in self.running if member.sid != leader and member.sid in self.voters]
 
     def heal(self):
         """Everybody is there again."""

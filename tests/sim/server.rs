@@ -74,6 +74,10 @@ impl Plan {
             history_txns_max: self.history_txns,
             history_bytes_max: 1 << 20,
             outstanding_max: 64,
+            observer_masters: false,
+            observer_election_delay_ms: 0,
+            observer_reconnect_delay_ms: 0,
+            seed: 1,
             counter_max: self.counter_max,
             snaps_max: 10,
             diffs_max: 100,
@@ -95,6 +99,7 @@ impl Plan {
             tick_ms: self.tick_ms,
             packet_bytes_max: 1 << 20,
             bind_patience: std::time::Duration::ZERO,
+            observers: None,
             seed,
         }
     }

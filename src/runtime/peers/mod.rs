@@ -4,7 +4,8 @@
 //! happened.
 //!
 //! ```text
-//!                 election port, always open              quorum port, open while we lead
+//!                 election port, always open              quorum port, open while we lead (or another, for observers,
+//!                                                         while we follow)
 //!                        ▲                                        ▲
 //!   one link for each pair of servers, whichever         a learner connects to its leader; packets both
 //!   of the two connects; notifications both ways         ways, in order; now and then a raw image among them
@@ -63,7 +64,7 @@ use crate::wire::DecodeError;
 use crate::wire::peer::election::ElectionError;
 use crate::wire::peer::{PacketError, PacketKind};
 use crate::zab::event::Event;
-use crate::zab::message::{LinkId, Message, Notification};
+use crate::zab::message::{LinkId, Message, Notification, Port as ZabPort};
 
 /// How long opening a port is tried again after it failed, ms, and the wait before an accept is after one did.
 const PORT_RETRY_MS: u64 = 1_000;
@@ -122,8 +123,19 @@ pub struct Settings {
     pub packet_bytes_max: usize,
     /// How long an election port that is taken is waited for at start (stock `zookeeper.electionPortBindRetry`, tries, 3).
     pub bind_patience: Duration,
+    /// Where followers serve observers, if they do.
+    pub observers: Option<ObserverPort>,
     /// Scatters attempts in time, so that servers do not keep calling each other at once.
     pub seed: u64,
+}
+
+/// Where a follower serves observers.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct ObserverPort {
+    /// `observerMasterPort`, of every server, at the hosts of its quorum port.
+    pub port: u16,
+    /// What may wait for an observer behind the state that it is sent, bytes (`observerMaster.sizeLimit`).
+    pub held_bytes_max: usize,
 }
 
 /// What happened on links.
@@ -408,6 +420,12 @@ impl Peers {
         let own = settings.servers.iter().find(|server| server.id == settings.me).ok_or_else(missing)?;
         let election_ports = addresses_to_bind(&own.election, settings.listen_on_all)?;
         let quorum_ports = addresses_to_bind(&own.quorum, settings.listen_on_all)?;
+        let observer_ports = match settings.observers {
+            Some(observers) => {
+                addresses_to_bind(&moved(&own.quorum, observers.port), settings.listen_on_all)?
+            }
+            None => Vec::new(),
+        };
         let elections = Elections::new(&settings);
         let patience = settings.bind_patience;
         let random = settings.seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1;
@@ -424,7 +442,7 @@ impl Peers {
             random,
             now,
         };
-        let mut peers = Peers { shared, elections, quorum: Quorum::new(quorum_ports) };
+        let mut peers = Peers { shared, elections, quorum: Quorum::new(quorum_ports, observer_ports) };
         let Peers { shared, elections, .. } = &mut peers;
         for alternatives in election_ports {
             let mut cx = Context { sockets: &mut *sockets, shared: &mut *shared };
@@ -526,21 +544,28 @@ impl Peers {
         elections.notify(&mut cx, to, notification);
     }
 
-    /// Opens a quorum link to a leader: `Connected`, or `LinkLost` when none of its addresses can be connected to.
+    /// Opens a quorum link to a leader, or to a follower that serves observers: `Connected`, or `LinkLost` when none of its
+    /// addresses can be connected to.
     ///
     /// # Panics
     /// When `link` is not of our numbers, or was used before.
-    pub fn connect<S: Sockets>(&mut self, sockets: &mut S, now: Millis, link: LinkId, to: ServerId) {
+    pub fn connect<S: Sockets>(
+        &mut self,
+        sockets: &mut S,
+        now: Millis,
+        link: LinkId,
+        to: (ServerId, ZabPort),
+    ) {
         self.shared.now = now;
         let (mut cx, _, quorum) = self.split(sockets);
         quorum.connect(&mut cx, link, to);
     }
 
-    /// Opens or closes the quorum port. Closing also closes the links that others opened, as [`Peers::close`] does. A port
-    /// that cannot be had now is tried again every second for as long as it is wanted.
-    pub fn listen<S: Sockets>(&mut self, sockets: &mut S, on: bool) {
+    /// Opens or closes a port, one at a time. Closing also closes the links that others opened, as [`Peers::close`] does. A
+    /// port that cannot be had now is tried again every second for as long as it is wanted.
+    pub fn listen<S: Sockets>(&mut self, sockets: &mut S, port: ZabPort, on: bool) {
         let (mut cx, _, quorum) = self.split(sockets);
-        quorum.listen(&mut cx, on);
+        quorum.listen(&mut cx, on.then_some(port));
     }
 
     /// Sends a packet, with the next [`Peers::flush`]. Nothing happens on a link that is gone. A link whose bytes wait in
@@ -625,6 +650,11 @@ impl Peers {
     pub fn address(&self, link: LinkId) -> Option<SocketAddr> {
         self.quorum.address(link)
     }
+}
+
+/// The same hosts, at this port.
+fn moved(addresses: &[Address], port: u16) -> Vec<Address> {
+    addresses.iter().map(|address| Address { host: address.host.clone(), port }).collect()
 }
 
 /// For each of our addresses the socket addresses to listen on, the best first: the first that can be had is used.

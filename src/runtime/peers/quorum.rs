@@ -1,6 +1,6 @@
 #![forbid(unsafe_code)]
 //! The quorum links: packets between a leader and its learners (ensemble-protocol §3.1, §3.5; stock `Learner`,
-//! `LearnerHandler`), and the port on which a leader is found.
+//! `LearnerHandler`), and the port on which a leader, or a follower that serves observers, is found.
 //!
 //! ```text
 //!   connect ──► dialing ──► Packets ── SNAP came (we learn) ──► Stopped ── receive_image ──► Raw ── end_image ─┐
@@ -21,8 +21,8 @@ use super::names::Answer;
 use super::outbox::Outbox;
 use super::translate::{Side, decode, encode};
 use super::{
-    Asker, Context, LinkError, PORT_RETRY_MS, PeerEvent, Port, Route, Shared, Sockets, open_first, shown,
-    something,
+    Asker, Context, LinkError, PORT_RETRY_MS, PeerEvent, Port, Route, Settings, Shared, Sockets, moved,
+    open_first, shown, something,
 };
 use crate::base::limits::{LINK_HELD_BYTES_MAX, LINK_IMAGE_AHEAD_BYTES, LINK_OUTBOX_BYTES_MAX};
 use crate::base::{Millis, ServerId};
@@ -30,7 +30,7 @@ use crate::runtime::sys::{self, SocketId};
 use crate::wire::peer::QuorumPacket;
 use crate::wire::peer::packet::PacketScan;
 use crate::zab::event::Event;
-use crate::zab::message::{LinkId, Message};
+use crate::zab::message::{LinkId, Message, Port as ZabPort};
 
 /// Memory that an empty receive buffer of a link may keep, bytes.
 const RECEIVED_KEPT_BYTES: usize = 64 << 10;
@@ -39,8 +39,10 @@ const RECEIVED_KEPT_BYTES: usize = 64 << 10;
 pub(super) struct Quorum {
     /// Where to listen: for each port the addresses that will do.
     addresses: Vec<Vec<SocketAddr>>,
-    /// Whether we should listen; and, where that did not succeed, when it is tried again.
-    wanted: bool,
+    /// The same for observers.
+    observer_addresses: Vec<Vec<SocketAddr>>,
+    /// Where we should listen; and, where that did not succeed, when it is tried again.
+    wanted: Option<ZabPort>,
     open_at: Option<Millis>,
     is_told: bool,
     ports: Vec<Port>,
@@ -170,10 +172,11 @@ impl Link {
 }
 
 impl Quorum {
-    pub(super) fn new(addresses: Vec<Vec<SocketAddr>>) -> Quorum {
+    pub(super) fn new(addresses: Vec<Vec<SocketAddr>>, observer_addresses: Vec<Vec<SocketAddr>>) -> Quorum {
         Quorum {
             addresses,
-            wanted: false,
+            observer_addresses,
+            wanted: None,
             open_at: None,
             is_told: false,
             ports: Vec::new(),
@@ -192,13 +195,14 @@ impl Quorum {
         self.links.get(&link)?.measured
     }
 
-    pub(super) fn listen<S: Sockets>(&mut self, cx: &mut Context<'_, S>, on: bool) {
-        if on == self.wanted {
+    pub(super) fn listen<S: Sockets>(&mut self, cx: &mut Context<'_, S>, wanted: Option<ZabPort>) {
+        if wanted == self.wanted {
             return;
         }
-        self.wanted = on;
+        assert!(wanted.is_none() || self.wanted.is_none(), "one port is opened while another is");
+        self.wanted = wanted;
         self.is_told = false;
-        if on {
+        if wanted.is_some() {
             return self.open(cx);
         }
         self.open_at = None;
@@ -212,11 +216,16 @@ impl Quorum {
     }
 
     fn open<S: Sockets>(&mut self, cx: &mut Context<'_, S>) {
-        assert!(self.ports.is_empty(), "the quorum port is opened twice");
-        for alternatives in &self.addresses {
+        assert!(self.ports.is_empty(), "a port is opened twice");
+        let (addresses, name) = match self.wanted {
+            Some(ZabPort::Quorum) => (&self.addresses, "quorum port"),
+            Some(ZabPort::Observers) => (&self.observer_addresses, "port for observers"),
+            None => return,
+        };
+        for alternatives in addresses {
             match open_first(cx, alternatives, Route::QuorumPort) {
                 Ok((port, address)) => {
-                    tracing::info!(%address, "quorum port open");
+                    tracing::info!(%address, "{name} open");
                     self.ports.push(port);
                 }
                 Err((address, error)) => {
@@ -224,7 +233,7 @@ impl Quorum {
                         tracing::error!(
                             %address,
                             %error,
-                            "cannot open the quorum port, and nobody can follow us; free it, or correct our server line. It is tried again"
+                            "cannot open the {name}, and nobody can learn from us; free it, or correct our server line. It is tried again"
                         );
                     }
                     for port in self.ports.drain(..) {
@@ -273,11 +282,21 @@ impl Quorum {
         if is_closing { self.remove(cx, id) } else { self.lost(cx, id, &LinkError::Crowded) }
     }
 
-    pub(super) fn connect<S: Sockets>(&mut self, cx: &mut Context<'_, S>, id: LinkId, to: ServerId) {
+    pub(super) fn connect<S: Sockets>(
+        &mut self,
+        cx: &mut Context<'_, S>,
+        id: LinkId,
+        to: (ServerId, ZabPort),
+    ) {
+        let (to, port) = to;
         assert!(id.0 >= LinkId::OURS, "{id:?} is the number of a link that others opened");
         assert!(!self.links.contains_key(&id), "{id:?} is connected twice");
         let server = cx.shared.settings.servers.iter().find(|server| server.id == to);
-        let targets = server.map(|server| server.quorum.clone()).unwrap_or_default();
+        let targets = match (server, port, cx.shared.settings.observers) {
+            (Some(server), ZabPort::Quorum, _) => server.quorum.clone(),
+            (Some(server), ZabPort::Observers, Some(observers)) => moved(&server.quorum, observers.port),
+            (None, ..) | (_, ZabPort::Observers, None) => Vec::new(),
+        };
         let mut link = Link::new(Side::Learner);
         link.server = Some(to);
         self.links.insert(id, link);
@@ -297,7 +316,7 @@ impl Quorum {
                 link.dial = None;
                 (link.socket, link.address) = (Some(socket), Some(address));
                 let leader = link.server.map(|server| server.0);
-                tracing::info!(leader, %address, "connected to the leader");
+                tracing::info!(leader, %address, "connected to the leader, or to a follower in its place");
                 cx.event(Event::Connected { link: id });
                 link.receive(cx);
             }
@@ -402,7 +421,7 @@ impl Quorum {
         let Some(link) = self.links.get_mut(&id).filter(|link| link.is_open()) else { return };
         let side = link.side;
         let (outbox, limit) = match &mut link.image {
-            Some(image) => (&mut image.held, LINK_HELD_BYTES_MAX),
+            Some(image) => (&mut image.held, held_bytes_max(self.wanted, &shared.settings)),
             None => (&mut link.outbox, LINK_OUTBOX_BYTES_MAX),
         };
         outbox.write(shared.now, |out| encode(message, side, out));
@@ -602,6 +621,14 @@ impl Link {
             (None, Some(closing)) => Some(closing.until),
             (None, None) => None,
         }
+    }
+}
+
+/// What may wait behind an image that goes out, bytes.
+fn held_bytes_max(open: Option<ZabPort>, settings: &Settings) -> usize {
+    match (open, settings.observers) {
+        (Some(ZabPort::Observers), Some(observers)) => observers.held_bytes_max,
+        _ => LINK_HELD_BYTES_MAX,
     }
 }
 

@@ -74,7 +74,7 @@ impl<W: World> Sequencer<W> {
         let asker = Asker { session, cxid, identities: &identities };
         let op = OpCode::from_i32(op)?;
         match op {
-            OpCode::Sync => self.later(Event::LearnerSync { link }),
+            OpCode::Sync => self.later(Event::LearnerSync { link, request: forwarded.clone() }),
             OpCode::CreateSession => {
                 let timeout = Reader::new(record).int().ok()?;
                 self.owners.insert(session, link);
@@ -148,6 +148,11 @@ impl<W: World> Sequencer<W> {
             tracing::warn!(?link, "a server's answer to a ping does not decode: its link is closed");
             return self.lose_link(link);
         };
+        if self.serving.learns() {
+            // The leader keeps the clocks: it hears of them with the next answer to its ping.
+            let touched: Vec<_> = touched.collect();
+            return self.pass_on_touched(touched);
+        }
         for (session, timeout) in touched {
             self.pipeline.sessions().touch_for(session, now, u64::try_from(timeout).unwrap_or(0));
         }

@@ -1,5 +1,5 @@
 #![forbid(unsafe_code)]
-//! Where another server leads: what this server's clients ask goes to the leader, and comes back as a txn with the
+//! Where another server leads: what this server's clients ask, and those of observers it serves, goes to the leader, and comes back as a txn with the
 //! session and the number of the request (ensemble-protocol §5, §6; stock `FollowerRequestProcessor`,
 //! `CommitProcessor`, `LearnerZooKeeperServer`).
 //!
@@ -19,7 +19,7 @@ use crate::wire::peer::body::{self, ForwardedRequest};
 use crate::wire::peer::packet::encode_identities;
 use crate::zab::Event;
 use crate::zab::event::SyncTag;
-use crate::zab::message::{Forwarded, LinkId, Message};
+use crate::zab::message::{Forwarded, LinkId, Message, Payload};
 
 /// Sessions and tags are given out by servers, so nobody chooses what collides; with given seeds a run can be repeated.
 const SEEDED: ahash::RandomState = ahash::RandomState::with_seeds(13, 14, 15, 16);
@@ -31,6 +31,23 @@ struct Waiting {
     refused: bool,
 }
 
+/// Who came with a session.
+enum Revalidating {
+    /// A client of this server.
+    Client(ShardId, AttachRequest),
+    /// One of an observer's that we serve; how long its session lives without a word, ms.
+    Observer { link: LinkId, session: SessionId, timeout: i32 },
+}
+
+impl Revalidating {
+    fn session(&self) -> SessionId {
+        match self {
+            Revalidating::Client(_, attach) => attach.session,
+            Revalidating::Observer { session, .. } => *session,
+        }
+    }
+}
+
 /// What this server's clients wait for that others decide.
 pub(super) struct Asked {
     /// Writes on their way through the leader, oldest first.
@@ -40,8 +57,8 @@ pub(super) struct Asked {
     /// Syncs, also while leading: they wait for a quorum.
     syncs: HashMap<SyncTag, (ShardId, Ticket), ahash::RandomState>,
     last_tag: SyncTag,
-    /// Handshakes with a session that the leader was asked about, in the order asked.
-    revalidating: VecDeque<(ShardId, AttachRequest)>,
+    /// Sessions that the leader was asked about, in the order asked.
+    revalidating: VecDeque<Revalidating>,
     /// Handshakes with a session whose createSession is decided, or prepared, and not applied here yet.
     early: HashMap<SessionId, Vec<(ShardId, AttachRequest)>, ahash::RandomState>,
     /// Sessions heard of since the last ping, and their timeouts in ms (stock `LearnerSessionTracker.touchTable`).
@@ -131,7 +148,7 @@ impl<W: World> Sequencer<W> {
         let timeout = i32::try_from(attach.timeout_ms).unwrap_or(i32::MAX);
         let mut question = Vec::new();
         body::Revalidate { session: attach.session, timeout }.encode(&mut question);
-        self.asked.revalidating.push_back((shard, attach));
+        self.asked.revalidating.push_back(Revalidating::Client(shard, attach));
         self.step(now, Event::Send { link, message: Message::Revalidate { body: question.into() } });
     }
 
@@ -142,12 +159,14 @@ impl<W: World> Sequencer<W> {
             return;
         };
         let waiting = &mut self.asked.revalidating;
-        let Some(at) = waiting.iter().position(|(_, attach)| attach.session == session) else { return };
-        let Some((shard, attach)) = waiting.remove(at) else { return };
-        if valid {
-            self.attach_here(shard, attach, now);
-        } else {
-            self.refuse_renewal(shard, &attach);
+        let Some(at) = waiting.iter().position(|waiting| waiting.session() == session) else { return };
+        match waiting.remove(at) {
+            Some(Revalidating::Client(shard, attach)) if valid => self.attach_here(shard, attach, now),
+            Some(Revalidating::Client(shard, attach)) => self.refuse_renewal(shard, &attach),
+            Some(Revalidating::Observer { link, timeout, .. }) => {
+                self.observer_revalidated(link, session, valid.then_some(timeout), answer, now);
+            }
+            None => {}
         }
     }
 
@@ -200,6 +219,63 @@ impl<W: World> Sequencer<W> {
         }
     }
 
+    /// A client of an observer that we serve asks for this: the leader orders it (stock
+    /// `FollowerZooKeeperServer.processObserverRequest`).
+    pub(super) fn pass_on_request(&mut self, link: LinkId, forwarded: Forwarded) {
+        let op = ForwardedRequest::decode(Some(&forwarded.body)).ok().map(|request| request.op);
+        match op {
+            Some(op) if op == OpCode::Sync as i32 => {
+                self.later(Event::LearnerSync { link, request: forwarded });
+            }
+            Some(_) => self.later(Event::Forward(forwarded)),
+            None => {
+                tracing::warn!(?link, "an observer forwards what does not decode: its link is closed");
+                self.lose_link(link);
+            }
+        }
+    }
+
+    /// A client came to such an observer with a session: the leader knows (stock `ObserverMaster.revalidateSession`).
+    pub(super) fn pass_on_revalidation(&mut self, link: LinkId, question: &Payload) {
+        let Ok(body::Revalidate { session, timeout }) = body::Revalidate::decode(Some(question)) else {
+            tracing::warn!(
+                ?link,
+                "an observer asks about a session in a way that does not decode: its link is closed"
+            );
+            return self.lose_link(link);
+        };
+        let Some(leader) = self.leader_link() else { return };
+        self.asked.revalidating.push_back(Revalidating::Observer { link, session, timeout });
+        self.later(Event::Send { link: leader, message: Message::Revalidate { body: question.clone() } });
+    }
+
+    /// The leader's answer, for an observer; a session that is valid has the time that is given (stock
+    /// `ObserverMaster.revalidateLearnerSession`).
+    fn observer_revalidated(
+        &mut self,
+        link: LinkId,
+        session: SessionId,
+        timeout: Option<i32>,
+        answer: &[u8],
+        now: Millis,
+    ) {
+        if let Some(timeout) = timeout {
+            self.asked.touched.insert(session, u32::try_from(timeout).unwrap_or(0));
+            // To the leader both came by our link: it cannot tell that the client left us for the observer.
+            if let Some(held) = self.pipeline.sessions().take_away(session, now) {
+                self.hang_up(held.shard, held.connection);
+                self.ring_doorbells();
+            }
+        }
+        self.later(Event::Send { link, message: Message::Revalidate { body: answer.into() } });
+    }
+
+    /// Sessions that an observer heard of.
+    pub(super) fn pass_on_touched(&mut self, touched: Vec<(SessionId, i32)>) {
+        let touched = touched.into_iter().map(|(session, ms)| (session, u32::try_from(ms).unwrap_or(0)));
+        self.asked.touched.extend(touched);
+    }
+
     /// The leader pings: it is told who was heard of.
     pub(super) fn answer_ping(&mut self, link: LinkId, zxid: crate::base::Zxid) -> Event {
         let mut touched = Vec::with_capacity(body::TOUCHED_BYTES * self.asked.touched.len());
@@ -221,7 +297,12 @@ impl<W: World> Sequencer<W> {
         for (to, _) in asked.opening.into_values() {
             self.hang_up(to.shard, to.connection);
         }
-        for (shard, attach) in asked.revalidating.into_iter().chain(asked.early.into_values().flatten()) {
+        let revalidating = asked.revalidating.into_iter().filter_map(|waiting| match waiting {
+            Revalidating::Client(shard, attach) => Some((shard, attach)),
+            // Its link is closed.
+            Revalidating::Observer { .. } => None,
+        });
+        for (shard, attach) in revalidating.chain(asked.early.into_values().flatten()) {
             self.hang_up(shard, attach.connection);
         }
     }

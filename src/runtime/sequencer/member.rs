@@ -328,11 +328,11 @@ impl<W: World> Sequencer<W> {
             Action::Notify { to, notification } => {
                 member.peers.notify(&mut self.io, now, to, &notification);
             }
-            Action::Connect { link, to } => {
+            Action::Connect { link, to, port } => {
                 member.leader = Some(link);
-                member.peers.connect(&mut self.io, now, link, to);
+                member.peers.connect(&mut self.io, now, link, (to, port));
             }
-            Action::Listen(on) => member.peers.listen(&mut self.io, on),
+            Action::Listen(port, on) => member.peers.listen(&mut self.io, port, on),
             Action::Close { link } => {
                 member.forget(link);
                 member.peers.close(&mut self.io, link);
@@ -367,13 +367,18 @@ impl<W: World> Sequencer<W> {
             Action::Admit => member.keeper.admit(),
             Action::Disown => member.keeper.disown(),
             Action::Became(role) => self.became(role, now),
+            Action::Requested { link, learner: _, forwarded } if self.serving.learns() => {
+                self.pass_on_request(link, forwarded);
+            }
             Action::Requested { link, learner: _, forwarded } => self.requested(link, forwarded),
             Action::Touched { link, learner: _, sessions } => self.heard_of(link, &sessions, now),
             Action::Revalidate { link, body } => {
-                if self.serving.learns() {
+                if !self.serving.learns() {
+                    self.revalidation_asked(link, &body, now);
+                } else if self.leader_link() == Some(link) {
                     self.revalidated(&body, now);
                 } else {
-                    self.revalidation_asked(link, &body, now);
+                    self.pass_on_revalidation(link, &body);
                 }
             }
             Action::Synced(tag) => self.synced(tag),

@@ -599,7 +599,7 @@ impl<W: World> Sequencer<W> {
         let sessions = self.pipeline.sessions_ref();
         part.sessions = sessions.image().len() as u64;
         part.local_sessions = sessions.local_count() as u64;
-        (part.serving, part.figures, part.leader) = (self.serving, self.zab.figures(), self.zab.leader());
+        (part.serving, part.figures, part.master) = (self.serving, self.zab.figures(), self.zab.master());
         match what {
             Gather::Shards => {}
             Gather::Metrics => {

@@ -39,7 +39,7 @@ fn copy(part: &SequencerPart) -> SequencerPart {
         ephemerals: part.ephemerals.clone(),
         serving: part.serving,
         figures: part.figures,
-        leader: part.leader,
+        master: part.master,
         timeouts: part.timeouts.clone(),
         taken: WallMillis(0),
         ..SequencerPart::default()
@@ -47,7 +47,7 @@ fn copy(part: &SequencerPart) -> SequencerPart {
 }
 
 fn part(serving: Serving) -> SequencerPart {
-    SequencerPart { serving, leader: Some(ServerId(3)), ..SequencerPart::default() }
+    SequencerPart { serving, master: Some(ServerId(3)), ..SequencerPart::default() }
 }
 
 fn line<'a>(text: &'a str, key: &str) -> Option<&'a str> {

@@ -35,10 +35,12 @@ pub struct QuotaView {
 pub struct MemberView {
     /// Members with a vote.
     pub voters: usize,
-    /// An observer's leader.
+    /// Whom an observer learns from.
     pub observed: Option<ServerId>,
     /// While it leads.
     pub leader: Option<LeaderView>,
+    /// Observers that a follower serves, if followers do.
+    pub served: Option<usize>,
 }
 
 /// What `mntr` shows of a leader.
@@ -207,6 +209,9 @@ fn gauges(view: &MonitorView, lines: &mut Lines) {
     lines.line("max_file_descriptor_count", view.max_file_descriptors);
     if let Some(leader) = view.member.and_then(|member| member.leader) {
         leader_gauges(&leader, server, lines);
+    }
+    if let Some(served) = view.member.and_then(|member| member.served) {
+        lines.line("synced_observers", served);
     }
     lines.line("fsync_threshold_exceed_count", view.metrics.sequencer.slow_flushes);
     // The rest.

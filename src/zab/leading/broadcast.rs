@@ -5,7 +5,6 @@
 use std::collections::BTreeSet;
 
 use super::Leading;
-use super::learner::Stage;
 use crate::base::planted::{Bug, planted};
 use crate::base::{Millis, ServerId, Zxid};
 use crate::zab::core::{Core, ignored};
@@ -37,7 +36,7 @@ impl Leading {
         if planted(Bug::OwnAckBeforeFlush) {
             self.outstanding.back_mut().map(|proposal| proposal.acks.insert(core.me()));
         }
-        for (link, learner) in &mut self.learners {
+        for (link, learner) in self.learners.iter_mut() {
             let is_left_out = planted(Bug::JoiningAreLeftOut) && !learner.is_up();
             if learner.follows && learner.is_forwarded() && !is_left_out {
                 if learner.votes && learner.is_synced() {
@@ -118,18 +117,9 @@ impl Leading {
         }
         if let Some(zxid) = committed {
             core.log.commit(zxid, actions);
-            let mut decided = Vec::new();
             // Those whose last txn was not decided.
-            for (link, learner) in &mut self.learners {
-                if let Stage::Undecided { last } = learner.stage
-                    && last <= zxid
-                {
-                    learner.stage = Stage::Agreed { last, reads: 0 };
-                    decided.push(*link);
-                }
-            }
-            for link in decided {
-                self.synchronize(core, link, Vec::new(), actions);
+            for link in self.learners.decided(zxid) {
+                self.synchronize(core, link, actions);
             }
         }
         self.answer_syncs(core, actions);

@@ -8,18 +8,12 @@
 use std::collections::{BTreeSet, VecDeque};
 
 use super::Leading;
-use super::learner::Learner;
 use crate::base::{ServerId, Zxid};
 use crate::zab::core::Core;
-use crate::zab::event::{Action, SyncTag};
+use crate::zab::event::Action;
+use crate::zab::learner::Learner;
+use crate::zab::learners::Asker;
 use crate::zab::message::{LinkId, Message, Payload};
-
-/// Who asked.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(super) enum Asker {
-    Client(SyncTag),
-    Learner(LinkId),
-}
 
 /// Syncs that wait, oldest first, and the rounds they wait for.
 #[derive(Clone, PartialEq, Eq, Debug, Default)]

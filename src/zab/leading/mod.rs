@@ -13,25 +13,21 @@
 
 mod broadcast;
 mod confirm;
-mod learner;
 
-use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::collections::{BTreeSet, VecDeque};
 
 use self::broadcast::Proposal;
 use self::confirm::Confirm;
-use self::learner::{Learner, Stage};
 use super::Figures;
-use super::core::{Awaited, Core, Leave, ignored, plausible};
+use super::core::{Awaited, Core, Leave, ignored};
 use super::election::{CurrentVote, Elected};
-use super::event::{Action, DISLOYAL, Event, Observation, Role, SyncMode};
+use super::event::{Action, DISLOYAL, Event, Observation, Role};
+use super::learner::{Learner, Stage};
+use super::learners::{Asker, Learners, Source};
 use super::learning::name;
-use super::message::{LearnerInfo, LinkId, Message, Payload, State, Vote};
-use super::sync::{Decision, decide};
+use super::message::{LearnerInfo, LinkId, Message, Port, State, Vote};
 use crate::base::planted::{Bug, planted};
 use crate::base::{Epoch, Millis, ServerId, Zxid};
-
-/// Times that a learner's way through our log is read on, because more was trimmed meanwhile, before it gets an image.
-const READS_MAX: u32 = 4;
 
 /// See the module.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -53,8 +49,7 @@ pub(super) struct Leading {
     agreed: BTreeSet<ServerId>,
     /// Voters that look for a leader in a later round than ours.
     disloyal: BTreeSet<ServerId>,
-    learners: BTreeMap<LinkId, Learner>,
-    nameless: i64,
+    learners: Learners,
     /// A voter needs a later epoch than ours.
     outrun: bool,
     /// Fewer than a quorum are synchronized, and they were more.
@@ -79,14 +74,6 @@ enum Phase {
     Active,
 }
 
-/// How many learners may be brought up to date at once before observers are refused.
-fn syncs_max(core: &Core, mode: SyncMode) -> usize {
-    match mode {
-        SyncMode::Snap => core.settings.snaps_max,
-        SyncMode::Diff | SyncMode::Trunc => core.settings.diffs_max,
-    }
-}
-
 impl Leading {
     pub(super) fn begin(
         core: &mut Core,
@@ -97,7 +84,7 @@ impl Leading {
         assert!(elected.leader == core.me(), "leads, elected was {:?}", elected.leader);
         assert!(core.may_vote(), "a server that may not vote leads");
         assert!(core.is_idle(), "leads while the disk is at work");
-        actions.push(Action::Listen(true));
+        actions.push(Action::Listen(Port::Quorum, true));
         let mut leading = Leading {
             round: elected.round,
             vote: elected.vote,
@@ -110,8 +97,7 @@ impl Leading {
             informed: BTreeSet::from([core.me()]),
             agreed: BTreeSet::new(),
             disloyal: BTreeSet::new(),
-            learners: BTreeMap::new(),
-            nameless: 0,
+            learners: Learners::default(),
             outrun: false,
             deserted: false,
             proposed: Zxid::ZERO,
@@ -140,23 +126,14 @@ impl Leading {
 
     /// Adds what there is to count.
     pub(super) fn count(&self, figures: &mut Figures) {
-        for learner in self.learners.values() {
-            match (learner.is_up(), learner.follows) {
-                (true, true) => figures.followers += 1,
-                (true, false) => figures.observers += 1,
-                (false, _) => figures.syncing += 1,
-            }
-            figures.non_voting += usize::from(learner.is_up() && learner.follows && !learner.votes);
-        }
-        figures.snaps = self.under_way(SyncMode::Snap);
-        figures.diffs = self.under_way(SyncMode::Diff);
+        self.learners.count(figures);
         figures.outstanding = self.outstanding.len();
         figures.pending_syncs = self.confirm.waiting();
     }
 
     /// The role is over.
     pub(super) fn end(self, actions: &mut Vec<Action>) {
-        actions.push(Action::Listen(false));
+        actions.push(Action::Listen(Port::Quorum, false));
         if self.phase == Phase::Active {
             actions.push(Action::Became(Role::Looking));
         }
@@ -186,7 +163,7 @@ impl Leading {
                 core.election.peer_lost(now, server, &core.membership, actions);
             }
             Event::Accepted { link } => {
-                self.learners.insert(link, Learner::new(now));
+                self.learners.accept(link, now);
             }
             Event::LinkLost { link } => self.lose(core, link, "the link is lost", actions),
             Event::LinkBroken { link } => self.lose(core, link, "it sent what is no packet", actions),
@@ -202,12 +179,16 @@ impl Leading {
                     learner.heard = now;
                 }
             }
-            Event::LogRead { link, txns } => self.on_log_read(core, link, txns, actions),
+            Event::LogRead { link, txns } => {
+                if let Err(reason) = self.learners.on_log_read(core, link, txns, self.source(core), actions) {
+                    self.drop_learner(core, link, reason, actions);
+                }
+            }
             Event::Submitted { zxid, payload } => self.propose(core, now, zxid, payload, actions),
             Event::Flushed(zxid) => self.on_flushed(core, zxid, actions),
             Event::EpochSaved { .. } => self.on_epoch_saved(core, now, actions),
-            Event::SyncAsked { tag, .. } => self.ask(core, confirm::Asker::Client(tag), actions),
-            Event::LearnerSync { link } => self.ask(core, confirm::Asker::Learner(link), actions),
+            Event::SyncAsked { tag, .. } => self.ask(core, Asker::Client(tag), actions),
+            Event::LearnerSync { link, .. } => self.ask(core, Asker::Learner(link), actions),
             Event::Send { link, message } if self.learners.get(&link).is_some_and(Learner::is_up) => {
                 actions.push(Action::Send { link, message });
             }
@@ -270,12 +251,7 @@ impl Leading {
             }
         }
         let active = self.phase == Phase::Active;
-        let late: Vec<(LinkId, &'static str)> = self
-            .learners
-            .iter()
-            .filter_map(|(link, learner)| Some((*link, learner.late(core, now, active)?)))
-            .collect();
-        for (link, reason) in late {
+        for (link, reason) in self.learners.late(core, now, active) {
             self.drop_learner(core, link, reason, actions);
         }
         if self.ping_at <= now {
@@ -384,23 +360,9 @@ impl Leading {
         follows: bool,
         actions: &mut Vec<Action>,
     ) -> Result<(), &'static str> {
-        if info.config_version > core.membership.version {
-            return Err("its configuration is newer");
-        }
-        if !plausible(info.accepted) {
-            return Err("no server has this epoch");
-        }
-        if info.server == Some(core.me()) {
-            return Err("it has our id");
-        }
-        let server = info.server.unwrap_or_else(|| {
-            self.nameless -= 1;
-            ServerId(self.nameless)
-        });
+        let server = self.learners.introduce(core, &info)?;
         // It is back before we noticed that it was gone.
-        let old =
-            self.learners.iter().find(|(_, learner)| learner.server == Some(server)).map(|(link, _)| *link);
-        if let Some(old) = old {
+        if let Some(old) = self.learners.link_of(server) {
             self.drop_learner(core, old, "it has a newer link", actions);
         }
         let votes = follows && core.membership.voters.contains(&server);
@@ -425,7 +387,7 @@ impl Leading {
             }
             self.discover(core, now, actions);
         } else if self.phase > Phase::Proposing {
-            self.offer(link, actions);
+            self.learners.offer(link, self.epoch, actions);
         }
         Ok(())
     }
@@ -454,31 +416,21 @@ impl Leading {
                 assert!(core.epochs.accepted() == self.epoch, "epoch offered before it is durable");
                 self.enter(Phase::Acking, now);
                 self.agreed.insert(core.me());
-                for link in self.links(|learner| learner.stage == Stage::Informed) {
-                    self.offer(link, actions);
+                for link in self.learners.links(|learner| learner.stage == Stage::Informed) {
+                    self.learners.offer(link, self.epoch, actions);
                 }
                 self.count_agreed(core, now, actions);
             }
             Phase::Establishing => {
                 assert!(core.epochs.current() == self.epoch, "synchronizes before the epoch is durable");
                 self.enter(Phase::Syncing, now);
-                for link in self.links(|learner| matches!(learner.stage, Stage::Agreed { .. })) {
-                    self.synchronize(core, link, Vec::new(), actions);
+                for link in self.learners.links(|learner| matches!(learner.stage, Stage::Agreed { .. })) {
+                    self.synchronize(core, link, actions);
                 }
                 self.activate(core, now, actions);
             }
             _ => {}
         }
-    }
-
-    fn links(&self, which: impl Fn(&Learner) -> bool) -> Vec<LinkId> {
-        self.learners.iter().filter(|(_, learner)| which(learner)).map(|(link, _)| *link).collect()
-    }
-
-    fn offer(&mut self, link: LinkId, actions: &mut Vec<Action>) {
-        let Some(learner) = self.learners.get_mut(&link) else { return };
-        learner.stage = Stage::Offered;
-        actions.push(Action::Send { link, message: Message::LeaderInfo { epoch: self.epoch } });
     }
 
     fn on_ack_epoch(
@@ -508,7 +460,7 @@ impl Leading {
             for proposal in self.outstanding.iter_mut().take_while(|proposal| proposal.zxid <= last) {
                 proposal.acks.extend(server);
             }
-            self.synchronize(core, link, Vec::new(), actions);
+            self.synchronize(core, link, actions);
             self.advance(core, actions);
         }
         Ok(())
@@ -526,106 +478,17 @@ impl Leading {
         core.log.committed().max(self.initial)
     }
 
-    /// Brings a learner up to date: with `read`, txns of our log that follow its last one, and what is in memory. From
-    /// here on it gets whatever is proposed or committed (ensemble-protocol §3.4, `startForwarding`).
-    fn synchronize(
-        &mut self,
-        core: &mut Core,
-        link: LinkId,
-        read: Vec<(Zxid, Payload)>,
-        actions: &mut Vec<Action>,
-    ) {
-        let horizon = self.horizon(core);
-        let Some(learner) = self.learners.get_mut(&link) else { return };
-        let Stage::Agreed { last, reads } = learner.stage else { return };
-        let history = core.log.history();
-        let read_to = read.last().map_or(last, |(zxid, _)| *zxid);
-        let decision = match read.is_empty() {
-            true => decide(history, horizon, self.epoch, last),
-            // It stands in our log, and what was read goes on from there; now the seam (ZOOKEEPER-2418).
-            false if history.holds(read_to) => Decision::Diff,
-            false => Decision::Read,
-        };
-        let (mode, from) = match decision {
-            Decision::Read if reads < READS_MAX => {
-                learner.stage = Stage::Agreed { last, reads: reads + 1 };
-                learner.read.extend(read);
-                let up_to = core.log.committed().min(core.log.flushed());
-                return actions.push(Action::ReadLog { link, after: read_to, up_to });
-            }
-            Decision::Wait => return learner.stage = Stage::Undecided { last },
-            Decision::Diff => (SyncMode::Diff, read_to),
-            Decision::Trunc(to) => (SyncMode::Trunc, to),
-            Decision::Snap | Decision::Read => (SyncMode::Snap, core.log.committed()),
-        };
-        let Some(server) = learner.server else { return };
-        // Followers are never refused, and counted all the same (stock `LearnerSyncThrottler`).
-        if !learner.follows && self.under_way(mode) >= syncs_max(core, mode) {
-            return self.drop_learner(core, link, "too many servers are brought up to date already", actions);
-        }
-        let Some(learner) = self.learners.get_mut(&link) else { return };
-        let read = if mode == SyncMode::Diff { read } else { Vec::new() };
-        let observation = Observation::LearnerSyncing { learner: server, mode, from: last, to: horizon };
-        actions.push(Action::Observed(observation));
-        learner.stage = Stage::Syncing;
-        learner.mode = Some(mode);
-        learner.read = Vec::new();
-        let follows = learner.follows;
-        let mut send = |message| actions.push(Action::Send { link, message });
-        match mode {
-            SyncMode::Diff => send(Message::Diff { zxid: horizon }),
-            SyncMode::Trunc => send(Message::Trunc { zxid: from }),
-            SyncMode::Snap => send(Message::Snap { zxid: from }),
-        }
-        if mode == SyncMode::Snap {
-            actions.push(Action::SendSnap { link, zxid: from });
-        }
-        for (zxid, payload) in read.iter().chain(history.after(from)).cloned() {
-            if zxid <= horizon {
-                let proposal = Message::Proposal { zxid, payload };
-                actions.push(Action::Send { link, message: proposal });
-                actions.push(Action::Send { link, message: Message::Commit { zxid } });
-            } else if follows {
-                actions.push(Action::Send { link, message: Message::Proposal { zxid, payload } });
-            }
-        }
-        let (zxid, config) = (Zxid::from_parts(self.epoch, 0), core.membership.document.clone());
-        actions.push(Action::Send { link, message: Message::NewLeader { zxid, config } });
+    /// What learners are given.
+    fn source(&self, core: &Core) -> Source {
+        Source { horizon: self.horizon(core), epoch: self.epoch }
     }
 
-    /// Learners that are being brought up to date this way: stock counts a cut among the diffs.
-    fn under_way(&self, mode: SyncMode) -> usize {
-        let is_snap = mode == SyncMode::Snap;
-        let modes = self.learners.values().filter_map(|learner| learner.mode);
-        modes.filter(|of| (*of == SyncMode::Snap) == is_snap).count()
-    }
-
-    fn on_log_read(
-        &mut self,
-        core: &mut Core,
-        link: LinkId,
-        txns: Option<Vec<(Zxid, Payload)>>,
-        actions: &mut Vec<Action>,
-    ) {
-        let Some(learner) = self.learners.get_mut(&link) else { return };
-        let Stage::Agreed { last, reads } = &mut learner.stage else { return };
-        let mut read = std::mem::take(&mut learner.read);
-        let mut end = read.last().map_or(*last, |(zxid, _)| *zxid);
-        match txns {
-            Some(txns) if !txns.is_empty() => {
-                for (zxid, _) in &txns {
-                    assert!(zxid.follows(end), "our log has a gap: txn {zxid} after {end}");
-                    end = *zxid;
-                }
-                read.extend(txns);
-            }
-            // The log does not reach back so far: the whole state it is.
-            _ => {
-                *reads = READS_MAX;
-                read.clear();
-            }
+    /// Brings a learner up to date, or lets it go.
+    fn synchronize(&mut self, core: &mut Core, link: LinkId, actions: &mut Vec<Action>) {
+        let source = self.source(core);
+        if let Err(reason) = self.learners.synchronize(core, link, Vec::new(), source, actions) {
+            self.drop_learner(core, link, reason, actions);
         }
-        self.synchronize(core, link, read, actions);
     }
 
     fn on_new_leader_ack(
@@ -636,21 +499,11 @@ impl Leading {
         zxid: Zxid,
         actions: &mut Vec<Action>,
     ) -> Result<(), &'static str> {
-        let Some(learner) = self.learners.get_mut(&link) else { return Ok(()) };
-        if zxid.epoch() != self.epoch {
-            ignored(learner.server, "ack", "of another epoch's NEWLEADER", actions);
+        if !self.learners.on_new_leader_ack(link, zxid, self.epoch, actions) {
             return Ok(());
-        }
-        // The second one acknowledges UPTODATE.
-        if learner.stage != Stage::Syncing {
-            return Ok(());
-        }
-        learner.stage = Stage::Synced;
-        if let (Some(learner), Some(mode)) = (learner.server, learner.mode.take()) {
-            actions.push(Action::Observed(Observation::LearnerSynced { learner, mode }));
         }
         match self.phase {
-            Phase::Active => self.raise(link, now, actions),
+            Phase::Active => self.learners.raise(link, now, actions),
             _ => self.activate(core, now, actions),
         }
         Ok(())
@@ -665,17 +518,9 @@ impl Leading {
         self.vote.peer_epoch = i64::from(self.epoch.0);
         core.log.commit(self.initial, actions);
         actions.push(Action::Became(self.role()));
-        for link in self.links(|learner| learner.stage == Stage::Synced) {
-            self.raise(link, now, actions);
+        for link in self.learners.links(|learner| learner.stage == Stage::Synced) {
+            self.learners.raise(link, now, actions);
         }
-    }
-
-    /// Tells a learner that it may serve.
-    fn raise(&mut self, link: LinkId, now: Millis, actions: &mut Vec<Action>) {
-        let Some(learner) = self.learners.get_mut(&link) else { return };
-        learner.stage = Stage::Up;
-        learner.heard = now;
-        actions.push(Action::Send { link, message: Message::UpToDate });
     }
 
     pub(super) fn invariants(&self, core: &Core) {

@@ -10,7 +10,7 @@ use crate::base::{Epoch, Millis, ServerId, Zxid};
 use crate::zab::Peer;
 use crate::zab::event::{Action, Event, Observation, Role};
 use crate::zab::membership::Membership;
-use crate::zab::message::{Forwarded, LinkId, Message, Notification, Payload};
+use crate::zab::message::{Forwarded, LinkId, Message, Notification, Payload, Port};
 use crate::zab::settings::{Durable, Settings};
 
 pub(super) type Txn = (Zxid, Payload);
@@ -50,7 +50,7 @@ pub(super) struct Node {
     pub(super) log: Vec<Txn>,
     /// Newest `Commit`.
     pub(super) committed: Zxid,
-    pub(super) listening: bool,
+    pub(super) listening: Option<Port>,
     /// Actions of the newest step, for tests that look at them.
     pub(super) actions: Vec<Action>,
     images: BTreeMap<LinkId, Vec<Txn>>,
@@ -132,6 +132,10 @@ pub(super) fn settings() -> Settings {
         outstanding_max: 8,
         snaps_max: 10,
         diffs_max: 100,
+        observer_masters: false,
+        observer_election_delay_ms: 0,
+        observer_reconnect_delay_ms: 0,
+        seed: 1,
         counter_max: 1 << 20,
     }
 }
@@ -155,7 +159,7 @@ impl Cluster {
             committed: disk.committed,
             disk,
             writes: VecDeque::new(),
-            listening: false,
+            listening: None,
             actions: Vec::new(),
             images: BTreeMap::new(),
             synced: Vec::new(),
@@ -294,7 +298,7 @@ impl Cluster {
         node.late.clear();
         node.paused = false;
         node.images.clear();
-        node.listening = false;
+        node.listening = None;
         self.asked.retain(|_, asked| asked.node != id);
         self.mail.retain(|(from, to), _| *from != id && *to != id);
         while let Some(at) = self.connections.iter().position(|c| c.from == id || c.to == id) {
@@ -628,9 +632,12 @@ impl Cluster {
                     self.mail.insert((id, to.0), notification);
                 }
             }
-            Action::Connect { link, to } => {
+            Action::Connect { link, to, port } => {
                 let to = to.0;
-                let there = self.nodes.get(&to).is_some_and(|node| node.peer.is_some() && node.listening);
+                let there = self
+                    .nodes
+                    .get(&to)
+                    .is_some_and(|node| node.peer.is_some() && node.listening == Some(port));
                 if self.silent.contains(&(id, to)) || self.silent.contains(&(to, id)) {
                     return;
                 }
@@ -651,8 +658,12 @@ impl Cluster {
                 self.feed(to, Event::Accepted { link: accepted });
                 self.node(id).inbox.push_back(Event::Connected { link });
             }
-            Action::Listen(listening) => {
-                self.node(id).listening = listening;
+            Action::Listen(port, listening) => {
+                let before = std::mem::replace(&mut self.node(id).listening, listening.then_some(port));
+                assert!(
+                    before == (!listening).then_some(port),
+                    "{id} opens or closes {port:?} over {before:?}"
+                );
                 let links: Vec<LinkId> =
                     self.connections.iter().filter(|c| c.to == id).map(|c| c.accepted).collect();
                 for link in links {
@@ -707,10 +718,14 @@ impl Cluster {
             Action::Commit(zxid) => self.commit(id, zxid),
             Action::Became(role) => self.became(id, role),
             Action::Requested { link, forwarded, .. } => match &*forwarded.body {
-                b"sync" => self.node(id).inbox.push_back(Event::LearnerSync { link }),
-                _ => {
+                b"sync" => {
+                    let asked = Event::LearnerSync { link, request: forwarded };
+                    self.node(id).inbox.push_back(asked);
+                }
+                _ if self.nodes[&id].listening == Some(Port::Quorum) => {
                     self.submit(id);
                 }
+                _ => self.node(id).inbox.push_back(Event::Forward(forwarded)),
             },
             Action::Touched { .. } | Action::Revalidate { .. } | Action::LearnerLost { .. } => {}
             Action::Synced(tag) => {
@@ -809,8 +824,9 @@ impl Cluster {
         match message {
             Message::NewLeader { zxid, .. } => {
                 // Z1.
+                let relays = node.listening == Some(Port::Observers);
                 let leader = *self.leaders.entry(zxid.epoch()).or_insert(id);
-                assert!(leader == id, "{leader} and {id} both lead {:?}", zxid.epoch());
+                assert!(leader == id || relays, "{leader} and {id} both lead {:?}", zxid.epoch());
                 assert!(node.disk.current == zxid.epoch());
             }
             Message::LeaderInfo { epoch } => {

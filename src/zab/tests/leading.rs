@@ -8,7 +8,9 @@ use super::solo::{
 };
 use crate::base::{Epoch, ServerId, Zxid};
 use crate::zab::event::{Action, Event, Role};
-use crate::zab::message::{Forwarded, LearnerInfo, LinkId, Message, Notification, Payload, State, Vote};
+use crate::zab::message::{
+    Forwarded, LearnerInfo, LinkId, Message, Notification, Payload, Port, State, Vote,
+};
 
 fn request(body: &[u8]) -> Forwarded {
     Forwarded { body: Rc::from(body), identities: None }
@@ -361,7 +363,7 @@ fn pings_leave_every_half_tick_and_say_what_was_proposed_54() {
     let lost = [
         close(2),
         Action::LearnerLost { link: LinkId(2), learner: ServerId(2) },
-        Action::Listen(false),
+        Action::Listen(Port::Quorum, false),
         Action::Became(Role::Looking),
     ];
     solo.receive(LinkId(2), ping(z(1, 1)), &lost);
@@ -398,12 +400,12 @@ fn it_steps_down_when_a_quorum_is_silent_or_gone_55() {
     let pings: Vec<Action> = (0..10).map(|_| send(2, ping(z(1, 0)))).collect();
     solo.pass(500, &pings);
     let lost = Action::LearnerLost { link: LinkId(2), learner: ServerId(2) };
-    solo.pass(50, &[close(2), lost, Action::Listen(false), Action::Became(Role::Looking)]);
+    solo.pass(50, &[close(2), lost, Action::Listen(Port::Quorum, false), Action::Became(Role::Looking)]);
     let mut solo = Solo::leading(|_| {});
     let lost = Action::LearnerLost { link: LinkId(2), learner: ServerId(2) };
     solo.check(
         Event::LinkLost { link: LinkId(2) },
-        &[lost, Action::Listen(false), Action::Became(Role::Looking)],
+        &[lost, Action::Listen(Port::Quorum, false), Action::Became(Role::Looking)],
     );
     assert_eq!(solo.peer.role(), Role::Looking);
 }
@@ -419,7 +421,7 @@ fn it_steps_down_when_its_own_disk_is_slow_f12() {
         solo.step(Event::Received { link: LinkId(2), message: ack(z(1, 1)) });
     }
     solo.now = solo.now.plus(50);
-    assert_eq!(solo.step(Event::Tick), [Action::Listen(false), Action::Became(Role::Looking)]);
+    assert_eq!(solo.step(Event::Tick), [Action::Listen(Port::Quorum, false), Action::Became(Role::Looking)]);
     // It votes for nobody until the disk has settled.
     assert_eq!(solo.peer.next_tick(), None);
     solo.check(Event::Flushed(z(1, 1)), &[]);
@@ -430,7 +432,7 @@ fn it_steps_down_when_its_own_disk_is_slow_f12() {
 fn it_gives_up_when_no_quorum_comes_in_time() {
     let mut solo = Solo::elected((0, 0), &[], 0, |_| {});
     solo.pass(999, &[]);
-    solo.pass(1, &[Action::Listen(false)]);
+    solo.pass(1, &[Action::Listen(Port::Quorum, false)]);
 }
 
 #[test]
@@ -446,7 +448,7 @@ fn it_does_not_wait_for_voters_that_look_elsewhere_s22_3109() {
     solo.check(looking(1, 1), &[]);
     solo.check(looking(2, 2), &[]);
     solo.check(looking(9, 3), &[]);
-    solo.check(looking(1, 2), &[Action::Listen(false)]);
+    solo.check(looking(1, 2), &[Action::Listen(Port::Quorum, false)]);
 }
 
 #[test]
@@ -456,7 +458,7 @@ fn a_sync_waits_for_what_was_proposed_and_for_a_quorum_asked_after_it_53_1675() 
     let round = [send(1, ping(z(1, 0))), send(2, ping(z(1, 0)))];
     solo.check(Event::SyncAsked { tag: 7, request: request(b"") }, &round);
     // These share the next round.
-    solo.check(Event::LearnerSync { link: LinkId(1) }, &[]);
+    solo.check(Event::LearnerSync { link: LinkId(1), request: request(b"sync") }, &[]);
     solo.step(submit(z(1, 1)));
     solo.check(Event::SyncAsked { tag: 8, request: request(b"") }, &[]);
     let next = [Action::Synced(7), send(1, ping(z(1, 1))), send(2, ping(z(1, 1)))];
@@ -497,7 +499,7 @@ fn a_used_up_epoch_ends_when_everything_is_decided_57_s23() {
     let end = [
         send(2, commit(z(1, 2))),
         Action::Commit(z(1, 2)),
-        Action::Listen(false),
+        Action::Listen(Port::Quorum, false),
         Action::Became(Role::Looking),
     ];
     solo.receive(LinkId(2), ack(z(1, 2)), &end);
@@ -524,7 +526,7 @@ fn it_resigns_when_everything_is_decided_and_does_not_look_again() {
     let end = [
         send(2, commit(z(1, 1))),
         Action::Commit(z(1, 1)),
-        Action::Listen(false),
+        Action::Listen(Port::Quorum, false),
         Action::Became(Role::Looking),
     ];
     solo.receive(LinkId(2), ack(z(1, 1)), &end);
@@ -544,11 +546,14 @@ fn a_voter_that_has_accepted_a_later_epoch_gets_one_in_the_end_r11() {
         solo.step(Event::Tick);
         solo.step(Event::Received { link: LinkId(2), message: ping(z(1, 0)) });
     }
-    refused(&mut solo, 5, &[close(5), Action::Listen(false), Action::Became(Role::Looking)]);
+    refused(&mut solo, 5, &[close(5), Action::Listen(Port::Quorum, false), Action::Became(Role::Looking)]);
     // The next epoch of ours takes it in.
     let vote = Vote { leader: ServerId(3), zxid: Zxid::ZERO, peer_epoch: 1 };
     let notification =
         Notification { state: State::Looking, vote, round: 2, version: 2, config: Rc::from(*b"") };
-    assert_eq!(solo.step(Event::Notified { from: ServerId(2), notification }), [Action::Listen(true)]);
+    assert_eq!(
+        solo.step(Event::Notified { from: ServerId(2), notification }),
+        [Action::Listen(Port::Quorum, true)]
+    );
     accepts(&mut solo, 6, Message::FollowerInfo(info(2, 1)), &[save(6, 1)]);
 }

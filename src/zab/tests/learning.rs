@@ -8,7 +8,9 @@ use super::solo::{
 };
 use crate::base::{Epoch, ServerId, Zxid};
 use crate::zab::event::{Action, Event, Failure, Observation, Role};
-use crate::zab::message::{Forwarded, LearnerInfo, LinkId, Message, Notification, Payload, State, Vote};
+use crate::zab::message::{
+    Forwarded, LearnerInfo, LinkId, Message, Notification, Payload, Port, State, Vote,
+};
 
 const CLOSE: Action = Action::Close { link: UP };
 
@@ -19,7 +21,10 @@ fn follows() -> Action {
 #[test]
 fn it_registers_with_what_it_has_accepted_19() {
     let mut solo = Solo::new(1, (4, 3), &[z(3, 1)], 1, |_| {});
-    assert_eq!(solo.vote(2, 2, z(9, 9), 9), [Action::Connect { link: UP, to: ServerId(2) }]);
+    assert_eq!(
+        solo.vote(2, 2, z(9, 9), 9),
+        [Action::Connect { link: UP, to: ServerId(2), port: Port::Quorum }]
+    );
     let info = LearnerInfo { accepted: Epoch(4), server: Some(ServerId(1)), config_version: 0 };
     solo.check(Event::Connected { link: UP }, &[send_up(Message::FollowerInfo(info))]);
 }
@@ -27,12 +32,15 @@ fn it_registers_with_what_it_has_accepted_19() {
 #[test]
 fn it_tries_to_connect_a_few_times() {
     let mut solo = Solo::new(1, (0, 0), &[], 0, |_| {});
-    assert_eq!(solo.vote(2, 2, z(9, 9), 9), [Action::Connect { link: UP, to: ServerId(2) }]);
+    assert_eq!(
+        solo.vote(2, 2, z(9, 9), 9),
+        [Action::Connect { link: UP, to: ServerId(2), port: Port::Quorum }]
+    );
     for (n, ms) in (1..).zip([10, 20, 40, 80, 160, 320]) {
         solo.check(Event::LinkLost { link: LinkId(LinkId::OURS | n) }, &[]);
         let link = LinkId(LinkId::OURS | (n + 1));
         solo.pass(ms - 1, &[]);
-        solo.pass(1, &[Action::Connect { link, to: ServerId(2) }]);
+        solo.pass(1, &[Action::Connect { link, to: ServerId(2), port: Port::Quorum }]);
     }
     let link = LinkId(LinkId::OURS | 7);
     assert_eq!(solo.peer.leader(), Some(ServerId(2)));
@@ -204,7 +212,7 @@ fn a_state_that_is_not_confirmed_may_be_replaced() {
         let vote = Vote { leader: ServerId(2), zxid: z(9, 9), peer_epoch: 9 };
         let config = Rc::from(*b"config");
         let notification = Notification { state: State::Looking, vote, round, version: 2, config };
-        let expected = [Action::Connect { link, to: ServerId(2) }];
+        let expected = [Action::Connect { link, to: ServerId(2), port: Port::Quorum }];
         solo.pass(2000, &[]);
         assert_eq!(solo.step(Event::Notified { from: ServerId(2), notification }), expected);
         solo.step(Event::Connected { link });
@@ -283,7 +291,11 @@ fn a_leader_that_contradicts_itself_three_times_in_a_minute_is_left_alone_m58() 
             let vote = Vote { leader: ServerId(2), zxid: z(90, 0), peer_epoch: 90 };
             let (state, config) = (State::Looking, Rc::from(*b"config"));
             let notification = Notification { state, vote, round: nth as i64 + 1, version: 2, config };
-            let connect = Action::Connect { link: LinkId(LinkId::OURS | (nth + 1)), to: ServerId(2) };
+            let connect = Action::Connect {
+                link: LinkId(LinkId::OURS | (nth + 1)),
+                to: ServerId(2),
+                port: Port::Quorum,
+            };
             solo.check(Event::Notified { from: ServerId(2), notification }, &[connect]);
         }
         assert_eq!(found, expected, "{pauses_ms:?}");
@@ -390,7 +402,10 @@ fn an_observer_is_told_and_acknowledges_nothing_42_49() {
     };
     solo.step(Event::PeerUp(ServerId(2)));
     solo.check(has_a_leader(1, State::Following), &[]);
-    solo.check(has_a_leader(2, State::Leading), &[Action::Connect { link: UP, to: ServerId(2) }]);
+    solo.check(
+        has_a_leader(2, State::Leading),
+        &[Action::Connect { link: UP, to: ServerId(2), port: Port::Quorum }],
+    );
     solo.check(Event::Connected { link: UP }, &[send_up(Message::ObserverInfo(info(9, 0)))]);
     solo.receive(UP, Message::LeaderInfo { epoch: Epoch(1) }, &[save(1, 0)]);
     let message = Message::AckEpoch { last: Zxid::ZERO, current: Some(Epoch(0)) };

@@ -6,6 +6,7 @@ mod alone;
 mod cluster;
 mod leading;
 mod learning;
+mod observer_master;
 mod random;
 mod scenarios;
 mod solo;

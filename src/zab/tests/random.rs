@@ -36,11 +36,15 @@ struct Faults {
     lose: u64,
 }
 
-fn run(seed: u64, steps: u32) -> Cluster {
+/// `masters`: followers serve two observers.
+fn run(seed: u64, steps: u32, masters: bool) -> Cluster {
     let mut random = Random(seed);
     let voters: &[i64] = if random.below(2) == 0 { &[1, 2, 3, 4, 5] } else { &[1, 2, 3] };
     let observers: &[i64] = if random.below(3) == 0 { &[9] } else { &[] };
     let mut settings = settings();
+    settings.observer_masters = masters;
+    settings.observer_election_delay_ms = if masters { 150 } else { 0 };
+    let observers = if masters { &[8, 9] } else { observers };
     settings.history_txns_max = 1 + random.below(5) as usize;
     settings.outstanding_max = 1 + random.below(6) as usize;
     settings.counter_max = if random.below(4) == 0 { 3 + random.below(6) as u32 } else { 1 << 20 };
@@ -186,12 +190,12 @@ const FAULTS_OF_OURS: &[&str] = &[
     "the leader asks for a cut where we have no txn: comes back from an earlier one",
 ];
 
-fn check(seeds: std::ops::Range<u64>, steps: u32) {
+fn check(seeds: std::ops::Range<u64>, steps: u32, masters: bool) {
     let (mut reigns, mut committed, mut answered) = (0, 0, 0);
     let mut modes = std::collections::BTreeMap::new();
     for seed in seeds {
         let outcome = std::panic::catch_unwind(|| {
-            let mut cluster = run(seed, steps);
+            let mut cluster = run(seed, steps, masters);
             let decided = cluster.decided.len();
             cluster.converge();
             for reason in FAULTS_OF_OURS {
@@ -217,10 +221,15 @@ fn check(seeds: std::ops::Range<u64>, steps: u32) {
 
 #[test]
 fn laws_hold_in_short_schedules() {
-    check(0..4000, 800);
+    check(0..4000, 800, false);
 }
 
 #[test]
 fn laws_hold_in_long_schedules() {
-    check(10_000..10_250, 8000);
+    check(10_000..10_250, 8000, false);
+}
+
+#[test]
+fn laws_hold_where_followers_serve_observers() {
+    check(20_000..21_500, 1500, true);
 }

@@ -7,7 +7,7 @@ use super::cluster::{Txn, settings};
 use crate::base::{Epoch, Millis, ServerId, Zxid};
 use crate::zab::event::{Action, Event};
 use crate::zab::membership::Membership;
-use crate::zab::message::{LearnerInfo, LinkId, Message, Notification, Payload, State, Vote};
+use crate::zab::message::{LearnerInfo, LinkId, Message, Notification, Payload, Port, State, Vote};
 use crate::zab::settings::Durable;
 use crate::zab::{Peer, settings::Settings};
 
@@ -146,7 +146,7 @@ impl Solo {
         let mut solo = Solo::new(3, epochs, log, committed, change);
         let last = log.last().copied().unwrap_or(Zxid::ZERO);
         let actions = solo.vote(2, 3, last, i64::from(epochs.1));
-        assert_eq!(actions, [Action::Listen(true)]);
+        assert_eq!(actions, [Action::Listen(Port::Quorum, true)]);
         solo
     }
 
@@ -199,7 +199,7 @@ impl Solo {
     pub(super) fn registered(epochs: (u32, u32), log: &[Zxid], committed: usize) -> Solo {
         let mut solo = Solo::new(1, epochs, log, committed, |_| {});
         let actions = solo.vote(2, 2, z(90, 0), 90);
-        assert_eq!(actions, [Action::Connect { link: UP, to: ServerId(2) }]);
+        assert_eq!(actions, [Action::Connect { link: UP, to: ServerId(2), port: Port::Quorum }]);
         solo.check(Event::Connected { link: UP }, &[send_up(Message::FollowerInfo(info(1, epochs.0)))]);
         solo
     }

@@ -5,6 +5,7 @@ mod attempts;
 mod elections;
 mod images;
 mod network;
+mod observers;
 mod quorum;
 mod real;
 mod translate;

@@ -14,7 +14,7 @@ use crate::runtime::peers::names::{Answer, Names};
 use crate::runtime::peers::{Address, PeerEvent, Peers, Server, Settings, Sockets};
 use crate::runtime::sys::{SocketEvent, SocketId};
 use crate::zab::Event;
-use crate::zab::message::{LinkId, Message, Notification, State, Vote};
+use crate::zab::message::{LinkId, Message, Notification, Port as ZabPort, State, Vote};
 
 pub(super) const REFUSED: i32 = 111;
 pub(super) const RESET: i32 = 104;
@@ -321,6 +321,7 @@ pub(super) fn settings(me: i64, servers: Vec<Server>) -> Settings {
         tick_ms: 2_000,
         packet_bytes_max: 1 << 20,
         bind_patience: std::time::Duration::ZERO,
+        observers: None,
         seed: me as u64,
     }
 }
@@ -461,12 +462,12 @@ impl World {
     pub(super) fn connect(&mut self, from: i64, link: LinkId, to: i64) {
         let now = self.now;
         let Node { peers, host, .. } = self.node(from);
-        peers.connect(host, now, link, ServerId(to));
+        peers.connect(host, now, link, (ServerId(to), ZabPort::Quorum));
     }
 
     pub(super) fn listen(&mut self, id: i64, on: bool) {
         let Node { peers, host, .. } = self.node(id);
-        peers.listen(host, on);
+        peers.listen(host, ZabPort::Quorum, on);
     }
 
     pub(super) fn close(&mut self, id: i64, link: LinkId) {

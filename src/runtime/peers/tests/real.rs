@@ -15,7 +15,7 @@ use crate::runtime::peers::translate::{Side, encode};
 use crate::runtime::peers::{PeerEvent, Peers, Server, Settings};
 use crate::runtime::sys::{Bell, Buffer, Ring};
 use crate::zab::Event;
-use crate::zab::message::{LinkId, Message};
+use crate::zab::message::{LinkId, Message, Port as ZabPort};
 
 const OURS: LinkId = LinkId(LinkId::OURS + 1);
 /// Only a hang is as long as this.
@@ -75,6 +75,7 @@ impl Machines {
             tick_ms: 2_000,
             packet_bytes_max: 2 << 20,
             bind_patience: Duration::from_secs(30),
+            observers: None,
             seed: 1,
         };
         let bell = Bell::new().unwrap();
@@ -163,8 +164,8 @@ fn a_learner_gets_many_packets_an_image_and_all_that_was_sent_before_the_end() {
     machines.start();
     let now = machines.now();
     let [learner, leader] = &mut machines.nodes[..] else { unreachable!() };
-    leader.peers.listen(&mut leader.ring, true);
-    learner.peers.connect(&mut learner.ring, now, OURS, ServerId(2));
+    leader.peers.listen(&mut leader.ring, ZabPort::Quorum, true);
+    learner.peers.connect(&mut learner.ring, now, OURS, (ServerId(2), ZabPort::Quorum));
     machines.until("the connection", |nodes| nodes.iter().all(|node| !node.seen.is_empty()));
     assert_eq!(machines.nodes[0].seen.pop_front().as_ref().map(word).as_deref(), Some("connected 1'"));
     assert_eq!(machines.nodes[1].seen.pop_front().as_ref().map(word).as_deref(), Some("accepted 1"));
@@ -234,7 +235,7 @@ fn a_learner_gets_many_packets_an_image_and_all_that_was_sent_before_the_end() {
         leader.peers.send(link, &long);
     }
     leader.peers.send(link, &commit(6));
-    leader.peers.listen(&mut leader.ring, false);
+    leader.peers.listen(&mut leader.ring, ZabPort::Quorum, false);
     machines.until("the end", |nodes| {
         nodes[0].seen.back().is_some_and(|event| *event == PeerEvent::Zab(Event::LinkLost { link: OURS }))
     });
@@ -249,7 +250,7 @@ fn bytes_of_a_foreign_program_reach_a_leader_and_the_end_of_it_is_noticed() {
     let mut machines = Machines::new(1);
     machines.start();
     let leader = &mut machines.nodes[0];
-    leader.peers.listen(&mut leader.ring, true);
+    leader.peers.listen(&mut leader.ring, ZabPort::Quorum, true);
     let to = (&*machines.servers[0].quorum[0].host, QUORUM);
     let mut learner = TcpStream::connect(to).unwrap();
     let mut bytes = Vec::new();

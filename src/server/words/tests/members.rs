@@ -138,6 +138,7 @@ fn view(mode: Mode, observed: Option<i64>) -> MonitorView {
             voters: 3,
             observed: observed.map(ServerId),
             leader: (mode == Mode::Leader).then_some(leader),
+            served: None,
         }),
         ..monitor()
     }

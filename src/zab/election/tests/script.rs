@@ -37,6 +37,10 @@ pub(super) fn settings(me: i64) -> Settings {
         outstanding_max: 1000,
         snaps_max: 1,
         diffs_max: 1,
+        observer_masters: false,
+        observer_election_delay_ms: 0,
+        observer_reconnect_delay_ms: 0,
+        seed: 1,
         counter_max: u32::MAX - 1000,
     }
 }

@@ -1,12 +1,12 @@
 #![forbid(unsafe_code)]
-//! One learner, as its leader sees it (stock `LearnerHandler`).
+//! One learner, as its leader, or the follower that serves it, sees it (stock `LearnerHandler`).
 
 use std::collections::VecDeque;
 
+use super::core::{Awaited, Core};
+use super::event::SyncMode;
+use super::message::Payload;
 use crate::base::{Millis, ServerId, Zxid};
-use crate::zab::core::{Awaited, Core};
-use crate::zab::event::SyncMode;
-use crate::zab::message::Payload;
 
 /// See the module.
 #[derive(Clone, PartialEq, Eq, Debug)]
