@@ -141,8 +141,7 @@
 //!
 //! # Not here yet
 //!
-//! Of ensembles: observer masters, reconfig, repair of damaged ranges from peers,
-//! `ringkeeper admit`. TLS, SASL, the admin HTTP server, the metrics page, the audit log. Import and export of stock's files.
+//! Of ensembles: observer masters, reconfig, repair of damaged ranges from peers. TLS, SASL, the admin HTTP server, the metrics page, the audit log. Import and export of stock's files.
 //! `getAllChildrenNumber` and long getChildren answers are made in one piece.
 
 pub mod base;

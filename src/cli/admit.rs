@@ -115,7 +115,7 @@ fn holdings(ensemble: &Ensemble, examined: &Examined) -> String {
     for (name, fault) in &report.skipped {
         row("not loaded", &format_args!("{name}: {fault}"));
     }
-    format!("{}, one of {voters} with a vote:\n{text}", capital(&place(&ensemble.document, ensemble.me)))
+    format!("{}, one of {voters} voting members:\n{text}", capital(&place(&ensemble.document, ensemble.me)))
 }
 
 fn capital(text: &str) -> String {
@@ -290,7 +290,7 @@ mod tests {
 
         let (exit, asked) = run_on(&config, Decision::Admit, false);
         assert_eq!(exit, Exit::Invalid);
-        assert!(asked.starts_with("Server 2 (b.example), one of 3 with a vote:\n"), "{asked}");
+        assert!(asked.starts_with("Server 2 (b.example), one of 3 voting members:\n"), "{asked}");
         for expected in [
             "  last zxid       0x0 (nothing)\n",
             "  epoch record    4 of 4 copies equal\n",
