@@ -171,7 +171,7 @@ mod tests {
         check("inspect snapshot a", r#"Snapshot { files: ["a"] }"#);
         check("admit zoo.cfg", r#"admit ["zoo.cfg"] yes=false strip=false []"#);
         check(
-            "-Da=b admit zoo.cfg --yes -Dc=d",
+            "admit zoo.cfg --yes -Da=b -Dc=d",
             r#"admit ["zoo.cfg"] yes=true strip=false ["-Da=b", "-Dc=d"]"#,
         );
         check("admit --strip zoo.cfg -Xmx1g", r#"admit ["zoo.cfg"] yes=false strip=true ["-Xmx1g"]"#);
