@@ -2,8 +2,8 @@
 //! The command line: arguments, environment and files come in here and nowhere else; below, everything is an argument.
 //!
 //! `args` takes the words apart, `start` makes a checked configuration of them, `serve` runs the server, `inspect`
-//! decodes files, `admit` asks an operator about a member's vote. `logging`, `progress` and `banner` are what the outside sees of a start; `exit` has the table of
-//! statuses.
+//! decodes files, `admit` asks an operator about a member's vote. `logging`, `progress` and `banner` are what the outside
+//! sees of a start; `exit` has the table of statuses.
 
 mod admit;
 mod args;
