@@ -142,8 +142,8 @@
 //!
 //! # Not here yet
 //!
-//! Of ensembles: reconfig, repair of damaged ranges from peers, `ringkeeper admit`. TLS, SASL, the admin HTTP server, the
-//! metrics page, the audit log. Import and export of stock's files.
+//! Of ensembles: reconfig, repair of damaged ranges from peers. TLS, SASL, the admin HTTP server, the metrics page, the
+//! audit log. Import and export of stock's files.
 //! `getAllChildrenNumber` and long getChildren answers are made in one piece.
 
 pub mod base;

@@ -45,6 +45,25 @@ pub(super) enum Command {
     /// Decode files without changing them
     #[command(subcommand)]
     Inspect(Inspect),
+    /// Decide about the vote of a stopped member that lost data; without --yes it only says what it holds
+    ///
+    /// For an ensemble that has no leader because too few servers have a vote: those that lost a part of their data, or
+    /// began with none, wait for a leader to bring them up to date. Says what this server holds, what it lost, and what
+    /// follows from giving it its vote back. What no server with a vote holds then is given up for ever.
+    ///
+    /// Status 0: it is done, or was so already; 2: nothing was changed, --yes is missing, or this configuration has no
+    /// vote to decide about; 3: the folders are in use, or cannot be read or written.
+    Admit {
+        /// CONFIG, as for serve
+        #[arg(value_name = "CONFIG", required = true, num_args = 1..=4)]
+        source: Vec<String>,
+        /// Do it
+        #[arg(long)]
+        yes: bool,
+        /// The other way round: take the vote of a server whose folders were replaced by an old copy
+        #[arg(long)]
+        strip: bool,
+    },
 }
 
 /// Which files to decode.
@@ -100,7 +119,7 @@ fn stands_for_serve(words: &[OsString]) -> bool {
     let mut words = words.iter().map(|word| word.to_string_lossy());
     while let Some(word) = words.next() {
         match word.as_ref() {
-            "serve" | "inspect" | "-h" | "--help" | "-V" | "--version" => return false,
+            "serve" | "inspect" | "admit" | "-h" | "--help" | "-V" | "--version" => return false,
             // The item follows as a word of its own.
             "-D" => drop(words.next()),
             flag if flag.starts_with('-') && flag != "-" => {}
@@ -120,6 +139,9 @@ mod tests {
                 format!("serve {source:?} check={check_config} {flags:?}")
             }
             Ok(Parsed { command: Command::Inspect(inspect), .. }) => format!("{inspect:?}"),
+            Ok(Parsed { command: Command::Admit { source, yes, strip }, flags }) => {
+                format!("admit {source:?} yes={yes} strip={strip} {flags:?}")
+            }
             Err(error) => format!("{:?}", error.kind()),
         };
         assert_eq!(found, expected, "for {line:?}");
@@ -147,6 +169,13 @@ mod tests {
         );
         check("inspect wal a b", r#"Wal { files: ["a", "b"] }"#);
         check("inspect snapshot a", r#"Snapshot { files: ["a"] }"#);
+        check("admit zoo.cfg", r#"admit ["zoo.cfg"] yes=false strip=false []"#);
+        check(
+            "admit zoo.cfg --yes -Da=b -Dc=d",
+            r#"admit ["zoo.cfg"] yes=true strip=false ["-Da=b", "-Dc=d"]"#,
+        );
+        check("admit --strip zoo.cfg -Xmx1g", r#"admit ["zoo.cfg"] yes=false strip=true ["-Xmx1g"]"#);
+        check("./admit", r#"serve ["./admit"] check=false []"#);
     }
 
     #[test]
@@ -155,6 +184,7 @@ mod tests {
         check("--no-such-flag", "UnknownArgument");
         check("inspect", "DisplayHelpOnMissingArgumentOrSubcommand");
         check("inspect wal", "MissingRequiredArgument");
+        check("admit", "MissingRequiredArgument");
         check("--help", "DisplayHelp");
         check("--version", "DisplayVersion");
     }

@@ -2,9 +2,10 @@
 //! The command line: arguments, environment and files come in here and nowhere else; below, everything is an argument.
 //!
 //! `args` takes the words apart, `start` makes a checked configuration of them, `serve` runs the server, `inspect`
-//! decodes files. `logging`, `progress` and `banner` are what the outside sees of a start; `exit` has the table of
-//! statuses.
+//! decodes files, `admit` asks an operator about a member's vote. `logging`, `progress` and `banner` are what the outside
+//! sees of a start; `exit` has the table of statuses.
 
+mod admit;
 mod args;
 pub mod banner;
 pub mod exit;
@@ -18,6 +19,7 @@ pub mod version;
 use std::io::Write;
 use std::process::ExitCode;
 
+use crate::storage::decision::Decision;
 use args::Command;
 use exit::Exit;
 use start::{Environment, StartError};
@@ -36,6 +38,7 @@ pub fn main() -> ExitCode {
     };
     match parsed.command {
         Command::Inspect(inspect) => inspect::run(&inspect, &mut std::io::stdout().lock()).into(),
+        Command::Admit { source, yes, strip } => admit(&source, &parsed.flags, yes, strip).into(),
         Command::Serve { source, check_config } => serve(&source, &parsed.flags, check_config).into(),
     }
 }
@@ -65,6 +68,15 @@ fn serve(source: &[String], flags: &[String], check_config: bool) -> Exit {
     let exit = serve::serve(checked.config);
     logging::flush();
     exit
+}
+
+fn admit(source: &[String], flags: &[String], yes: bool, strip: bool) -> Exit {
+    let checked = match start::load(source, flags, &Environment::read()) {
+        Ok(checked) => checked,
+        Err(error) => return refuse(source, &error),
+    };
+    let decision = if strip { Decision::Strip } else { Decision::Admit };
+    admit::run(&checked.config, decision, yes, &mut std::io::stdout().lock())
 }
 
 /// Stock's line, which scripts look for, then the reason with its file and line.

@@ -49,6 +49,9 @@ pub enum OpenError {
         .0.display()
     )]
     StockData(PathBuf),
+    /// No server has run here.
+    #[error("{} is not there: no server has run on this folder; is its volume mounted?", .0.display())]
+    Unused(PathBuf),
     /// A later release used it.
     #[error("{} was made by a newer release", .0.display())]
     NewerLayout(PathBuf),
@@ -100,6 +103,20 @@ impl DataDirs {
             directory.refuse_unplain()?;
         }
         Ok(DataDirs { data, log, _locks: locks })
+    }
+
+    /// The same where a server has run before; makes neither of the two.
+    pub fn open_used(data_dir: &Path, log_dir: &Path) -> Result<DataDirs, OpenError> {
+        for parent in [data_dir, log_dir] {
+            refuse_foreign(parent)?;
+            let ours = parent.join(names::DIRECTORY);
+            match std::fs::symlink_metadata(&ours) {
+                Ok(_) => {}
+                Err(error) if error.kind() == io::ErrorKind::NotFound => return Err(OpenError::Unused(ours)),
+                Err(source) => return Err(OpenError::Io { path: ours, source }),
+            }
+        }
+        DataDirs::open(data_dir, log_dir)
     }
 
     /// Snapshots and the epoch record.
@@ -526,6 +543,17 @@ pub fn recover(
     settings: &RecoverSettings<'_>,
     progress: &mut dyn FnMut(Progress),
 ) -> Result<Recovered, StartError> {
+    let recovered = examine(dirs, settings, progress)?;
+    perform(dirs, &recovered.steps)?;
+    Ok(recovered)
+}
+
+/// Recovers and changes nothing: what recovery asks for is among its steps, for [`perform`]. The records may be replayed.
+pub fn examine(
+    dirs: &DataDirs,
+    settings: &RecoverSettings<'_>,
+    progress: &mut dyn FnMut(Progress),
+) -> Result<Recovered, RecoverError> {
     let settings = recovery::Settings {
         server: settings.server,
         mode: settings.mode,
@@ -535,13 +563,20 @@ pub fn recover(
         distrusted: settings.distrusted,
         runner: &run_on_threads,
     };
-    let recovered = recovery::recover(dirs.data(), dirs.log(), &settings, progress)?;
-    let Steps { record, log, data } = &recovered.steps;
+    recovery::recover(dirs.data(), dirs.log(), &settings, progress)
+}
+
+/// Performs what recovery asks for, in its order.
+///
+/// # Errors
+/// The first step that failed. Performing them again, or recovering again, is safe.
+pub fn perform(dirs: &DataDirs, steps: &Steps) -> Result<(), StartError> {
+    let Steps { record, log, data } = steps;
     for (directory, steps) in [(dirs.data(), record), (dirs.log(), log), (dirs.data(), data)] {
         let failed = |source| StartError::Io { path: directory.path.clone(), source };
         directory.perform(steps).map_err(failed)?;
     }
-    Ok(recovered)
+    Ok(())
 }
 
 /// Reads a snapshot that was just published back whole: only then does it count as verified.
@@ -706,6 +741,24 @@ mod tests {
         assert!(matches!(open(), Err(OpenError::InUse(_))));
         drop(first);
         assert!(open().is_ok());
+    }
+
+    #[test]
+    fn where_no_server_has_run_nothing_is_made_unless_it_is_asked_for() {
+        let temporary = tempfile::tempdir().unwrap();
+        let (data, log) = (temporary.path().join("d"), temporary.path().join("l"));
+        let unused = |below: &Path| match DataDirs::open_used(&data, &log) {
+            Err(OpenError::Unused(path)) => assert_eq!(path, below.join(names::DIRECTORY)),
+            other => panic!("{other:?}"),
+        };
+        unused(&data);
+        drop(DataDirs::open(&data, &data).unwrap());
+        unused(&log);
+        assert!(!log.exists());
+        drop(DataDirs::open(&data, &log).unwrap());
+        let held = DataDirs::open_used(&data, &log).unwrap();
+        assert!(matches!(DataDirs::open_used(&data, &log), Err(OpenError::InUse(_))));
+        drop(held);
     }
 
     #[test]

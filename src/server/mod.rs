@@ -2,6 +2,7 @@
 //! What the outside sees of a server: connections and their requests, the four-letter words.
 //!
 //! - `start.rs`: from a configuration to a running server, and back down; `rebuild.rs`: from what recovery found to the state.
+//! - `vote.rs`: what a stopped member holds, and what an operator decides about its vote.
 //! - `shard.rs`: the logic of a core that serves clients; `connection.rs` one client's state, `handshake.rs`, `reads.rs`,
 //!   `passing.rs` (writes that go ahead of reads), `replies.rs`, `jobs.rs` (long answers in slices), `outcomes.rs` (what the sequencer sends back), `gather.rs` (words
 //!   that need every core), `deadlines.rs` (who is closed for being slow), `serving.rs` (what a member's role is to its
@@ -35,4 +36,5 @@ pub mod start;
 #[cfg(test)]
 mod tests;
 pub mod throttle;
+pub mod vote;
 pub mod words;

@@ -264,7 +264,32 @@ fn recover(
     random: [u64; 4],
     on_progress: &mut OnProgress<'_>,
 ) -> Result<State, StartError> {
-    let wal_limits = wal_limits(config);
+    let mut distrusted = Vec::new();
+    loop {
+        let settings = recover_settings(config, random, &distrusted);
+        let recovered = files::recover(dirs, &settings, &mut |progress| say_progress(on_progress, progress))
+            .map_err(|error| StartError::Recovery(error.to_string()))?;
+        if settings.mode != Mode::Alone {
+            let initialized = files::initialized(&config.folders.log);
+            initialized
+                .map_err(|source| StartError::System { what: "removing the file initialize", source })?;
+        }
+        match build(config, dirs, clock, random[3], recovered, on_progress)? {
+            Ok(state) => return Ok(state),
+            Err(zxid) => {
+                tracing::error!(%zxid, "the snapshot's znodes do not have its digest; trying an older one");
+                distrusted.push(zxid);
+            }
+        }
+    }
+}
+
+/// What recovery is told of a configuration.
+pub(super) fn recover_settings<'a>(
+    config: &Config,
+    random: [u64; 4],
+    distrusted: &'a [Zxid],
+) -> RecoverSettings<'a> {
     let mut cluster = [0u8; 16];
     cluster[..8].copy_from_slice(&random[0].to_le_bytes());
     cluster[8..].copy_from_slice(&random[1].to_le_bytes());
@@ -279,38 +304,40 @@ fn recover(
             (ensemble.me, Mode::Member { empty })
         }
     };
-    let mut distrusted = Vec::new();
-    loop {
-        let settings = RecoverSettings {
-            server,
-            mode,
-            new_cluster: ClusterId(cluster),
-            new_generation: random[2],
-            limits: wal_limits,
-            distrusted: &distrusted,
-        };
-        let mut progress = |progress: Progress| {
-            let label = match progress.stage {
-                Stage::Snapshot => "loading the snapshot",
-                Stage::Log => "reading the log",
-                Stage::Replay => "replaying the log",
-            };
-            on_progress(label, progress.done, progress.total);
-        };
-        let recovered = files::recover(dirs, &settings, &mut progress)
-            .map_err(|error| StartError::Recovery(error.to_string()))?;
-        if mode != Mode::Alone {
-            let initialized = files::initialized(&config.folders.log);
-            initialized
-                .map_err(|source| StartError::System { what: "removing the file initialize", source })?;
-        }
-        match build(config, dirs, clock, random[3], recovered, on_progress)? {
-            Ok(state) => return Ok(state),
-            Err(zxid) => {
-                tracing::error!(%zxid, "the snapshot's znodes do not have its digest; trying an older one");
-                distrusted.push(zxid);
-            }
-        }
+    RecoverSettings {
+        server,
+        mode,
+        new_cluster: ClusterId(cluster),
+        new_generation: random[2],
+        limits: wal_limits(config),
+        distrusted,
+    }
+}
+
+pub(super) fn say_progress(on_progress: &mut OnProgress<'_>, progress: Progress) {
+    let label = match progress.stage {
+        Stage::Snapshot => "loading the snapshot",
+        Stage::Log => "reading the log",
+        Stage::Replay => "replaying the log",
+    };
+    on_progress(label, progress.done, progress.total);
+}
+
+/// What the state is built by.
+pub(super) fn building<'a>(
+    config: &Config,
+    dirs: &'a DataDirs,
+    clock: &Clock,
+    seed: u64,
+    history_txns: Option<usize>,
+) -> Building<'a> {
+    Building {
+        log: dirs.log(),
+        pipeline: pipeline_settings(config),
+        tick_ms: u64::from(config.tick_ms),
+        history_txns,
+        now: clock.now(),
+        seed,
     }
 }
 
@@ -342,14 +369,8 @@ fn build(
     on_progress: &mut OnProgress<'_>,
 ) -> Result<Result<State, Zxid>, StartError> {
     let members = members::members(config);
-    let building = Building {
-        log: dirs.log(),
-        pipeline: pipeline_settings(config),
-        tick_ms: u64::from(config.tick_ms),
-        history_txns: members.as_ref().map(|_| config.storage.commit_log_count as usize),
-        now: clock.now(),
-        seed,
-    };
+    let history_txns = members.as_ref().map(|_| config.storage.commit_log_count as usize);
+    let building = building(config, dirs, clock, seed, history_txns);
     let record = recovered.epoch;
     let report = &recovered.report;
     if let Some(why) = &report.lost {

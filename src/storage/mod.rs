@@ -17,6 +17,7 @@
 pub mod action;
 pub mod aligned;
 mod archive;
+pub mod decision;
 pub mod epoch;
 mod fuzz;
 pub mod inspect;

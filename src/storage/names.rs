@@ -9,6 +9,7 @@
 //!                           snapshot-<zxid, 16 hex>.part a snapshot being written; never loaded
 //!                           epoch.rec                    identity and epochs, four copies
 //!                           epoch.part                   the same before its first publication; never loaded
+//!                           damaged-<snapshot's name>    a damaged snapshot that an operator gave up; never loaded
 //!                           lock                         held while a server runs
 //! ```
 
@@ -71,6 +72,11 @@ pub fn snapshot_part(zxid: Zxid) -> String {
     format!("snapshot-{:016x}.part", zxid.0)
 }
 
+/// Name under which a file that an operator gave up is kept: none of ours, so that nothing reads it and nothing removes it.
+pub fn set_aside(name: &str) -> String {
+    format!("damaged-{name}")
+}
+
 /// Reads a name.
 pub fn parse(name: &str) -> FileKind {
     match name {
@@ -110,6 +116,7 @@ mod tests {
         for z in [0, 1, i64::MAX, 7 << 32] {
             assert_eq!(parse(&snapshot(Zxid(z))), FileKind::Snapshot(Zxid(z)));
             assert_eq!(parse(&snapshot_part(Zxid(z))), FileKind::SnapshotPart);
+            assert_eq!(parse(&set_aside(&snapshot(Zxid(z)))), FileKind::Unexplained);
         }
     }
 

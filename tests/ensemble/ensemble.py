@@ -13,11 +13,12 @@ import os
 import pathlib
 import signal
 import socket
+import subprocess
 import sys
 import time
 
 from raw_client import RawClient
-from server import STOCK_RELEASES, Server, four_letter_word
+from server import STOCK_RELEASES, Server, four_letter_word, ringkeeper_binary
 
 CLIENT_PORT, QUORUM_PORT, ELECTION_PORT = 2181, 2888, 3888
 # What is called `ours` on the command lines of this folder is `ringkeeper` everywhere else.
@@ -127,6 +128,13 @@ class Member(Server):
                 if path.is_file() and marker in path.read_bytes():
                     return True
         return False
+
+    def admit(self, *words):
+        """`ringkeeper admit` on its configuration: exit status, standard output, standard error."""
+        flags = [f"-D{key}={value}" for key, value in self.properties.items()]
+        command = [*self.prefix, ringkeeper_binary(), "admit", str(self.config_path), *flags, *words]
+        done = subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=PATIENCE)
+        return done.returncode, done.stdout, done.stderr
 
     def empty(self):
         """Throws its data away, all but its number."""

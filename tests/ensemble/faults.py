@@ -1,11 +1,13 @@
 """What an ensemble does when its servers die, freeze and return. Every check leaves it to the next one healed."""
 
+import shutil
+
 import raw_client as zk
 from ensemble import until
 from raw_client import ConnectionLost
 from sessions import Load, Session, catch_up
 from smoke import create, equal, exists, ok, read, set_data, short_lived
-from trees import check_equal_everywhere
+from trees import check_equal_everywhere, synced_tree
 
 
 def m33_a_killed_leader_loses_no_acknowledged_write(ensemble, path):
@@ -270,6 +272,96 @@ def m37_a_follower_that_missed_much_gets_a_snapshot(ensemble, path):
     check_equal_everywhere(ensemble)
 
 
+def m37_where_a_majority_lost_its_data_an_operator_decides_who_leads(ensemble, path):
+    """On an ensemble of its own; see `run`."""
+    if not all_ours(ensemble):
+        return
+    survivor = ensemble.followers()[0]
+    lost = [sid for sid in ensemble.sids if sid != survivor]
+    client = ensemble.client(survivor)
+    client.call_all([(zk.CREATE, zk.create_body(f"{path}/n{number}", b"x" * 100)) for number in range(300)])
+    ok(client.close())
+    tree = synced_tree(ensemble, survivor)
+    equal(True, f"{path}/n299" in tree, "the last node is in the tree")
+    status, said, refusal = ensemble.members[survivor].admit("--yes")
+    equal((3, "", True), (status, said, "in use by another process" in refusal), f"while it runs: {refusal}")
+
+    for member in ensemble.members.values():
+        member.kill()
+    for member in ensemble.members.values():
+        member.properties["zookeeper.db.autocreate"] = "false"
+        if member.sid in lost:
+            member.empty()
+        member.launch()
+    for sid in lost:
+        until(f"server {sid} to say so", lambda: says(ensemble.members[sid], "this server has no vote"))
+    equal([None] * 3, [member.mode() for member in ensemble.members.values()], "modes without a majority")
+
+    admitted = ensemble.members[lost[0]]
+    admitted.kill()
+    status, said, _ = admitted.admit()
+    equal((2, True), (status, "0x0 (nothing)" in said and "Nothing was changed." in said), f"asked: {said}")
+    equal((status, said), admitted.admit()[:2], "asked again")
+    status, said, _ = admitted.admit("--yes")
+    equal((0, True), (status, "this server has its vote" in said), f"decided: {said}")
+    check_has_vote(admitted)
+    admitted.launch()
+    equal(survivor, ensemble.wait(), "the leader")
+    for sid in ensemble.sids:
+        equal(True, tree == synced_tree(ensemble, sid), f"the tree of server {sid} is the survivor's")
+    for member in ensemble.members.values():
+        member.stop()
+        check_has_vote(member)
+        member.launch()
+        ensemble.wait()
+    check_equal_everywhere(ensemble)
+
+
+def m37_a_server_restored_from_an_old_copy_has_no_vote_until_it_is_synced(ensemble, path):
+    """On an ensemble of its own; see `run`."""
+    if not all_ours(ensemble):
+        return
+    victim = ensemble.members[ensemble.followers()[0]]
+    with Load(ensemble, f"{path}/load", workers=2) as load:
+        load.pass_by(100)
+        victim.stop()
+        copy = victim.folder / "copy"
+        shutil.copytree(victim.data_folder, copy)
+        ensemble.heal()
+        load.pass_by(100)
+        victim.stop()
+        shutil.rmtree(victim.data_folder)
+        shutil.copytree(copy, victim.data_folder)
+        check_has_vote(victim)
+        equal(2, victim.admit("--strip")[0], "status of what it would do")
+        check_has_vote(victim)
+        equal(0, victim.admit("--strip", "--yes")[0], "status once it is done")
+        equal(2, victim.admit()[0], "status without a vote")
+        ensemble.heal()
+        load.pass_by(100)
+    equal(True, says(victim, "this server has no vote"), "it says so")
+    victim.stop()
+    check_has_vote(victim)
+    ensemble.heal()
+    check_equal_everywhere(ensemble)
+
+
+def all_ours(ensemble):
+    ours = all(kind == "ours" for kind in ensemble.kinds)
+    if not ours:
+        print("    a stock server always has its vote: nothing to decide")
+    return ours
+
+
+def says(member, words):
+    return words in member.log_path.read_text(errors="replace")
+
+
+def check_has_vote(member):
+    status, said, _ = member.admit()
+    equal((0, True), (status, "It has its vote." in said), f"vote of {member}: {said}")
+
+
 def epoch_of(ensemble, sid):
     client = ensemble.client(sid)
     zxid = ok(client.call(zk.SYNC, zk.text("/"))).zxid
@@ -308,4 +400,6 @@ APART = {
         "commitLogCount": "500",
         "snapshotSizeFactor": "-1",
     },
+    m37_where_a_majority_lost_its_data_an_operator_decides_who_leads: {},
+    m37_a_server_restored_from_an_old_copy_has_no_vote_until_it_is_synced: {},
 }

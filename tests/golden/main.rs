@@ -3,6 +3,8 @@
 //!
 //! A golden file holds blocks: `=== name`, the zoo.cfg, `--- status`, standard error.
 
+mod admit;
+
 use std::path::Path;
 use std::process::{Command, Output};
 

@@ -4,6 +4,7 @@
 use std::collections::BTreeMap;
 
 use ringkeeper::base::{Epoch, ServerId, Zxid};
+use ringkeeper::storage::decision::{self, Decision};
 use ringkeeper::storage::recovery::{self, Empty, Mode, RecoverError, Recovered, Settings};
 use ringkeeper::storage::snapshot::{Publication, Received, SnapshotEncoder, SnapshotMeta};
 use ringkeeper::storage::wal::{LogReader, PreparedSegment, WalWriter};
@@ -406,6 +407,81 @@ fn power_lost_while_a_damaged_log_is_given_up_never_leaves_a_vote() {
             return assert!(cut > 5, "only {cut} operations");
         }
     }
+}
+
+/// What `ringkeeper admit --yes` does on a disk. Gives whether there was anything to do.
+fn decide(disk: &Disk, decision: Decision, generation: u64) -> Result<bool, DiskError> {
+    let view = disk.view();
+    let found = recovery::recover(&view, &view, &settings(MEMBER, generation), &mut |_| {}).unwrap();
+    let Some(steps) = decision::steps(decision, &found.epoch, &found.report) else { return Ok(false) };
+    disk.perform(&found.steps.record)?;
+    disk.perform(&found.steps.log)?;
+    disk.perform(&found.steps.data)?;
+    disk.perform(&steps)?;
+    Ok(true)
+}
+
+/// A damaged log behind a good snapshot of 3, and a damaged snapshot of 6.
+fn damaged_twice() -> (Disk, History) {
+    let (disk, member) = used();
+    let state = |up_to| -> History {
+        member.history.clone().into_iter().filter(|(zxid, _)| *zxid <= z(1, up_to).0).collect()
+    };
+    member.publish(z(1, 3), &state(3), None).unwrap();
+    member.publish(z(1, 6), &state(6), None).unwrap();
+    damage_log(&disk);
+    disk.tamper(&names::snapshot(z(1, 6)), |file| file.truncate(file.len() - 1));
+    (disk, state(3))
+}
+
+#[test]
+fn an_admitted_server_keeps_its_vote_and_what_was_left_to_it() {
+    let (disk, left) = damaged_twice();
+    let damaged = names::snapshot(z(1, 6));
+    let before = Member::must_start(&disk, 3);
+    assert!(!before.epoch.admitted && before.history == left, "{:?}", before.lost);
+    assert_eq!(decide(&disk, Decision::Admit, 4), Ok(true));
+    assert_eq!(decide(&disk, Decision::Admit, 5), Ok(false), "once is enough");
+    assert!(disk.files().contains(&names::set_aside(&damaged)) && !disk.files().contains(&damaged));
+    for generation in 6..8 {
+        let after = Member::must_start(&disk, generation);
+        assert_eq!((after.lost, after.epoch.admitted), (None, true));
+        assert_eq!((&after.history, after.wal.last()), (&left, z(1, 3)));
+    }
+    // A copy that is put in its place is without a vote once that is said, and keeps what it holds.
+    assert_eq!(decide(&disk, Decision::Strip, 8), Ok(true));
+    assert_eq!(decide(&disk, Decision::Strip, 9), Ok(false));
+    let stripped = Member::must_start(&disk, 10);
+    assert!(stripped.lost.is_some() && !stripped.epoch.admitted);
+    assert_eq!((stripped.history, stripped.wal.last()), (left, z(1, 3)));
+}
+
+#[test]
+fn power_lost_while_an_operator_decides_leaves_the_vote_as_it_was_or_as_decided() {
+    let mut admitted = [0, 0];
+    for cut in 0.. {
+        let (disk, left) = damaged_twice();
+        disk.lose_power_after(Some(cut));
+        let done = decide(&disk, Decision::Admit, 3).is_ok();
+        for seed in 0..8 {
+            let copy = disk.copy();
+            copy.crash(&mut Rng::new(seed));
+            let after = Member::must_start(&copy, 4);
+            assert_eq!(after.history, left, "cut at {cut}, seed {seed}");
+            assert_eq!(after.lost.is_none(), after.epoch.admitted, "cut at {cut}, seed {seed}");
+            assert!(after.epoch.admitted || !done, "seed {seed}: a decision that was made is forgotten");
+            admitted[usize::from(after.epoch.admitted)] += 1;
+            // And deciding again ends where it would have ended.
+            copy.lose_power_after(None);
+            decide(&copy, Decision::Admit, 5).unwrap();
+            let again = Member::must_start(&copy, 6);
+            assert_eq!((again.epoch.admitted, &again.history), (true, &left), "cut at {cut}, seed {seed}");
+        }
+        if done {
+            break;
+        }
+    }
+    assert!(admitted.iter().all(|count| *count > 8), "without and with a vote: {admitted:?}");
 }
 
 #[test]
