@@ -18,8 +18,8 @@ SESSION_SECONDS = 10.0
 
 
 class Storm:
-    """Kills servers, one at a time, for as long as it is open: the leader, then a follower, and so on. Each is back, and a write has
-    been acknowledged, before the next one goes."""
+    """Kills servers, one at a time, for as long as it is open: the leader, then a follower, and so on. Each is back, and a
+    write has been acknowledged, before the next one goes."""
 
     def __init__(self, stage):
         self.stage, self.ensemble = stage, stage.server

@@ -302,7 +302,8 @@ def main():
             outcomes = run_over_ensemble(arguments, folder, wanted(over_ensemble.PARTED))
             sys.exit(0 if outcomes and all(outcomes) else 1)
         elif arguments.servers:
-            outcomes = run_over_ensemble(arguments, folder, wanted([*over_ensemble.STATEMENTS, *recipes_over_ensemble.STATEMENTS]))
+            together = [*over_ensemble.STATEMENTS, *recipes_over_ensemble.STATEMENTS]
+            outcomes = run_over_ensemble(arguments, folder, wanted(together))
             outcomes += run_parted(arguments, wanted(over_ensemble.PARTED))
         elif arguments.connect:
             statements = [statement for statement in statements if statement not in KILLS_THE_SERVER]
