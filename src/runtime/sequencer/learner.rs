@@ -1,7 +1,7 @@
 #![forbid(unsafe_code)]
-//! Where another server leads: what this server's clients ask, and those of observers it serves, goes to the leader, and comes back as a txn with the
-//! session and the number of the request (ensemble-protocol §5, §6; stock `FollowerRequestProcessor`,
-//! `CommitProcessor`, `LearnerZooKeeperServer`).
+//! Where another server leads: what this server's clients ask, and those of observers it serves, goes to the leader, and
+//! comes back as a txn with the session and the number of the request (ensemble-protocol §5, §6; stock
+//! `FollowerRequestProcessor`, `CommitProcessor`, `LearnerZooKeeperServer`).
 //!
 //! Lives on: the sequencer. Whatever waits for the leader is forgotten with the role: each ticket gets its outcome, and
 //! the clients, whose connections end, do not learn whether their request was done.
