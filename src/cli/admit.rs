@@ -9,7 +9,6 @@ use std::io::Write;
 use super::exit::Exit;
 use crate::base::{ServerId, Zxid};
 use crate::config::{Config, ConfigDocument, Ensemble, MemberRole};
-use crate::server::start::StartError;
 use crate::server::vote::{self, Examined};
 use crate::storage::decision::Decision;
 use crate::storage::epoch;

@@ -105,13 +105,17 @@ fn rows(readme: &str) -> Vec<Row<'_>> {
 fn row(line: &str) -> Option<Row<'_>> {
     let cells: Vec<&str> = line.strip_prefix("| ")?.strip_suffix('|')?.split('|').map(str::trim).collect();
     let [number, _, by, one, ensemble] = cells[..] else { return None };
-    let names = |cell: &'_ str| -> Vec<&str> { cell.split_whitespace().map(|name| name.trim_matches('`')).collect() };
     Some(Row { number: number.parse().ok()?, by, one: names(one), ensemble: names(ensemble) })
+}
+
+fn names(cell: &str) -> Vec<&str> {
+    cell.split_whitespace().map(|name| name.trim_matches('`')).collect()
 }
 
 /// The text of all files of a folder that end so.
 fn texts(folder: &str, ending: &str) -> String {
-    let files = std::fs::read_dir(repository().join(folder)).expect(folder).map(|entry| entry.unwrap().path());
+    let files =
+        std::fs::read_dir(repository().join(folder)).expect(folder).map(|entry| entry.unwrap().path());
     files
         .filter(|path| path.to_string_lossy().ends_with(ending))
         .map(|path| std::fs::read_to_string(path).unwrap())
@@ -120,7 +124,8 @@ fn texts(folder: &str, ending: &str) -> String {
 
 /// The names of tests of statements that are defined in a text.
 fn defined(text: &str) -> Vec<&str> {
-    let is_statement = |name: &&str| name.len() > 4 && name.starts_with('m') && name[1..3].parse::<u32>().is_ok();
+    let is_statement =
+        |name: &&str| name.len() > 4 && name.starts_with('m') && name[1..3].parse::<u32>().is_ok();
     let name = |line| -> Option<&str> {
         let rest = str::strip_prefix(line, "fn ").or_else(|| line.strip_prefix("def "))?;
         rest.split_once('(').map(|(name, _)| name)
@@ -134,8 +139,10 @@ fn every_statement_is_in_the_table_and_has_its_tests() {
     let rows = rows(&readme);
     assert_eq!(rows.iter().map(|row| row.number).collect::<Vec<_>>(), (1..=40).collect::<Vec<_>>());
     let mission = texts("tests/mission", ".py");
-    let (over, one): (String, String) =
-        (texts("tests/mission", "over_ensemble.py") + &texts("tests/ensemble", ".py"), texts("tests/mission", ".rs"));
+    let (over, one): (String, String) = (
+        texts("tests/mission", "over_ensemble.py") + &texts("tests/ensemble", ".py"),
+        texts("tests/mission", ".rs"),
+    );
     let one = one + &mission + &texts("tests/compat/clients/java/src", ".java");
     for Row { number, by, one: on_one, ensemble } in &rows {
         assert!(["S", "E", "S/E"].contains(by), "{number}: by {by}");
@@ -149,19 +156,21 @@ fn every_statement_is_in_the_table_and_has_its_tests() {
         for name in ensemble {
             // Once where it is defined, and once in a list of what is run.
             assert!(over.contains(&format!("def {name}(")), "{number}: there is no {name}");
-            let runs = over.lines().any(|line| {
-                line.trim().strip_prefix(name).is_some_and(|rest| rest.starts_with([',', ':']))
-            });
+            let runs = over
+                .lines()
+                .any(|line| line.trim().strip_prefix(name).is_some_and(|rest| rest.starts_with([',', ':'])));
             assert!(runs || over.contains(&format!("[{name}]")), "{number}: no list runs {name}");
             assert!(name.contains(&format!("m{number:02}_")), "{number}: {name} is another's");
         }
     }
-    let listed: Vec<&str> = rows.iter().flat_map(|row| row.one.iter().chain(&row.ensemble)).copied().collect();
+    let listed: Vec<&str> =
+        rows.iter().flat_map(|row| row.one.iter().chain(&row.ensemble)).copied().collect();
     for name in defined(&over).into_iter().chain(defined(&mission)) {
         assert!(listed.contains(&name), "{name} is not in the table");
     }
     // What this suite does not run itself.
     let versus = std::fs::read_to_string(repository().join("benches/versus.rs")).unwrap();
-    let mix = "Load { name: \"mix 2:1 32x8 128B\", connections: 32, depth: 8, writes_of_three: 1, bytes: 128 }";
+    let mix =
+        "Load { name: \"mix 2:1 32x8 128B\", connections: 32, depth: 8, writes_of_three: 1, bytes: 128 }";
     assert!(versus.contains(mix), "40: the mix that headlines are about");
 }
