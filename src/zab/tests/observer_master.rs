@@ -223,9 +223,11 @@ fn observers_are_pinged_and_the_silent_ones_let_go() {
     let ping = || send(8, Message::Ping { zxid: z(1, 1), touched: Payload::from([]) });
     solo.pass(50, &[ping()]);
     // The leader is heard; the observer is not.
-    let leaders = Message::Ping { zxid: z(2, 0), touched: Payload::from([]) };
-    solo.receive(UP, leaders, &[Action::AnswerPing { link: UP, zxid: z(2, 0) }]);
+    let leaders = || Message::Ping { zxid: z(2, 0), touched: Payload::from([]) };
+    let answer = Action::AnswerPing { link: UP, zxid: z(2, 0) };
+    solo.receive(UP, leaders(), std::slice::from_ref(&answer));
     solo.pass(150, &[ping(), ping(), ping()]);
+    solo.receive(UP, leaders(), &[answer]);
     let lost = Action::LearnerLost { link: LinkId(8), learner: ServerId(8) };
     solo.pass(50, &[close(8), lost]);
 }

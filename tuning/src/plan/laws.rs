@@ -40,6 +40,12 @@ impl Demand {
         self.reads + self.writes
     }
 
+    /// Of the connections, how many ask for something within so many seconds; each by itself, at any time.
+    fn speaking(&self, seconds: f64) -> f64 {
+        let connections = self.connections.max(1.0);
+        connections * (1.0 - (-self.rate() / connections * seconds).exp())
+    }
+
     fn kilobytes(&self) -> f64 {
         self.value_bytes.min(VALUE_BYTES_MAX) / 1024.0
     }
@@ -222,6 +228,18 @@ const TURN_BESIDE_LOG: Form<Point> = Form {
     },
 };
 
+/// A turn begins with waking, and with a call into the kernel for each connection that has something to say. How many
+/// have, by chance, depends on how long a turn is: the number this bends by, in seconds.
+const TURN_OF_CONNECTIONS: Form<Point> = Form {
+    name: "base, and turn of those who speak",
+    terms: &["base", "turn", "log busy", "turn × connection that speaks"],
+    bends: &[1e-3, 2e-3, 4e-3, 8e-3, 1.6e-2],
+    features: |point, turn_s| {
+        let turn = point.turn();
+        vec![1.0, turn, point.log.busy, turn * point.demand.speaking(turn_s)]
+    },
+};
+
 /// A tail of the machine's that the load hardly moves.
 const BASE: Form<Point> = Form {
     name: "base alone",
@@ -257,6 +275,7 @@ pub static READ: &[Form<Point>] = &[
     },
     TURN,
     TURN_BESIDE_LOG,
+    TURN_OF_CONNECTIONS,
     BASE,
 ];
 
@@ -287,5 +306,6 @@ pub static WRITE: &[Form<Point>] = &[
     },
     TURN,
     TURN_BESIDE_LOG,
+    TURN_OF_CONNECTIONS,
     BASE,
 ];
