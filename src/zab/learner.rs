@@ -5,7 +5,7 @@ use std::collections::VecDeque;
 
 use super::core::{Awaited, Core};
 use super::event::SyncMode;
-use super::message::Payload;
+use super::message::{Message, Payload};
 use crate::base::{Millis, ServerId, Zxid};
 
 /// See the module.
@@ -30,6 +30,10 @@ pub(super) struct Learner {
     pub(super) confirmed: u64,
     /// Txns read from our log for it, while more are read.
     pub(super) read: Vec<(Zxid, Payload)>,
+    /// Syncs that it asked for and has no answer to, oldest first: what was proposed before each.
+    syncs: VecDeque<Zxid>,
+    /// Commits that wait behind them.
+    held: VecDeque<(Zxid, Message)>,
 }
 
 /// ```text
@@ -68,7 +72,33 @@ impl Learner {
             pings: VecDeque::new(),
             confirmed: 0,
             read: Vec::new(),
+            syncs: VecDeque::new(),
+            held: VecDeque::new(),
         }
+    }
+
+    /// It asks for a sync, of which this was proposed before.
+    pub(super) fn asks_sync(&mut self, proposed: Zxid) {
+        self.syncs.push_back(proposed);
+    }
+
+    /// Something is committed: what it is told now. A stock server takes the answers to what it has forwarded, syncs among
+    /// them, in the order in which it forwarded; with one out of place its clients wait for ever (`CommitProcessor.run`).
+    pub(super) fn commits(&mut self, zxid: Zxid, message: Message) -> Option<Message> {
+        if self.syncs.front().is_some_and(|proposed| zxid > *proposed) {
+            self.held.push_back((zxid, message));
+            return None;
+        }
+        Some(message)
+    }
+
+    /// Its oldest sync is answered: what it is told after that.
+    pub(super) fn sync_answered(&mut self) -> impl Iterator<Item = Message> {
+        self.syncs.pop_front();
+        let next = self.syncs.front();
+        let waits = |(zxid, _): &(Zxid, Message)| next.is_some_and(|proposed| zxid > proposed);
+        let count = self.held.iter().position(waits).unwrap_or(self.held.len());
+        self.held.drain(..count).map(|(_, message)| message)
     }
 
     /// Whether it gets what is proposed and committed.

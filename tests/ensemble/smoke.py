@@ -281,6 +281,25 @@ def m32_sync_shows_every_server_what_was_acknowledged_before(ensemble, path):
         client.close()
 
 
+def syncs_and_writes_of_many_clients_of_a_server_are_all_answered(ensemble, path):
+    """A stock follower takes the answers to what it has forwarded in the order in which it did. One sync that a later write's
+    commit overtakes, and none of its clients is ever answered again."""
+    syncing = [ensemble.client(sid) for sid in ensemble.sids for _ in range(3)]
+    writing = [ensemble.client(sid) for sid in ensemble.sids for _ in range(3)]
+    nodes = [create(client, f"{path}/n{number}") for number, client in enumerate(writing)]
+    for _ in range(30):
+        for number in range(20):
+            for client, node in zip(writing, nodes):
+                client.send_all([(zk.SET_DATA, zk.set_data_body(node, b"%d" % number))])
+            for client in syncing:
+                client.send_all([(zk.SYNC, zk.text("/"))])
+        for client in syncing + writing:
+            for _ in range(20):
+                ok(client.receive())
+    for client in syncing + writing:
+        ok(client.close())
+
+
 def m19_a_session_reads_its_own_writes_in_order_on_a_follower(ensemble, path):
     for sid in ensemble.sids:
         client = ensemble.client(sid)
@@ -329,6 +348,7 @@ CHECKS = [
     m23_watches_are_set_again_on_another_server,
     m05_multi_is_all_or_nothing_on_all_servers,
     m32_sync_shows_every_server_what_was_acknowledged_before,
+    syncs_and_writes_of_many_clients_of_a_server_are_all_answered,
     m19_a_session_reads_its_own_writes_in_order_on_a_follower,
     m20_session_ids_of_all_servers_differ,
     m31_all_servers_hold_one_tree_and_its_digest,

@@ -106,13 +106,14 @@ impl Leading {
             let zxid = oldest.zxid;
             self.outstanding.pop_front();
             committed = Some(zxid);
-            for (link, learner) in self.learners.iter().filter(|(_, learner)| learner.is_forwarded()) {
+            for (link, learner) in self.learners.iter_mut().filter(|(_, learner)| learner.is_forwarded()) {
                 let message = match core.log.history().get(zxid) {
                     _ if learner.follows => Message::Commit { zxid },
                     Some(payload) => Message::Inform { zxid, payload: payload.clone() },
                     None => unreachable!("what is not committed is in memory"),
                 };
-                actions.push(Action::Send { link: *link, message });
+                let told = learner.commits(zxid, message);
+                actions.extend(told.map(|message| Action::Send { link: *link, message }));
             }
         }
         if let Some(zxid) = committed {

@@ -4,6 +4,9 @@
 //! A sync is answered when everything proposed before it is committed, and when a quorum has answered a ping that left
 //! after it came: a leader that was replaced without knowing it cannot get that. Pings leave in rounds, one to each
 //! learner; an answer names no ping, but a link keeps its order, so that the n-th answer is to the n-th ping.
+//!
+//! A learner hears the answer to its sync after the commits of what was proposed before, and before any later commit, as
+//! from stock, which asks no quorum: later commits wait for it, on that link alone.
 
 use std::collections::{BTreeSet, VecDeque};
 
@@ -48,7 +51,13 @@ impl Leading {
     pub(super) fn ask(&mut self, core: &mut Core, asker: Asker, actions: &mut Vec<Action>) {
         let known = match asker {
             Asker::Client(_) => self.phase == super::Phase::Active,
-            Asker::Learner(link) => self.learners.get(&link).is_some_and(Learner::is_up),
+            Asker::Learner(link) => match self.learners.get_mut(&link).filter(|learner| learner.is_up()) {
+                Some(learner) => {
+                    learner.asks_sync(self.proposed);
+                    true
+                }
+                None => false,
+            },
         };
         if !known {
             return;
@@ -122,10 +131,14 @@ impl Leading {
             if sync.round > confirmed || !decided {
                 break;
             }
-            actions.push(match sync.asker {
-                Asker::Client(tag) => Action::Synced(tag),
-                Asker::Learner(link) => Action::Send { link, message: Message::Sync },
-            });
+            match sync.asker {
+                Asker::Client(tag) => actions.push(Action::Synced(tag)),
+                Asker::Learner(link) => {
+                    let waited = self.learners.get_mut(&link).map(Learner::sync_answered);
+                    let told = [Message::Sync].into_iter().chain(waited.into_iter().flatten());
+                    actions.extend(told.map(|message| Action::Send { link, message }));
+                }
+            }
             self.confirm.syncs.pop_front();
         }
     }

@@ -55,6 +55,8 @@ pub(super) struct Node {
     pub(super) actions: Vec<Action>,
     images: BTreeMap<LinkId, Vec<Txn>>,
     pub(super) synced: Vec<u64>,
+    /// Of a leader: syncs that learners wait for, and the last txn proposed before each.
+    learners_syncs: BTreeMap<LinkId, VecDeque<Zxid>>,
     /// Log entries at and below this are on no segment any more.
     pub(super) purged: Zxid,
     inbox: VecDeque<Event>,
@@ -163,6 +165,7 @@ impl Cluster {
             actions: Vec::new(),
             images: BTreeMap::new(),
             synced: Vec::new(),
+            learners_syncs: BTreeMap::new(),
             purged: Zxid::ZERO,
             inbox: VecDeque::new(),
             paused: false,
@@ -573,6 +576,10 @@ impl Cluster {
         while let Some(event) = self.node(id).inbox.pop_front() {
             let now = self.now;
             let node = self.node(id);
+            if let (Event::LearnerSync { link, .. }, Some(Port::Quorum)) = (&event, node.listening) {
+                let proposed = node.log.last().map_or(Zxid::ZERO, |(zxid, _)| *zxid);
+                node.learners_syncs.entry(*link).or_default().push_back(proposed);
+            }
             let Some(peer) = node.peer.as_mut() else { return };
             let mut actions = Vec::new();
             peer.step(now, event, &mut actions);
@@ -673,6 +680,7 @@ impl Cluster {
             Action::Close { link } => self.close(id, link),
             Action::Send { link, message } => {
                 self.check_send(id, link, &message);
+                self.check_sync_order(id, link, &message);
                 self.send(id, link, Packet::Message(message));
             }
             Action::AnswerPing { link, zxid } => {
@@ -815,6 +823,23 @@ impl Cluster {
                     assert!(leaders.starts_with(log), "server {id} has what its leader has not");
                 }
             }
+        }
+    }
+
+    /// A stock learner takes the answers to what it has forwarded in the order in which it did: what was proposed after its
+    /// sync is not committed to it before the sync is answered.
+    fn check_sync_order(&mut self, id: i64, link: LinkId, message: &Message) {
+        let Some(syncs) = self.node(id).learners_syncs.get_mut(&link) else { return };
+        match message {
+            Message::Sync => drop(syncs.pop_front()),
+            Message::Commit { zxid } | Message::Inform { zxid, .. } => {
+                let overtaken = syncs.front().filter(|proposed| zxid > proposed);
+                assert!(
+                    overtaken.is_none(),
+                    "the commit of {zxid} overtakes a sync asked for at {overtaken:?}"
+                );
+            }
+            _ => {}
         }
     }
 

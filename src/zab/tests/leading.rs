@@ -472,6 +472,36 @@ fn a_sync_waits_for_what_was_proposed_and_for_a_quorum_asked_after_it_53_1675() 
     solo.receive(LinkId(2), ack(z(1, 1)), &decided);
 }
 
+/// A stock server takes the answers to what it has forwarded in the order in which it did, syncs among them; when a commit
+/// overtook a sync, all its clients waited for ever.
+#[test]
+fn no_commit_overtakes_a_learners_sync_on_its_link() {
+    let mut solo = Solo::leading(|_| {});
+    solo.join(1, 1, true);
+    let sync = || Event::LearnerSync { link: LinkId(1), request: request(b"sync") };
+    solo.step(submit(z(1, 1)));
+    solo.check(sync(), &[send(1, ping(z(1, 1))), send(2, ping(z(1, 1)))]);
+    solo.step(submit(z(1, 2)));
+    // Waits for a round that has not begun.
+    solo.check(sync(), &[]);
+    solo.step(submit(z(1, 3)));
+    solo.step(Event::Flushed(z(1, 3)));
+    // What was proposed before the first sync is told at once, the rest on the other link alone.
+    let first = [send(1, commit(z(1, 1))), send(2, commit(z(1, 1))), Action::Commit(z(1, 1))];
+    solo.receive(LinkId(2), ack(z(1, 1)), &first);
+    solo.receive(LinkId(2), ack(z(1, 2)), &[send(2, commit(z(1, 2))), Action::Commit(z(1, 2))]);
+    solo.receive(LinkId(2), ack(z(1, 3)), &[send(2, commit(z(1, 3))), Action::Commit(z(1, 3))]);
+    let answered = [send(1, Message::Sync), send(1, commit(z(1, 2)))];
+    let next = [send(1, ping(z(1, 3))), send(2, ping(z(1, 3)))];
+    solo.receive(LinkId(2), ping(z(1, 1)), &[&answered[..], &next[..]].concat());
+    solo.receive(LinkId(2), ping(z(1, 3)), &[send(1, Message::Sync), send(1, commit(z(1, 3)))]);
+    // Nothing waits any more.
+    solo.step(submit(z(1, 4)));
+    solo.step(Event::Flushed(z(1, 4)));
+    let told = [send(1, commit(z(1, 4))), send(2, commit(z(1, 4))), Action::Commit(z(1, 4))];
+    solo.receive(LinkId(2), ack(z(1, 4)), &told);
+}
+
 #[test]
 fn requests_and_questions_of_learners_are_passed_on() {
     let mut solo = Solo::leading(|_| {});
