@@ -124,6 +124,8 @@ pub(super) struct Connection {
     /// Bytes of the bodies at the sequencer, and how many of them are not small.
     pub own_bytes: usize,
     pub own_large: usize,
+    /// Syncs at the sequencer that are not replied to.
+    pub own_syncs: usize,
     /// Bytes that the answers of passed reads will take.
     pub passed_bytes: usize,
     /// Bytes of those that are answered here.
@@ -207,6 +209,7 @@ impl Connection {
             awaiting: 0,
             own_bytes: 0,
             own_large: 0,
+            own_syncs: 0,
             passed_bytes: 0,
             held_bytes: 0,
             next_sequence: 0,
@@ -284,7 +287,7 @@ impl Connection {
         self.pending.clear();
         self.awaiting = 0;
         self.passed_bytes = 0;
-        (self.own_bytes, self.own_large) = (0, 0);
+        (self.own_bytes, self.own_large, self.own_syncs) = (0, 0, 0);
         self.held_bytes = 0;
         self.pass = Pass::default();
     }

@@ -8,6 +8,10 @@
 //! the versions that were replaced since (`tree/reader.rs`). What the client sees is what it would see had the write
 //! waited: none of its own later writes, no change before the event of it, zxids that never go back.
 //!
+//! A sync is answered when a quorum has been heard, in no order with the commits of writes that come after it. So nothing
+//! but another sync is handed over behind one: what a client reads behind its sync would show its own later writes, and
+//! zxids would go back.
+//!
 //! Lives on: each shard. Not passed is what sets or looks for watches (interest must be armed before the zxid at which a
 //! watch begins), what a job may have to answer, and what is long: an answer cannot wait for room in the output here, so
 //! the bytes that answers of one connection may take beyond its bound are counted before it is passed.
@@ -123,10 +127,13 @@ impl Held {
 }
 
 impl Connection {
-    /// Whether a request that stands at `to` may be submitted now: nothing before it waits here, or all that does can be
-    /// passed.
-    pub(super) fn may_submit_at(&mut self, to: usize, view: &View<'_>) -> bool {
+    /// Whether this request, which stands at `to`, may be submitted now: no sync before it waits for its answer, and
+    /// nothing before it waits here, or all that does can be passed.
+    pub(super) fn may_submit_at(&mut self, to: usize, op: Option<OpCode>, view: &View<'_>) -> bool {
         let from = self.awaiting;
+        if self.own_syncs > 0 && op != Some(OpCode::Sync) {
+            return false;
+        }
         if from == to {
             return true;
         }
@@ -155,9 +162,10 @@ impl Connection {
     }
 
     /// The write at the front was replied to.
-    pub(super) fn own_answered(&mut self, bytes: usize) {
+    pub(super) fn own_answered(&mut self, op: OpCode, bytes: usize) {
         self.own_bytes -= bytes;
         self.own_large -= usize::from(bytes > SMALL_BYTES);
+        self.own_syncs -= usize::from(op == OpCode::Sync);
     }
 
     /// The request at `to` was submitted: what stands before it is passed.
@@ -170,12 +178,13 @@ impl Connection {
         if let Some(Pending::Submitted(submitted)) = self.pending.get(to) {
             self.own_bytes += submitted.bytes;
             self.own_large += usize::from(submitted.bytes > SMALL_BYTES);
+            self.own_syncs += usize::from(submitted.op == OpCode::Sync);
         }
         self.awaiting = to + 1;
     }
 
     /// Where the next request stands that only the sequencer can answer, behind reads that may be passed; the first that
-    /// waits here, if none is.
+    /// waits here, if none is; the end of the queue, where everything waits for a sync.
     pub(super) fn next_to_submit(&mut self, view: &View<'_>) -> usize {
         let from = self.awaiting;
         if from == 0 {
@@ -190,7 +199,15 @@ impl Connection {
         while self.pending.get_mut(at).is_some_and(passable) {
             at += 1;
         }
-        if at < self.pending.len() && self.may_submit_at(at, view) { at } else { from }
+        let op = match self.pending.get_mut(at) {
+            Some(Pending::Held(held)) => OpCode::from_i32(held.op),
+            _ => None,
+        };
+        match at < self.pending.len() && self.may_submit_at(at, op, view) {
+            true => at,
+            false if self.own_syncs > 0 => self.pending.len(),
+            false => from,
+        }
     }
 
     /// Whether a read that was passed is at the front.

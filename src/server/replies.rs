@@ -26,7 +26,7 @@ impl Shard {
         let Some(connection) = self.connections.get_mut(&id) else { return };
         let Some(Pending::Submitted(submitted)) = connection.pending.pop_front() else { return };
         connection.awaiting -= 1;
-        connection.own_answered(submitted.bytes);
+        connection.own_answered(submitted.op, submitted.bytes);
         let Submitted { xid, op, received, echo, done: Some(done), .. } = submitted else { return };
         let Done { zxid, err, body } = done;
         let out = connection.output.buffer();

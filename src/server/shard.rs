@@ -427,7 +427,7 @@ impl Shard {
         let submits = admitted && !refused && op.is_some_and(|op| submits(op, body));
         // Behind what waits here nothing is submitted, unless that can be passed.
         let last = connection.pending.len();
-        let submits = submits && connection.may_submit_at(last, view);
+        let submits = submits && connection.may_submit_at(last, op, view);
         if submits && !may_submit {
             return false;
         }

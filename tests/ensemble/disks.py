@@ -2,6 +2,7 @@
 `FaultDisk` of its own; clients and servers reach each other throughout."""
 
 import contextlib
+import errno
 import os
 import re
 import signal
@@ -290,7 +291,16 @@ def fill(member, leave):
     """Leaves so many bytes free on its disk."""
     free = os.statvfs(member.data_folder)
     descriptor = os.open(member.data_folder / "filler", os.O_CREAT | os.O_WRONLY, 0o600)
-    os.posix_fallocate(descriptor, 0, free.f_bavail * free.f_frsize - leave)
+    size = free.f_bavail * free.f_frsize - leave
+    while True:
+        try:
+            os.posix_fallocate(descriptor, 0, size)
+            break
+        except OSError as error:
+            # The server took some of it meanwhile.
+            if error.errno != errno.ENOSPC or size <= 0:
+                raise
+            size -= 64 << 10
     os.close(descriptor)
 
 

@@ -3,6 +3,7 @@
 
 use super::*;
 use crate::base::Epoch;
+use crate::pipeline::ReplyBody;
 use crate::runtime::messages::{Ticket, Touched};
 
 const LEADING: Serving = Serving::Leading(Epoch(3));
@@ -109,6 +110,34 @@ fn when_the_leader_is_lost_clients_are_closed_and_everything_comes_back() {
         assert!(rig.submitted().is_empty());
         rig.assert_nothing_is_left();
     }
+}
+
+/// A sync is answered in no order with later commits: a write of the same client that was committed before would show in
+/// what it reads behind the sync.
+#[test]
+fn nothing_but_syncs_is_handed_over_behind_a_sync() {
+    let mut rig = Rig::new(LEADING);
+    let (client, _) = rig.client(ONE);
+    rig.submitted();
+    let sync = |xid| request(xid, OpCode::Sync, &framed(b"/a"));
+    let exists = |xid| exists(xid, b"/a", false);
+    let set = |xid| set_data(xid, b"/a");
+    rig.send(client, &[sync(1), exists(2), sync(3), exists(4), set(5), exists(6), set(7)].concat());
+    let syncs = tickets(&rig.submitted());
+    assert_eq!(syncs.len(), 2);
+    // What comes later finds them before it as well.
+    rig.send(client, &[sync(8), set(9)].concat());
+    let answer = |ticket| Outcome::Reply { zxid: Zxid::ZERO, ticket, err: 0, body: ReplyBody::new() };
+    rig.tell([answer(syncs[0])]);
+    assert_eq!(tickets(&rig.submitted()).len(), 0);
+    rig.tell([answer(syncs[1])]);
+    let rest = rig.submitted();
+    assert!(
+        matches!(&rest[..], [Submission::Write(_), Submission::Write(_), Submission::Sync { .. }]),
+        "{rest:?}"
+    );
+    rig.tell(tickets(&rest).into_iter().map(answer));
+    assert!(matches!(&rig.submitted()[..], [Submission::Write(_)]));
 }
 
 #[test]
