@@ -1,0 +1,83 @@
+#![forbid(unsafe_code)]
+//! Single stories (reliability §5, mission 34 and 35) in the simulator's words. Each ends with everything healed: what was
+//! acknowledged is there, and all servers are one.
+
+mod elections;
+mod history;
+mod overlap;
+
+use ringkeeper::base::Zxid;
+use ringkeeper::runtime::messages::Serving;
+
+use crate::cluster::Cluster;
+
+/// A scenario; told, it prints its trace.
+pub(crate) type Scenario = fn(bool);
+
+/// All of them.
+pub(crate) const ALL: &[(&str, Scenario)] = &[
+    ("leader_overlap", overlap::leader_overlap),
+    ("mission_34_35_leader_dies_at_every_step_of_a_write", history::leader_dies_at_every_step),
+    ("s01_highest_zxid_late", history::s01_highest_zxid_late),
+    ("s03_would_be_leader_crashes_at_every_step", history::s03_would_be_leader_crashes),
+    ("s07_epoch_after_log_at_every_step", history::s07_epoch_after_log),
+    ("s21_observers_are_no_quorum", elections::s21_observers_are_no_quorum),
+    ("s23_zxid_rollover", elections::s23_zxid_rollover),
+    ("s24_bridge_partition", elections::s24_bridge_partition),
+    ("s25_deaf_leader", elections::s25_deaf_leader),
+    ("s25_mute_leader", elections::s25_mute_leader),
+    ("s30_all_lose_power_mid_batch", history::s30_all_lose_power),
+    ("s34_amnesiac_voter", history::s34_amnesiac_voter),
+];
+
+impl Cluster {
+    /// Goes on until it is so.
+    fn until(&mut self, what: &str, holds: impl Fn(&Cluster) -> bool) {
+        let deadline = self.time.ms() + 60_000;
+        while !holds(self) {
+            assert!(self.time.ms() < deadline, "not within a minute: {what}: {}", self.state());
+            self.step(u64::MAX, false);
+        }
+    }
+
+    /// So many more writes are acknowledged.
+    fn until_writes(&mut self, more: usize) {
+        let wanted = self.oracle.acknowledged_writes() + more;
+        self.until("writes", |cluster| cluster.oracle.acknowledged_writes() >= wanted);
+    }
+
+    fn leader(&self) -> Option<usize> {
+        self.nodes
+            .iter()
+            .position(|node| node.server.is_some() && matches!(node.serving, Serving::Leading(_)))
+    }
+
+    fn until_serving(&mut self) -> usize {
+        self.until("a leader", |cluster| cluster.leader().is_some() && cluster.is_whole());
+        self.leader().unwrap()
+    }
+
+    fn for_ms(&mut self, ms: u64) {
+        self.run_until(self.time.ms() + ms, false);
+    }
+
+    /// Nothing gets from one to the other.
+    fn cut(&mut self, from: usize, to: usize) {
+        let (from, to) = (self.nodes[from].id.0, self.nodes[to].id.0);
+        self.note(&format!("{from} does not reach {to}"));
+        self.network.borrow_mut().cut(from, to);
+    }
+
+    fn others(&self, than: usize) -> Vec<usize> {
+        (0..self.nodes.len()).filter(|at| *at != than).collect()
+    }
+
+    /// How far a server's log goes, flushed.
+    fn logged(&self, at: usize) -> Zxid {
+        self.nodes[at].server.as_ref().map_or(Zxid::ZERO, |server| server.sequencer.standing().flushed)
+    }
+
+    fn decided(&self, at: usize) -> Zxid {
+        self.nodes[at].server.as_ref().map_or(Zxid::ZERO, |server| server.sequencer.standing().decided)
+    }
+}
