@@ -210,7 +210,7 @@ impl Client {
     }
 }
 
-fn create(path: &str, data: &[u8], body: &mut Vec<u8>) {
+pub(crate) fn create(path: &str, data: &[u8], body: &mut Vec<u8>) {
     create_as(path, data, 0, body);
 }
 

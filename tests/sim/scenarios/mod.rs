@@ -2,6 +2,7 @@
 //! Single stories (reliability §5, mission 34 and 35) in the simulator's words. Each ends with everything healed: what was
 //! acknowledged is there, and all servers are one.
 
+mod disks;
 mod elections;
 mod history;
 mod overlap;
@@ -27,12 +28,19 @@ pub(crate) const ALL: &[(&str, Scenario)] = &[
     ("s25_deaf_leader", elections::s25_deaf_leader),
     ("s25_mute_leader", elections::s25_mute_leader),
     ("s30_all_lose_power_mid_batch", history::s30_all_lose_power),
+    ("s33_sealed_damage", disks::s33_sealed_damage),
     ("s34_amnesiac_voter", history::s34_amnesiac_voter),
+    ("s39_unsynced_diff_snapshot_at_every_step", disks::s39_unsynced_diff_snapshot),
+    ("s40_leader_log_dead_at_every_write", disks::s40_leader_log_dead),
+    ("s41_fsync_once_at_every_write", disks::s41_fsync_once),
+    ("s42_disk_full_trunc", disks::s42_disk_full_trunc),
+    ("s44_limping_leader", disks::s44_limping_leader),
+    ("s45_restored_backup", disks::s45_restored_backup),
 ];
 
 impl Cluster {
     /// Goes on until it is so.
-    fn until(&mut self, what: &str, holds: impl Fn(&Cluster) -> bool) {
+    pub(crate) fn until(&mut self, what: &str, holds: impl Fn(&Cluster) -> bool) {
         let deadline = self.time.ms() + 60_000;
         while !holds(self) {
             assert!(self.time.ms() < deadline, "not within a minute: {what}: {}", self.state());
