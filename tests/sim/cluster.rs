@@ -69,7 +69,7 @@ pub(crate) struct Node {
     pub(crate) applied: Zxid,
     decided: Zxid,
     /// It does nothing until then.
-    frozen_until: u64,
+    pub(crate) frozen_until: u64,
     /// Whether it has ever served; whether it has since its disk lost something.
     has_served: bool,
     is_doubtful: bool,

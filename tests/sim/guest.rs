@@ -2,8 +2,8 @@
 //! A client that a scenario speaks for: it asks what it is told to, many things at once if need be, and keeps what it
 //! hears. Its shard is the scenario too: who was heard of, and who left, is said by name.
 //!
-//! Judged whatever the scenario is about: a request is answered once at most, and replies come in the order of requests
-//! (reliability L10).
+//! Judged whatever the scenario is about: a request is answered once at most, and writes are answered in the order in which
+//! they were asked (reliability L10). A sync may be known before or after its neighbours; the shard puts it in its place.
 
 use std::collections::BTreeSet;
 
@@ -38,7 +38,9 @@ pub(crate) struct Guest {
     generation: Option<Generation>,
     timeout_ms: u32,
     asked: u64,
+    /// Requests that were not answered, and those of them that are writes.
     open: BTreeSet<u64>,
+    writes: BTreeSet<u64>,
     pub(crate) heard: Vec<Heard>,
 }
 
@@ -83,17 +85,15 @@ impl Guest {
             Outcome::Refused { .. } => Heard::Refused,
             Outcome::Close { .. } => Heard::Closed,
             Outcome::Reply { ticket, err, zxid, .. } => {
-                let first = self.open.first().copied();
-                assert_eq!(
-                    first,
-                    Some(ticket.sequence),
-                    "a reply out of the order of requests, or a second one"
-                );
-                self.open.pop_first();
+                assert!(self.open.remove(&ticket.sequence), "{} is answered twice", ticket.sequence);
+                if self.writes.contains(&ticket.sequence) {
+                    assert_eq!(self.writes.pop_first(), Some(ticket.sequence), "out of the order of writes");
+                }
                 Heard::Reply { number: ticket.sequence, err: *err, zxid: *zxid }
             }
             Outcome::Moved { ticket, .. } => {
                 assert!(self.open.remove(&ticket.sequence), "{} is answered twice", ticket.sequence);
+                self.writes.remove(&ticket.sequence);
                 Heard::Moved { number: ticket.sequence }
             }
             Outcome::Event(_)
@@ -123,8 +123,12 @@ impl Cluster {
             timeout_ms,
             asked: 0,
             open: BTreeSet::new(),
+            writes: BTreeSet::new(),
             heard: Vec::new(),
         });
+        if self.nodes[at].server.is_none() {
+            self.guests.last_mut().expect("it came just now").lost();
+        }
         self.guests.len() - 1
     }
 
@@ -146,6 +150,7 @@ impl Cluster {
         let guest = &mut self.guests[guest];
         let generation = guest.generation.expect("it has its session");
         let ticket = guest.ticket(body.len());
+        guest.writes.insert(ticket.sequence);
         let (at, session, cxid) = (guest.at, guest.session, Xid(ticket.sequence as i32));
         let body = body.into();
         let write = WriteRequest { ticket, session, generation, cxid, op, body, identities, received };
@@ -168,14 +173,11 @@ impl Cluster {
         self.submit(at, Submission::Touched(vec![Touched { session, timeout_ms }]));
     }
 
-    /// Its connection breaks.
-    pub(crate) fn leave(&mut self, guest: usize) {
-        let last_heard = Millis(self.time.ms());
-        let guest = &mut self.guests[guest];
-        guest.lost();
-        let Guest { at, session, generation, timeout_ms, .. } = *guest;
+    /// Its shard finds that it was silent for its whole timeout.
+    pub(crate) fn expire(&mut self, guest: usize) {
+        let Guest { at, session, generation, .. } = self.guests[guest];
         let generation = generation.expect("it had its session");
-        self.submit(at, Submission::Detach { session, generation, last_heard, timeout_ms });
+        self.submit(at, Submission::Expire { session, generation });
     }
 
     pub(crate) fn tell_guest(&mut self, to: ConnectionId, outcome: &Outcome) {

@@ -6,6 +6,7 @@ mod disks;
 mod elections;
 mod history;
 mod overlap;
+mod sessions;
 
 use ringkeeper::base::Zxid;
 use ringkeeper::runtime::messages::Serving;
@@ -36,6 +37,13 @@ pub(crate) const ALL: &[(&str, Scenario)] = &[
     ("s42_disk_full_trunc", disks::s42_disk_full_trunc),
     ("s44_limping_leader", disks::s44_limping_leader),
     ("s45_restored_backup", disks::s45_restored_backup),
+    ("s50_ephemeral_vs_close_in_each_role", sessions::s50_ephemeral_vs_close),
+    ("s51_read_only_client", sessions::s51_read_only_client),
+    ("s53_late_request_after_close", sessions::s53_late_request_after_close),
+    ("s54_connect_at_leader_change_at_every_step", sessions::s54_connect_at_leader_change),
+    ("s58_clock_step", sessions::s58_clock_step),
+    ("s60_auth_in_log_at_every_step", sessions::s60_auth_in_log),
+    ("s66_reply_order_at_every_step", sessions::s66_reply_order),
 ];
 
 impl Cluster {
@@ -43,7 +51,12 @@ impl Cluster {
     pub(crate) fn until(&mut self, what: &str, holds: impl Fn(&Cluster) -> bool) {
         let deadline = self.time.ms() + 60_000;
         while !holds(self) {
-            assert!(self.time.ms() < deadline, "not within a minute: {what}: {}", self.state());
+            assert!(
+                self.time.ms() < deadline,
+                "not within a minute: {what}: {}{:?}",
+                self.state(),
+                self.guests.iter().map(|guest| &guest.heard).collect::<Vec<_>>()
+            );
             self.step(u64::MAX, false);
         }
     }
@@ -61,7 +74,12 @@ impl Cluster {
     }
 
     fn until_serving(&mut self) -> usize {
-        self.until("a leader", |cluster| cluster.leader().is_some() && cluster.is_whole());
+        // A voter that comes too late to be one of the first is brought up to date before it has its vote.
+        let voters = self.plan.voters.len();
+        self.until("a leader", |cluster| {
+            let votes = cluster.nodes[..voters].iter().all(|node| node.serving != Serving::Observing);
+            cluster.leader().is_some() && cluster.is_whole() && votes
+        });
         self.leader().unwrap()
     }
 
