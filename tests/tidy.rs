@@ -5,7 +5,11 @@
 //! A rule is a function from a file to what is wrong with it; each is tried on a planted violation too, because a rule
 //! that cannot fail checks nothing.
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
+
+#[path = "support/tables.rs"]
+mod tables;
 
 /// Which folders of `src/` a folder may name.
 #[rustfmt::skip]
@@ -480,7 +484,7 @@ fn readme_section(heading: &str) -> String {
 /// What stands between backticks in the rows of a section's tables.
 fn quoted_in_tables(section: &str) -> Vec<String> {
     let rows = section.lines().filter(|line| line.starts_with('|'));
-    rows.flat_map(|row| row.split('`').skip(1).step_by(2)).map(str::to_owned).collect()
+    rows.flat_map(tables::quoted).map(str::to_owned).collect()
 }
 
 /// Whether `name` is one of the names that `pattern` stands for; `*` is any text.
@@ -567,4 +571,91 @@ fn a_pattern_stands_for_what_it_says() {
     ] {
         assert_eq!(stands_for(pattern, name), expected, "{pattern} {name}");
     }
+}
+
+/// What tests are called in a Rust file: functions with the attribute, lines of tests/compat, scenarios of tests/sim.
+fn rust_tests(text: &str) -> BTreeSet<&str> {
+    let name = |part| -> Option<&str> {
+        let end = str::find(part, |c: char| !c.is_alphanumeric() && c != '_')?;
+        Some(&part[..end]).filter(|name| !name.is_empty())
+    };
+    let functions = text.split("#[test]\n").skip(1).filter_map(|rest| Some(rest.split_once("fn ")?.1));
+    let macros = ["line!(", "ours!("].into_iter().flat_map(|opening| text.split(opening).skip(1));
+    let mut found: BTreeSet<&str> = functions.chain(macros.map(str::trim_start)).filter_map(name).collect();
+    if text.contains(": &[(&str, Scenario)]") {
+        let entries = text.lines().filter_map(|line| line.trim().strip_prefix("(\""));
+        found.extend(entries.filter_map(|entry| Some(entry.split_once("\", ")?.0)));
+    }
+    found
+}
+
+/// Functions of a Python file that a list of it holds too.
+fn python_tests(text: &str) -> BTreeSet<&str> {
+    let defined = text
+        .lines()
+        .filter_map(|line| Some(line.strip_prefix("def ")?.split_once('(')?.0))
+        .collect::<Vec<_>>();
+    let is_listed = |name: &&str| {
+        [",", ":", "]"].iter().any(|end| {
+            let listed = format!("{name}{end}");
+            text.match_indices(&listed).any(|(at, _)| text[..at].ends_with([' ', '[']))
+        })
+    };
+    defined.into_iter().filter(is_listed).collect()
+}
+
+/// Numbers of scenarios in the name of a test: `s07_…`, `…_s6_s8`.
+fn scenario_numbers(name: &str) -> impl Iterator<Item = u32> + '_ {
+    name.split('_').filter_map(|word| word.strip_prefix('s')?.parse().ok())
+}
+
+#[test]
+fn every_named_scenario_is_in_the_table_and_has_its_tests() {
+    let tests = root().join("tests");
+    let sources: Vec<(PathBuf, String)> = [files(&root().join("src"), &["rs"]), files(&tests, &["rs", "py"])]
+        .concat()
+        .into_iter()
+        .map(|path| (path.clone(), std::fs::read_to_string(path).expect("a source reads")))
+        .collect();
+    let mut defined = BTreeSet::new();
+    for (path, text) in &sources {
+        let is_rust = path.extension().is_some_and(|ending| ending == "rs");
+        let here = if is_rust { rust_tests(text) } else { python_tests(text) };
+        // Settings have numbers of their own.
+        let is_settings = path.ends_with("tests/compat/settings.rs");
+        defined.extend(here.into_iter().map(|name| (name, is_rust && !is_settings)));
+    }
+    let readme = std::fs::read_to_string(tests.join("README.md")).expect("tests/README.md");
+    let (_, section) = readme.split_once("\n## The named scenarios\n").expect("the table");
+    let rows = tables::rows(section.split("\n## ").next().expect("a first part"), 3);
+    let numbers: Vec<u32> = rows.iter().map(|(number, _)| *number).collect();
+    assert_eq!(numbers, (1..=66).collect::<Vec<_>>(), "each scenario once, in order");
+    let rows: BTreeMap<u32, &str> = rows.into_iter().map(|(number, cells)| (number, cells[1])).collect();
+    for (number, by) in &rows {
+        let names = tables::quoted(by);
+        let is_left_out = by.strip_prefix("— ").is_some_and(|why| why.split_whitespace().count() >= 4);
+        assert!(is_left_out || !names.is_empty(), "S{number} has neither a test nor a reason");
+        for name in names {
+            let is_there = defined.contains(&(name, true)) || defined.contains(&(name, false));
+            assert!(is_there, "S{number}: there is no test {name}");
+        }
+    }
+    for (name, _) in defined.iter().filter(|(_, counts)| *counts) {
+        for number in scenario_numbers(name) {
+            let row = rows.get(&number).unwrap_or_else(|| panic!("{name}: there is no S{number}"));
+            assert!(tables::quoted(row).contains(name), "{name} is not in the row of S{number}");
+        }
+    }
+}
+
+#[test]
+fn names_of_tests_are_found_where_they_are_and_nowhere_else() {
+    let rust =
+        "#[test]\nfn one() {}\nfn helper() {}\nline!(\n    two,\n    X)\nours!(three, X)\nours!($name)";
+    assert_eq!(rust_tests(rust), BTreeSet::from(["one", "two", "three"]));
+    let list = "const ALL: &[(&str, Scenario)] = &[\n    (\"s01_four\", four),\n];\nfn four() {}";
+    assert_eq!(rust_tests(list), BTreeSet::from(["s01_four"]));
+    let python = "def five(a):\ndef six(a):\n    pass\nCHECKS = [five,\n]\nAPART = {\n    seven: 1}";
+    assert_eq!(python_tests(python), BTreeSet::from(["five"]));
+    assert_eq!(scenario_numbers("s6_s8_diff_3911_of_sets_s41").collect::<Vec<_>>(), [6, 8, 41]);
 }

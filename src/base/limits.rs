@@ -180,6 +180,10 @@ pub const LINK_IMAGE_AHEAD_BYTES: usize = 128 << 10;
 /// it the oldest that has not said who it is makes room (reliability §7).
 pub const LINK_SPARE_CONNECTIONS: usize = 16;
 
+/// How much later than it meant to a turn of the sequencer begins when the machine, not the work, was the reason, ms: far
+/// more than a turn takes, and less than the shortest session can be silent (two ticks).
+pub const STANDSTILL_MS_MIN: u64 = 200;
+
 /// Time one slice of a long answer or of a busy fan-out may take, microseconds (DESIGN §2 rule 9).
 pub const SLICE_US_MAX: u64 = 500;
 

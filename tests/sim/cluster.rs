@@ -1,17 +1,22 @@
 //! The whole run: servers, clients and faults on one thread and one clock. Whatever is due first goes first; what is due
 //! at the same time goes in an order that the seed draws.
 
+use std::any::Any;
 use std::cell::RefCell;
 use std::fmt::Write;
+use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::rc::Rc;
 
 use ringkeeper::base::{ConnectionId, ServerId, Zxid};
-use ringkeeper::runtime::messages::{Outcome, Serving};
+use ringkeeper::runtime::fatal::Fatal;
+use ringkeeper::runtime::messages::{Outcome, Serving, Submission};
 use ringkeeper::storage::recovery::Empty;
 use ringkeeper::storage::wal::WalLimits;
 
+use crate::Died;
 use crate::checkers::Checkers;
 use crate::disk::{Disk, Rng};
+use crate::guest::Guest;
 use crate::network::Network;
 use crate::oracle::Oracle;
 use ringkeeper::runtime::sequencer::Standing;
@@ -64,11 +69,16 @@ pub(crate) struct Node {
     pub(crate) applied: Zxid,
     decided: Zxid,
     /// It does nothing until then.
-    frozen_until: u64,
-    /// Whether it has ever served; whether it has since its disk was emptied.
+    pub(crate) frozen_until: u64,
+    /// Whether it has ever served; whether it has since its disk lost something.
     has_served: bool,
     is_doubtful: bool,
-    was_emptied: bool,
+    was_hurt: bool,
+    /// What it said that its disk had lost, when it started last.
+    pub(crate) lost: Option<String>,
+    /// What it may end itself for, with which words it did, and when.
+    pub(crate) may_end_for: Option<Fatal>,
+    pub(crate) ended: Vec<(u64, String)>,
     empty: Empty,
 }
 
@@ -85,16 +95,17 @@ impl Tally {
 
 /// A run of one seed.
 pub(crate) struct Cluster {
-    plan: Plan,
+    pub(crate) plan: Plan,
     mix: Mix,
     pub(crate) time: Time,
     pub(crate) network: Rc<RefCell<Network>>,
     pub(crate) nodes: Vec<Node>,
     clients: Vec<Client>,
+    pub(crate) guests: Vec<Guest>,
     pub(crate) oracle: Oracle,
-    checkers: Checkers,
+    pub(crate) checkers: Checkers,
     rng: Rng,
-    connections: u64,
+    pub(crate) connections: u64,
     next_fault: u64,
     hurt_ms: u64,
     tally: Tally,
@@ -172,7 +183,7 @@ impl Cluster {
         let disk_delay = 0..=rng.below(6);
         let nodes = plan.servers().map(|id| Node {
             id,
-            machine: Machine::new(time.clone(), rng.next(), disk_delay.clone()),
+            machine: Machine::new(time.of_a_machine(), rng.next(), disk_delay.clone()),
             server: None,
             serving: Serving::No,
             starts_at: 0,
@@ -181,7 +192,10 @@ impl Cluster {
             frozen_until: 0,
             has_served: false,
             is_doubtful: false,
-            was_emptied: false,
+            was_hurt: false,
+            lost: None,
+            may_end_for: None,
+            ended: Vec::new(),
             empty: Empty::Unsaid,
         });
         let nodes: Vec<Node> = nodes.collect();
@@ -194,6 +208,7 @@ impl Cluster {
             network,
             nodes,
             clients,
+            guests: Vec::new(),
             oracle: Oracle::default(),
             checkers: Checkers::default(),
             rng,
@@ -343,7 +358,10 @@ impl Cluster {
         assert!(self.turns_in_ms < TURNS_IN_MS_MAX, "a server is busy for ever: {}", self.state());
         let node = &mut self.nodes[at];
         let server = node.server.as_mut().expect("looked at above");
-        let goes_on = server.sequencer.turn();
+        let goes_on = match catch_unwind(AssertUnwindSafe(|| server.sequencer.turn())) {
+            Ok(goes_on) => goes_on,
+            Err(what) => return self.ended(at, what),
+        };
         let Standing { flushed, decided, applied, digest } = server.sequencer.standing();
         // What a leader sent that was not established since may be taken back; nothing else is.
         let bound = node.applied.min(node.decided);
@@ -405,6 +423,7 @@ impl Cluster {
             Place::Nowhere => false,
             Place::Asking { connection, .. } | Place::At { connection, .. } => connection == to,
         };
+        self.tell_guest(to, outcome);
         if let Some(client) = self.clients.iter_mut().find(|client| holds(client)) {
             let before = self.oracle.acknowledged_writes();
             client.hears(outcome, now, &mut self.oracle);
@@ -418,6 +437,15 @@ impl Cluster {
         let now = self.time.ms();
         for client in self.clients.iter_mut().filter(|client| client.server() == Some(at)) {
             client.lost(now);
+        }
+        self.guests.iter_mut().filter(|guest| guest.at == at).for_each(Guest::lost);
+    }
+
+    /// A shard of this server says something to its sequencer.
+    pub(crate) fn submit(&mut self, at: usize, submission: Submission) {
+        if let Some(running) = &mut self.nodes[at].server {
+            running.submissions.push(submission);
+            self.wake(at);
         }
     }
 
@@ -440,35 +468,26 @@ impl Cluster {
             Place::At { server, .. } => (server, client.ask(now, &mut self.rng, &mut self.oracle)),
             Place::Asking { .. } => return,
         };
-        let node = &mut self.nodes[server];
-        if let (Some(submission), Some(running)) = (submission, &mut node.server) {
-            running.submissions.push(submission);
-            let mut machine = node.machine.borrow_mut();
-            machine.wake_at = machine.wake_at.min(now);
+        if let Some(submission) = submission {
+            self.submit(server, submission);
         }
     }
 
     fn start(&mut self, at: usize) {
         let (id, seed) = (self.nodes[at].id, self.rng.next() >> 24);
-        let (server, found) = Server::start(
-            &self.plan,
-            id,
-            &self.time,
-            &self.nodes[at].machine,
-            &self.network,
-            self.nodes[at].empty,
-            seed,
-        );
+        let (server, found) =
+            Server::start(&self.plan, id, &self.nodes[at].machine, &self.network, self.nodes[at].empty, seed);
         self.note(&format!("{} starts: decided {}, {} txns", id.0, found.decided, found.history.len()));
         self.checkers.prefix_consistency.found(id, &found);
         self.checkers.epochs.found(id, &found.record);
         let node = &mut self.nodes[at];
         assert!(
-            found.lost.is_none() || node.was_emptied || !node.has_served,
+            found.lost.is_none() || node.was_hurt || !node.has_served,
             "{id:?} lost a part: {:?}",
             found.lost
         );
         node.is_doubtful |= found.lost.is_some();
+        node.lost = found.lost;
         let standing = server.sequencer.standing();
         self.checkers.durability.stores(id, standing.flushed);
         let node = &mut self.nodes[at];
@@ -481,6 +500,22 @@ impl Cluster {
         self.note(&format!("{} {}", id.0, if power { "loses power" } else { "is killed" }));
         self.tally.crashes += 1;
         self.end(at, power);
+    }
+
+    /// A process has ended itself, or a test has failed.
+    fn ended(&mut self, at: usize, what: Box<dyn Any + Send>) {
+        let node = &mut self.nodes[at];
+        let Some(died) = what.downcast_ref::<Died>().filter(|died| node.may_end_for == Some(died.fatal))
+        else {
+            resume_unwind(what)
+        };
+        node.ended.push((self.time.ms(), died.reason.clone()));
+        node.starts_at = self.time.ms() + 1_000;
+        let note = format!("{} ends: {}", node.id.0, died.reason);
+        // What it wrote last is there, or in part, or not.
+        node.machine.borrow().disk.crash(&mut self.rng);
+        self.note(&note);
+        self.end(at, false);
     }
 
     fn end(&mut self, at: usize, power: bool) {
@@ -563,10 +598,16 @@ impl Cluster {
         self.note(&format!("{} has a new disk", id.0));
         let node = &mut self.nodes[at];
         node.machine.borrow_mut().disk = Disk::new();
+        self.hurt(at);
+    }
+
+    /// What a server's disk promised may be gone.
+    pub(crate) fn hurt(&mut self, at: usize) {
+        let node = &mut self.nodes[at];
         (node.applied, node.decided, node.is_doubtful) = (Zxid::ZERO, Zxid::ZERO, true);
-        node.was_emptied = true;
-        self.checkers.epochs.emptied(id);
-        self.checkers.durability.stores(id, Zxid::ZERO);
+        node.was_hurt = true;
+        self.checkers.epochs.emptied(node.id);
+        self.checkers.durability.stores(node.id, Zxid::ZERO);
     }
 
     fn wake(&mut self, at: usize) {
@@ -581,7 +622,8 @@ impl Cluster {
         for node in &mut self.nodes {
             node.starts_at = node.starts_at.min(self.time.ms());
             node.frozen_until = 0;
-            node.machine.borrow_mut().disk_delay = 0..=5;
+            let mut machine = node.machine.borrow_mut();
+            (machine.disk_delay, machine.image_delay, machine.fails_after) = (0..=5, None, None);
         }
     }
 }

@@ -180,7 +180,7 @@ impl SimImages {
 
     fn tell(&mut self, steps: Vec<FileAction>, report: ImageReport) {
         let mut machine = self.machine.borrow_mut();
-        let due = machine.due(self.told.back().map(|told| told.due));
+        let due = machine.image_due(self.told.back().map(|told| told.due));
         machine.wakes.push(due);
         self.told.push_back(Told { due, steps, report });
     }

@@ -7,12 +7,12 @@
 //! cargo test --test sim -- --all --seeds 0..3000   those seeds, and every planted bug has to be found
 //! cargo test --test sim -- --seed 7 --trace        one seed, told; --bug NAME plants a bug
 //! cargo test --test sim -- --seeds 0..100000       a campaign, on every core
-//! cargo test --test sim -- --scenario s01 --trace  one scenario, told
+//! cargo test --test sim -- --scenario s01 --trace  one scenario, told; --bug NAME plants a bug
 //! ```
 //!
 //! A run hurts first (`cluster.rs`: crashes, freezes, cuts, resets, slow and emptied disks), heals then, and must serve
 //! again with everything that was acknowledged. `checkers/` are Zab's properties, `oracle.rs` is what clients were
-//! promised, `scenarios.rs` tells single stories, `seeds.txt` has every seed that ever failed. Not here: the logic of
+//! promised, `scenarios/` tells single stories, `seeds.txt` has every seed that ever failed. Not here: the logic of
 //! shards (watches, reads).
 // Helpers of tests say what they expect by unwrapping, as tests do.
 #![allow(clippy::unwrap_used)]
@@ -24,6 +24,7 @@ mod cluster;
 #[path = "../recovery/disk.rs"]
 mod disk;
 mod folder;
+mod guest;
 mod network;
 mod oracle;
 mod scenarios;
@@ -41,6 +42,7 @@ use std::time::{Duration, Instant};
 
 use cluster::{Cluster, Tally};
 use ringkeeper::base::planted::{Bug, plant};
+use ringkeeper::runtime::fatal::{Fatal, on_fatal};
 
 /// Seeds of a run that is not asked for any.
 const DEFAULT_SEEDS: u64 = 100;
@@ -60,6 +62,16 @@ const SURVIVORS: [(Bug, &str); 2] = [
     ),
 ];
 
+/// How a simulated process ends itself.
+pub(crate) struct Died {
+    pub(crate) fatal: Fatal,
+    pub(crate) reason: String,
+}
+
+fn die(fatal: Fatal, reason: &str) -> ! {
+    std::panic::panic_any(Died { fatal, reason: reason.to_owned() })
+}
+
 thread_local! {
     static WORDS: RefCell<String> = const { RefCell::new(String::new()) };
 }
@@ -78,6 +90,19 @@ fn main() -> ExitCode {
         let bug = Bug::ALL.into_iter().find(|bug| format!("{bug:?}") == name);
         bug.unwrap_or_else(|| panic!("there are the bugs {:?}", Bug::ALL))
     });
+    on_fatal(die);
+    let is_told = has("--trace") || has("--seed");
+    std::panic::set_hook(Box::new(move |info| {
+        let words = match info.payload().downcast_ref::<Died>() {
+            Some(died) => format!("\n{:?}: {}", died.fatal, died.reason),
+            None => info.to_string(),
+        };
+        if is_told {
+            eprintln!("{words}");
+        }
+        // What a run says when it fails is printed with its seed.
+        WORDS.with_borrow_mut(|known| *known = words);
+    }));
     if let Some(seed) = value("--seed") {
         plant(bug);
         let seed: u64 = seed.parse().expect("--seed takes a number");
@@ -85,12 +110,12 @@ fn main() -> ExitCode {
         println!("seed {seed} holds");
         return ExitCode::SUCCESS;
     }
-    if !has("--trace") {
-        // What a run says when it fails is printed with its seed.
-        std::panic::set_hook(Box::new(|info| WORDS.with_borrow_mut(|words| *words = info.to_string())));
-    }
     if let Some(name) = value("--scenario") {
-        return if scenarios(Some(&name), has("--trace")) { ExitCode::SUCCESS } else { ExitCode::FAILURE };
+        return if scenarios(Some(&name), bug, has("--trace")) {
+            ExitCode::SUCCESS
+        } else {
+            ExitCode::FAILURE
+        };
     }
     let seeds = value("--seeds").map(|range| {
         let (from, to) = range.split_once("..").expect("--seeds takes A..B");
@@ -102,7 +127,7 @@ fn main() -> ExitCode {
     }
     let only_seeds = seeds.is_some() && !has("--all");
     let holds = [
-        only_seeds || scenarios(None, false),
+        only_seeds || scenarios(None, None, false),
         only_seeds || pinned(),
         campaign(seeds.unwrap_or(0..DEFAULT_SEEDS)),
         !has("--all") || bugs(),
@@ -240,12 +265,13 @@ fn bugs() -> bool {
 }
 
 /// All scenarios, or those whose name begins so.
-fn scenarios(name: Option<&str>, is_told: bool) -> bool {
+fn scenarios(name: Option<&str>, bug: Option<Bug>, is_told: bool) -> bool {
     let told = Mutex::new((0u64, 0u64));
     let asked: Vec<_> =
         scenarios::ALL.iter().filter(|(title, _)| name.is_none_or(|name| title.starts_with(name))).collect();
     on_every_core(0..asked.len() as u64, &|number| {
         let (title, scenario) = asked[number as usize];
+        plant(bug);
         let outcome = attempt(|| scenario(is_told));
         let mut told = told.lock().unwrap();
         match outcome {

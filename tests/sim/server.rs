@@ -29,7 +29,7 @@ use ringkeeper::zab::settings::Settings;
 
 use crate::folder::{SimDisk, SimImages, cluster};
 use crate::network::{Network, ip};
-use crate::world::{Io, Keeper, SharedMachine, Simulated, Time};
+use crate::world::{Io, Keeper, SharedMachine, Simulated};
 
 /// What is the same on all servers of a run.
 #[derive(Clone, Debug)]
@@ -162,13 +162,12 @@ impl Server {
     pub(crate) fn start(
         plan: &Plan,
         me: ServerId,
-        time: &Time,
         machine: &SharedMachine,
         network: &Rc<RefCell<Network>>,
         empty: Empty,
         seed: u64,
     ) -> (Server, Found) {
-        let disk = machine.borrow().disk.clone();
+        let (disk, time) = (machine.borrow().disk.clone(), machine.borrow().time.clone());
         let settings = recovery::Settings {
             server: me,
             mode: Mode::Member { empty },

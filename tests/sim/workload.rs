@@ -210,11 +210,11 @@ impl Client {
     }
 }
 
-fn create(path: &str, data: &[u8], body: &mut Vec<u8>) {
+pub(crate) fn create(path: &str, data: &[u8], body: &mut Vec<u8>) {
     create_as(path, data, 0, body);
 }
 
-fn create_as(path: &str, data: &[u8], flags: i32, body: &mut Vec<u8>) {
+pub(crate) fn create_as(path: &str, data: &[u8], flags: i32, body: &mut Vec<u8>) {
     body.string(path.as_bytes());
     body.buffer(Some(data));
     encode_acls(&[Acl::open()], body);

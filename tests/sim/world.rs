@@ -30,17 +30,33 @@ use crate::network::Network;
 /// 2023, in ms since 1970: when every run begins.
 const BEGINNING: i64 = 1_700_000_000_000;
 
-/// Virtual time, ms; all machines share it.
+/// `EIO`.
+const IO_ERROR: i32 = 5;
+
+/// Virtual time, ms; all machines share it. What a machine takes for the time of day is its own.
 #[derive(Clone, Default)]
-pub(crate) struct Time(Rc<Cell<u64>>);
+pub(crate) struct Time {
+    ms: Rc<Cell<u64>>,
+    wall_is_off_by: Rc<Cell<i64>>,
+}
 
 impl Time {
     pub(crate) fn ms(&self) -> u64 {
-        self.0.get()
+        self.ms.get()
     }
 
     pub(crate) fn advance_to(&self, ms: u64) {
-        self.0.set(self.0.get().max(ms));
+        self.ms.set(self.ms.get().max(ms));
+    }
+
+    /// The same time, with a wall clock of its own.
+    pub(crate) fn of_a_machine(&self) -> Time {
+        Time { ms: self.ms.clone(), wall_is_off_by: Rc::default() }
+    }
+
+    /// Somebody sets the wall clock.
+    pub(crate) fn step_wall(&self, by_ms: i64) {
+        self.wall_is_off_by.set(self.wall_is_off_by.get() + by_ms);
     }
 }
 
@@ -49,7 +65,7 @@ impl Clocks for Time {
         Millis(self.ms())
     }
     fn wall(&self) -> WallMillis {
-        WallMillis(BEGINNING + self.ms() as i64)
+        WallMillis(BEGINNING + self.ms() as i64 + self.wall_is_off_by.get())
     }
 }
 
@@ -83,6 +99,10 @@ pub(crate) struct Machine {
     rng: Rng,
     /// How long a step of the disk may take, ms.
     pub(crate) disk_delay: RangeInclusive<u64>,
+    /// How long a piece of a state between servers may take, ms; as a step of the disk if nothing else is said.
+    pub(crate) image_delay: Option<RangeInclusive<u64>>,
+    /// After so many more writes of the log one fails; those behind it would succeed.
+    pub(crate) fails_after: Option<u64>,
     pub(crate) wake_at: u64,
     /// When else the process has something to look at.
     pub(crate) wakes: Vec<u64>,
@@ -100,6 +120,8 @@ impl Machine {
             time,
             rng: Rng::new(seed),
             disk_delay,
+            image_delay: None,
+            fails_after: None,
             wake_at: 0,
             wakes: Vec::new(),
             write: None,
@@ -112,6 +134,20 @@ impl Machine {
     pub(crate) fn due(&mut self, after: Option<u64>) -> u64 {
         let due = self.time.ms() + within(&mut self.rng, &self.disk_delay);
         due.max(after.unwrap_or(0))
+    }
+
+    /// The same of a piece of a state.
+    pub(crate) fn image_due(&mut self, after: Option<u64>) -> u64 {
+        let delay = self.image_delay.as_ref().unwrap_or(&self.disk_delay);
+        let due = self.time.ms() + within(&mut self.rng, delay);
+        due.max(after.unwrap_or(0))
+    }
+
+    /// Whether this write of the log is the one that fails.
+    fn fails(&mut self) -> bool {
+        let Some(left) = self.fails_after.take() else { return false };
+        self.fails_after = left.checked_sub(1);
+        left == 0
     }
 
     /// When the process has something to do.
@@ -247,8 +283,11 @@ impl SequencerIo for Io {
         machine.wakes.retain(|due| *due > now);
         let mut woken = Woken::default();
         if let Some(work) = machine.write.take_if(|work| work.due <= now) {
-            machine.disk.perform(&work.steps).expect("the power is on");
-            woken.write = Some(Ok(work.report));
+            // Of a write that fails the disk may keep any part, until somebody looks.
+            let fails = machine.fails();
+            let steps = if fails { &work.steps[..1] } else { &work.steps[..] };
+            machine.disk.perform(steps).expect("the power is on");
+            woken.write = Some(if fails { Err(IO_ERROR) } else { Ok(work.report) });
         }
         let mut network = self.network.borrow_mut();
         woken.sockets = network.complete(self.host, now);

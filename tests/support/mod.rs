@@ -15,6 +15,7 @@ pub mod jute;
 pub mod raw;
 pub mod server;
 pub mod stock;
+pub mod tables;
 
 use std::time::Duration;
 

@@ -96,7 +96,8 @@ impl<W: World> Sequencer<W> {
 
     /// Local sessions attached nowhere whose time is over.
     pub(super) fn tick_local(&mut self, now: Millis) {
-        if self.pipeline.sessions_ref().next_local_poll().is_some_and(|poll| poll <= now) {
+        let is_due = |poll: Millis| poll.max(self.mercy_until) <= now;
+        if self.pipeline.sessions_ref().next_local_poll().is_some_and(is_due) {
             for session in self.pipeline.sessions().poll_local(now) {
                 tracing::info!(%session, "local session expired: its client was silent");
                 self.metrics.session_expired();

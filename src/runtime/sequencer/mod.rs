@@ -272,6 +272,9 @@ pub struct Sequencer<W: World = Machine> {
     /// Shards that got something in this round.
     rung: u64,
     last_batch: Millis,
+    /// When this turn was to begin, had the machine let it; and until when no session is over, because it did not.
+    due_by: Millis,
+    mercy_until: Millis,
     write_began: Millis,
     snapshots: SnapshotPolicy,
     flush_warning_ms: u64,
@@ -345,6 +348,8 @@ impl<W: World> Sequencer<W> {
             durability: start.durability,
             flush_apart: start.flush_apart,
             last_batch: start.clock.now(),
+            due_by: start.clock.now(),
+            mercy_until: Millis(0),
             write_began: start.clock.now(),
             linger: Linger::new(start.flush_delay_ms, start.clock.now()),
             clock: start.clock,
@@ -386,6 +391,7 @@ impl<W: World> Sequencer<W> {
     pub fn turn(&mut self) -> bool {
         self.shared.pulse.beat();
         let now = self.clock.now();
+        self.notice_standstill(now);
         let mut busy = self.member_turn(now);
         busy |= self.take_requests(now);
         busy |= self.take_submissions(now);
@@ -402,6 +408,7 @@ impl<W: World> Sequencer<W> {
         // What others left for us to tell zab is told first.
         busy |= !self.events.is_empty();
         let wait = if busy { Some(Duration::ZERO) } else { self.wait(now) };
+        self.due_by = now.plus(wait.map_or(0, |wait| wait.as_millis() as u64));
         self.sleep(wait);
         true
     }
@@ -432,10 +439,10 @@ impl<W: World> Sequencer<W> {
     fn wait(&self, now: Millis) -> Option<Duration> {
         let mut ms = 1_000;
         if let (true, Some(poll)) = (self.orders(), self.pipeline.sessions_ref().next_poll()) {
-            ms = ms.min(poll.since(now));
+            ms = ms.min(poll.max(self.mercy_until).since(now));
         }
         if let Some(poll) = self.pipeline.sessions_ref().next_local_poll() {
-            ms = ms.min(poll.since(now));
+            ms = ms.min(poll.max(self.mercy_until).since(now));
         }
         if let Some(due) = self.member_due() {
             ms = ms.min(due.since(now));

@@ -8,7 +8,7 @@ use std::rc::Rc;
 
 use super::local::Local;
 use super::{Clocks, Entry, Origin, Sequencer, World};
-use crate::base::{ConnectionId, Generation, Millis, SessionId, ShardId, Xid, Zxid};
+use crate::base::{ConnectionId, Generation, Millis, SessionId, ShardId, Xid, Zxid, limits};
 use crate::pipeline::{Asker, ReplyBody, grows};
 use crate::runtime::fatal::{Fatal, fatal};
 use crate::runtime::messages::{AttachRequest, Outcome, Serving, Submission, Ticket, WriteRequest};
@@ -337,13 +337,24 @@ impl<W: World> Sequencer<W> {
         self.entries.is_empty() || self.serving == Serving::ReadOnly
     }
 
+    /// A machine that stood still heard of nobody meanwhile, and what other servers heard comes with their next answer to a
+    /// ping: for as long as it stood still no session is over (reliability F15, S58). Stock's tracker has no such mercy.
+    pub(super) fn notice_standstill(&mut self, now: Millis) {
+        let late_ms = now.since(self.due_by);
+        if late_ms >= limits::STANDSTILL_MS_MIN {
+            tracing::info!(late_ms, "this server stood still; sessions have that much longer");
+            self.mercy_until = self.mercy_until.max(now.plus(late_ms));
+        }
+    }
+
     /// What is due by the clock, where sessions and containers are this server's to end.
     pub(super) fn tick(&mut self, now: Millis) {
         self.tick_local(now);
         if !self.orders() {
             return;
         }
-        if self.pipeline.sessions_ref().next_poll().is_some_and(|poll| poll <= now) {
+        let is_due = |poll: Millis| poll.max(self.mercy_until) <= now;
+        if self.pipeline.sessions_ref().next_poll().is_some_and(is_due) {
             for session in self.pipeline.sessions().poll(now) {
                 self.metrics.session_expired();
                 self.internal.push_back(Internal::CloseSession(session));

@@ -1,0 +1,143 @@
+#![forbid(unsafe_code)]
+//! What a server holds when its leader, its power or its disk is gone.
+
+use crate::cluster::Cluster;
+
+/// The leader dies after each number of turns that servers take from the moment a client has asked, from before the
+/// proposal to after the last commit: whatever was answered stays, whatever was not is there whole or not at all.
+pub(super) fn leader_dies_at_every_step(is_told: bool) {
+    for power in [false, true] {
+        for turns in 0..60 {
+            let mut cluster = Cluster::calm(1_000 + turns, 3, 0, is_told);
+            let leader = cluster.until_serving();
+            cluster.until_writes(5);
+            cluster.until("a request under way", Cluster::is_asked);
+            for _ in 0..turns {
+                cluster.step(u64::MAX, false);
+            }
+            cluster.crash(leader, power);
+            cluster.starts_after(leader, 2_000);
+            cluster.until("another leader", |cluster| cluster.leader().is_some_and(|other| other != leader));
+            cluster.finish();
+        }
+    }
+}
+
+/// A logs what nobody else has, all crash, B and C go on in a new epoch, A returns: its tail is cut (ZOOKEEPER-1154).
+pub(super) fn s01_highest_zxid_late(is_told: bool) {
+    for seed in 0..10 {
+        let mut cluster = Cluster::calm(2_000 + seed, 3, 1, is_told);
+        let leader = cluster.until_serving();
+        cluster.until_writes(10);
+        for other in cluster.others(leader) {
+            cluster.cut(leader, other);
+        }
+        let before = cluster.logged(leader);
+        cluster.until("a txn that one server has", |cluster| cluster.logged(leader) > before);
+        for at in 0..cluster.nodes.len() {
+            cluster.crash(at, true);
+        }
+        cluster.starts_after(leader, 20_000);
+        cluster.network.borrow_mut().mend();
+        cluster.until_writes(10);
+        cluster.finish();
+    }
+}
+
+/// Whoever is about to lead dies at any point before it does (ZOOKEEPER-790, -335): an epoch has one leader, and what was
+/// acknowledged before stays.
+pub(super) fn s03_would_be_leader_crashes(is_told: bool) {
+    for turns in (0..200).step_by(5) {
+        let mut cluster = Cluster::calm(3_000 + turns, 3, 0, is_told);
+        let leader = cluster.until_serving();
+        cluster.until_writes(5);
+        cluster.crash(leader, true);
+        cluster.starts_after(leader, 300);
+        for _ in 0..turns {
+            cluster.step(u64::MAX, false);
+        }
+        // The one with the higher id of those that are left is the next.
+        let next = cluster.others(leader).into_iter().max().unwrap();
+        cluster.crash(next, true);
+        cluster.starts_after(next, 300);
+        cluster.finish();
+    }
+}
+
+/// A follower dies at any point of its synchronization, and its leader with it: of those that are left, the one that holds
+/// what was acknowledged leads, whatever epoch the other has heard of (ZOOKEEPER-4643, -3911).
+pub(super) fn s07_epoch_after_log(is_told: bool) {
+    for turns in (0..240).step_by(3) {
+        let mut cluster = Cluster::calm(11_000 + turns, 3, 0, is_told);
+        let leader = cluster.until_serving();
+        let [behind, holder] = cluster.others(leader)[..] else { unreachable!("there are three") };
+        cluster.until_writes(5);
+        cluster.crash(behind, true);
+        cluster.starts_after(behind, 60_000);
+        cluster.until_writes(15);
+        // The leader goes on with the one that is behind.
+        cluster.crash(holder, true);
+        cluster.starts_after(holder, 60_000);
+        cluster.crash(leader, true);
+        cluster.starts_after(leader, 0);
+        cluster.starts_after(behind, 0);
+        cluster.until("both run", |cluster| {
+            [leader, behind].iter().all(|at| cluster.nodes[*at].server.is_some())
+        });
+        for _ in 0..turns {
+            cluster.step(u64::MAX, false);
+        }
+        for at in [leader, behind] {
+            cluster.crash(at, true);
+        }
+        cluster.starts_after(leader, 60_000);
+        cluster.starts_after(behind, 0);
+        cluster.starts_after(holder, 0);
+        cluster.until("the two lead", |cluster| {
+            [behind, holder].iter().all(|at| cluster.nodes[*at].serving.is_serving())
+        });
+        cluster.until_writes(5);
+        cluster.finish();
+    }
+}
+
+/// All lose power with batches half written: all start, and what was acknowledged is there (ZOOKEEPER-2560).
+pub(super) fn s30_all_lose_power(is_told: bool) {
+    for seed in 0..30 {
+        let mut cluster = Cluster::calm(9_000 + seed, 3, 1, is_told);
+        cluster.until_serving();
+        cluster.until_writes(seed as usize + 3);
+        cluster.until("a request under way", Cluster::is_asked);
+        for _ in 0..seed {
+            cluster.step(u64::MAX, false);
+        }
+        for at in 0..cluster.nodes.len() {
+            cluster.crash(at, true);
+        }
+        cluster.finish();
+    }
+}
+
+/// A voter with an empty disk and a voter that was away are all there is: nobody leads until one that holds everything is
+/// back (reliability R11).
+pub(super) fn s34_amnesiac_voter(is_told: bool) {
+    let mut cluster = Cluster::calm(10_000, 3, 0, is_told);
+    let leader = cluster.until_serving();
+    let [away, emptied] = cluster.others(leader)[..] else { unreachable!("there are three") };
+    cluster.until_writes(5);
+    cluster.crash(away, false);
+    cluster.starts_after(away, 60_000);
+    cluster.until_writes(20);
+    let acknowledged = cluster.nodes[leader].applied;
+    cluster.crash(leader, false);
+    cluster.starts_after(leader, 60_000);
+    cluster.empty(emptied);
+    cluster.starts_after(emptied, 0);
+    cluster.starts_after(away, 0);
+    cluster.for_ms(10_000);
+    assert!(
+        cluster.leader().is_none(),
+        "led by servers that lack what was acknowledged up to {acknowledged}"
+    );
+    cluster.finish();
+}
