@@ -198,6 +198,7 @@ impl SimImages {
         let bytes = receive::write(&mut recorder, self.identity, &mut state, received, wall);
         let snapshot_bytes = bytes.expect("a list takes everything");
         let report = ImageReport::Installed { link, zxid, state: Box::new(state), snapshot_bytes };
+        self.machine.borrow_mut().images += 1;
         self.tell(recorder.steps, report);
     }
 }

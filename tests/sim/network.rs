@@ -13,6 +13,9 @@ use ringkeeper::runtime::sys::{SocketEvent, SocketId};
 use crate::disk::Rng;
 use crate::world::within;
 
+/// Bytes on their way to a socket, or waiting in it, past which a send waits too.
+const SOCKET_BYTES: usize = 256 << 10;
+
 const REFUSED: i32 = 111;
 const RESET: i32 = 104;
 
@@ -230,9 +233,16 @@ impl Network {
                 let waits = self.listeners.get(&address).is_some_and(|queue| !queue.is_empty());
                 (socket.accepting && waits).then_some(0)
             }
-            Thing::Connected(_) if socket.sending.is_some() => Some(0),
+            Thing::Connected(end) if socket.sending.is_some() && self.takes_more(end ^ 1) => Some(0),
             Thing::Connected(end) => self.arrival(end).filter(|_| socket.receiving),
         }
+    }
+
+    /// Whether the other side may send, or learn that it cannot.
+    fn takes_more(&self, end: End) -> bool {
+        let state = &self.ends[end];
+        let is_over = state.closed || self.ends[end ^ 1].reset.is_some();
+        is_over || state.arriving.iter().map(|(_, bytes)| bytes.len()).sum::<usize>() < SOCKET_BYTES
     }
 
     fn arrival(&self, end: End) -> Option<u64> {
@@ -258,6 +268,10 @@ impl Network {
 
     fn complete_one(&mut self, host: i64, id: u64, now: u64) -> Option<SocketEvent> {
         let name = SocketId::made_up(id);
+        let takes_more = match self.sockets.get(&(host, id))?.thing {
+            Thing::Connected(end) => self.takes_more(end ^ 1),
+            Thing::Listening(_) | Thing::Fresh => false,
+        };
         let socket = self.sockets.get_mut(&(host, id))?;
         if let Some((_, to)) = socket.connecting.take() {
             let Some(queue) = self.listeners.get_mut(&to) else {
@@ -280,7 +294,7 @@ impl Network {
                 Some(SocketEvent::Accepted(name, Ok(fd)))
             }
             Thing::Connected(end) => {
-                if let Some(mut bytes) = socket.sending.take() {
+                if takes_more && let Some(mut bytes) = socket.sending.take() {
                     let theirs = &self.ends[end ^ 1];
                     if theirs.closed || self.ends[end].reset.is_some() {
                         return Some(SocketEvent::Sent(name, Err(RESET)));

@@ -103,6 +103,8 @@ pub(crate) struct Machine {
     pub(crate) image_delay: Option<RangeInclusive<u64>>,
     /// After so many more writes of the log one fails; those behind it would succeed.
     pub(crate) fails_after: Option<u64>,
+    /// Whole states that were put in place of its own.
+    pub(crate) images: u64,
     pub(crate) wake_at: u64,
     /// When else the process has something to look at.
     pub(crate) wakes: Vec<u64>,
@@ -122,6 +124,7 @@ impl Machine {
             disk_delay,
             image_delay: None,
             fails_after: None,
+            images: 0,
             wake_at: 0,
             wakes: Vec::new(),
             write: None,

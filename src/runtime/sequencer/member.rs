@@ -231,12 +231,12 @@ impl<W: World> Sequencer<W> {
         }
     }
 
-    /// Zab hears of it once in a while: a link that carries an image is not silent.
+    /// Zab hears of the first piece, and then once in a while: a link that carries an image is not silent.
     fn image_moved(&mut self, link: LinkId, now: Millis) {
         let Some(member) = &mut self.member else { return };
-        let last = member.moved.entry(link).or_insert(now);
-        if now.since(*last) >= member.tick_ms / 2 {
-            *last = now;
+        let last = member.moved.get(&link);
+        if last.is_none_or(|last| now.since(*last) >= member.tick_ms / 2) {
+            member.moved.insert(link, now);
             self.step(now, Event::SnapMoved { link });
         }
     }

@@ -7,6 +7,7 @@ mod elections;
 mod history;
 mod overlap;
 mod sessions;
+mod syncs;
 
 use ringkeeper::base::Zxid;
 use ringkeeper::runtime::messages::Serving;
@@ -21,13 +22,16 @@ pub(crate) const ALL: &[(&str, Scenario)] = &[
     ("leader_overlap", overlap::leader_overlap),
     ("mission_34_35_leader_dies_at_every_step_of_a_write", history::leader_dies_at_every_step),
     ("s01_highest_zxid_late", history::s01_highest_zxid_late),
+    ("s02_trunc_exact", syncs::s02_trunc_exact),
     ("s03_would_be_leader_crashes_at_every_step", history::s03_would_be_leader_crashes),
     ("s07_epoch_after_log_at_every_step", history::s07_epoch_after_log),
+    ("s19_txnlog_diff_branch", syncs::s19_txnlog_diff_branch),
     ("s21_observers_are_no_quorum", elections::s21_observers_are_no_quorum),
     ("s23_zxid_rollover", elections::s23_zxid_rollover),
     ("s24_bridge_partition", elections::s24_bridge_partition),
     ("s25_deaf_leader", elections::s25_deaf_leader),
     ("s25_mute_leader", elections::s25_mute_leader),
+    ("s29_big_sync_metastable", syncs::s29_big_sync),
     ("s30_all_lose_power_mid_batch", history::s30_all_lose_power),
     ("s33_sealed_damage", disks::s33_sealed_damage),
     ("s34_amnesiac_voter", history::s34_amnesiac_voter),
@@ -42,7 +46,10 @@ pub(crate) const ALL: &[(&str, Scenario)] = &[
     ("s53_late_request_after_close", sessions::s53_late_request_after_close),
     ("s54_connect_at_leader_change_at_every_step", sessions::s54_connect_at_leader_change),
     ("s58_clock_step", sessions::s58_clock_step),
+    ("s59_poison_entries", syncs::s59_poison_entries),
     ("s60_auth_in_log_at_every_step", sessions::s60_auth_in_log),
+    ("s61_preprocess_then_snapshot", syncs::s61_preprocess_then_snapshot),
+    ("s62_stuck_receiver", syncs::s62_stuck_receiver),
     ("s66_reply_order_at_every_step", sessions::s66_reply_order),
 ];
 

@@ -14,9 +14,9 @@ use crate::workload::create_as;
 const EPHEMERAL: i32 = 1;
 const TICK_MS: u64 = 100;
 /// Longer than any story.
-const LONG_MS: u32 = 120_000;
+pub(super) const LONG_MS: u32 = 120_000;
 
-fn node(path: &str, flags: i32) -> Vec<u8> {
+pub(super) fn node(path: &str, flags: i32) -> Vec<u8> {
     let mut body = Vec::new();
     create_as(path, b"", flags, &mut body);
     body
@@ -24,7 +24,7 @@ fn node(path: &str, flags: i32) -> Vec<u8> {
 
 impl Cluster {
     /// Whether a server's tree has it.
-    fn has(&self, at: usize, path: &str) -> bool {
+    pub(super) fn has(&self, at: usize, path: &str) -> bool {
         let server = self.nodes[at].server.as_ref().expect("it runs");
         server.reader.pin().find(path.as_bytes()).is_some()
     }

@@ -1,0 +1,255 @@
+#![forbid(unsafe_code)]
+//! How a server that was away, or that knows what nobody else does, is brought up to date.
+
+use ringkeeper::runtime::messages::Serving;
+use ringkeeper::wire::request::Request;
+use ringkeeper::wire::{ErrorCode, OpCode};
+
+use super::sessions::{LONG_MS, node};
+use crate::cluster::Cluster;
+use crate::disk::Rng;
+use crate::workload::create;
+
+impl Cluster {
+    /// Each second of so many has its writes, and the epoch stays what it is.
+    fn goes_on(&mut self, seconds: u64) {
+        let leader = self.leader().expect("it leads");
+        let epoch = self.nodes[leader].applied.epoch();
+        for second in 0..seconds {
+            let before = self.oracle.acknowledged_writes();
+            self.for_ms(1_000);
+            let writes = self.oracle.acknowledged_writes() - before;
+            assert!(writes > 5, "{writes} writes in second {second}: {}", self.state());
+        }
+        assert_eq!(
+            (self.leader(), self.nodes[leader].applied.epoch()),
+            (Some(leader), epoch),
+            "another election"
+        );
+    }
+
+    fn images(&self, at: usize) -> u64 {
+        self.nodes[at].machine.borrow().images
+    }
+
+    /// The ensemble has a state of some hundred kilobytes, and has no log that goes far back.
+    fn with_much_state(mut self) -> (Cluster, usize) {
+        self.plan.snap_count = 40;
+        let leader = self.until_serving();
+        let guest = self.guest(leader, LONG_MS);
+        for number in 0..200 {
+            let mut body = Vec::new();
+            create(&format!("/much-{number}"), &[b'm'; 3_000], &mut body);
+            self.ask(guest, OpCode::Create, body);
+        }
+        self.until("much state", |cluster| cluster.guests[guest].is_answered());
+        (self, leader)
+    }
+}
+
+/// A leader that logged alone has to cut so many records and no more, in one process or over a crash at some point, and goes
+/// on right behind the cut (ZOOKEEPER-1156, -1489).
+pub(super) fn s02_trunc_exact(is_told: bool) {
+    for tail in 1..=9 {
+        for turns in [None, Some(5), Some(20), Some(40)] {
+            let mut cluster = Cluster::calm(2_500 + tail, 3, 0, is_told);
+            let leader = cluster.until_serving();
+            cluster.until_writes(5);
+            cluster.log_alone(leader, tail);
+            cluster.until("another leader", |cluster| cluster.leads_instead_of(leader));
+            cluster.until_writes(3);
+            cluster.network.borrow_mut().mend();
+            if let Some(turns) = turns {
+                for _ in 0..turns {
+                    cluster.step(u64::MAX, false);
+                }
+                cluster.crash(leader, true);
+                cluster.starts_after(leader, 0);
+            }
+            cluster.until("all serve", |cluster| {
+                cluster.nodes.iter().all(|node| node.server.is_some()) && cluster.is_whole()
+            });
+            assert_eq!(cluster.images(leader), 0, "all that is needed is a cut");
+            for number in 0..tail {
+                assert!(!cluster.has(leader, &format!("/alone-{number}")), "nobody decided it");
+            }
+            cluster.finish();
+        }
+    }
+}
+
+/// One that once cut a branch leads, and its log still goes back to before it; somebody who has the branch comes back and is
+/// far behind (ZOOKEEPER-2846, -4352): the branch is not taken for the history it was cut from.
+pub(super) fn s19_txnlog_diff_branch(is_told: bool) {
+    for tail in 1..=4 {
+        let mut cluster = Cluster::calm(19_000 + tail, 7, 0, is_told);
+        // All of the log stays.
+        cluster.plan.snap_count = u32::MAX;
+        let old = cluster.until_serving();
+        cluster.until_writes(10);
+        let [cuts, keeps] = [old - 1, old - 2];
+        // Three of seven have the branch.
+        let guest = cluster.guest(old, LONG_MS);
+        for other in cluster.others(old).into_iter().filter(|at| ![cuts, keeps].contains(at)) {
+            cluster.cut(old, other);
+        }
+        let before = cluster.logged(old);
+        for number in 0..tail {
+            cluster.ask(guest, OpCode::Create, node(&format!("/branch-{number}"), 0));
+        }
+        let end = before.0 + tail as i64;
+        cluster.until("a branch", |cluster| [old, cuts, keeps].iter().all(|at| cluster.logged(*at).0 >= end));
+        for at in [old, cuts, keeps] {
+            cluster.crash(at, true);
+            cluster.starts_after(at, 600_000);
+        }
+        cluster.until("another leader", |cluster| cluster.leads_instead_of(old));
+        cluster.until_writes(5);
+        cluster.network.borrow_mut().mend();
+        cluster.starts_after(cuts, 0);
+        cluster.until("it cuts", |cluster| cluster.nodes[cuts].serving.is_serving());
+        cluster.until_writes(5);
+        // The one that cut leads next.
+        let leader = cluster.leader().expect("it leads");
+        cluster.crash(leader, true);
+        cluster.starts_after(leader, 500);
+        cluster.until("the one that cut leads", |cluster| cluster.leader() == Some(cuts));
+        cluster.until_writes(120);
+        for at in [keeps, old] {
+            cluster.starts_after(at, 0);
+            cluster.until("it is back", |cluster| cluster.nodes[at].serving.is_serving());
+            assert!(
+                (0..tail).all(|number| !cluster.has(at, &format!("/branch-{number}"))),
+                "it keeps its branch"
+            );
+        }
+        cluster.finish();
+    }
+}
+
+/// A state takes many times `initLimit` to get to a learner, under load (ZOOKEEPER-1697, -2678): the learner catches up,
+/// nobody else waits, and nobody is elected.
+pub(super) fn s29_big_sync(is_told: bool) {
+    for seed in 0..3 {
+        let (mut cluster, leader) = Cluster::calm(29_000 + seed, 3, 0, is_told).with_much_state();
+        let behind = cluster.others(leader)[seed as usize % 2];
+        cluster.empty(behind);
+        // Each piece within `initLimit`, and all of them not.
+        cluster.nodes[leader].machine.borrow_mut().image_delay = Some(500..=600);
+        cluster.starts_after(behind, 0);
+        let began = cluster.time.ms();
+        while !cluster.nodes[behind].serving.is_serving() {
+            assert!(cluster.time.ms() - began < 120_000, "it never catches up: {}", cluster.state());
+            cluster.goes_on(1);
+        }
+        let took = cluster.time.ms() - began;
+        assert!(took > 2 * 10 * 100, "a state that comes within {took} ms is none that is slow");
+        cluster.goes_on(3);
+        cluster.finish();
+    }
+}
+
+/// A learner stops reading while a state, or txns, come to it (ZOOKEEPER-2201, -3531): the others go on, and it comes back.
+pub(super) fn s62_stuck_receiver(is_told: bool) {
+    for takes_image in [false, true] {
+        for seed in 0..2 {
+            let (mut cluster, leader) = Cluster::calm(62_000 + seed, 3, 1, is_told).with_much_state();
+            let stuck = cluster.others(leader)[2 * seed as usize];
+            if takes_image {
+                cluster.empty(stuck);
+                cluster.nodes[leader].machine.borrow_mut().image_delay = Some(200..=300);
+                cluster.starts_after(stuck, 0);
+                cluster.until("it starts", |cluster| cluster.nodes[stuck].server.is_some());
+                cluster.for_ms(100 + 150 * seed);
+            }
+            assert!(!takes_image || !cluster.nodes[stuck].serving.is_serving(), "its state is already there");
+            cluster.nodes[stuck].frozen_until = cluster.time.ms() + 5_000;
+            cluster.goes_on(5);
+            cluster.until("it is back", |cluster| cluster.nodes[stuck].serving.is_serving());
+            cluster.finish();
+        }
+    }
+}
+
+/// A deposed leader has requests that it prepared, and is sent a whole state (CH-54572): when it leads again, nothing of what
+/// it had prepared is there, nor in the way.
+pub(super) fn s61_preprocess_then_snapshot(is_told: bool) {
+    for tail in [1, 3, 8] {
+        let (mut cluster, leader) = Cluster::calm(61_000 + tail, 3, 0, is_told).with_much_state();
+        cluster.log_alone(leader, tail);
+        cluster.until("another leader", |cluster| cluster.leads_instead_of(leader));
+        cluster.until_writes(150);
+        cluster.network.borrow_mut().mend();
+        cluster.until("it is back", |cluster| cluster.nodes[leader].serving == Serving::Following);
+        assert_eq!(cluster.images(leader), 1, "too far behind for anything but a state");
+        // And leads again.
+        cluster.set_asking(false);
+        cluster.for_ms(500);
+        let other = cluster.leader().expect("it leads");
+        cluster.crash(other, false);
+        cluster.starts_after(other, 3_000);
+        cluster.until("it leads again", |cluster| cluster.leader() == Some(leader));
+        cluster.set_asking(true);
+        let guest = cluster.guest(leader, LONG_MS);
+        for number in 0..tail {
+            let asked = cluster.ask(guest, OpCode::Create, node(&format!("/alone-{number}"), 0));
+            cluster.until("an answer", |cluster| cluster.guests[guest].is_answered());
+            assert_eq!(cluster.guests[guest].err(asked), Some(0), "what was never decided is in the way");
+        }
+        cluster.finish();
+    }
+}
+
+/// Requests that decode and mean nothing, on servers of all roles (CH-104663, ZOOKEEPER-3496): each is answered, most with
+/// an error that takes its place in the log, and everybody starts again from that log.
+pub(super) fn s59_poison_entries(is_told: bool) {
+    let mut refused = 0;
+    for seed in 0..6 {
+        let mut cluster = Cluster::calm(59_000 + seed, 3, 1, is_told);
+        cluster.until_serving();
+        let mut rng = Rng::new(seed);
+        let guests: Vec<usize> = (0..4).map(|at| cluster.guest(at, LONG_MS)).collect();
+        let ops = [
+            OpCode::Create,
+            OpCode::Create2,
+            OpCode::Delete,
+            OpCode::SetData,
+            OpCode::SetAcl,
+            OpCode::Check,
+            OpCode::Multi,
+            OpCode::CreateContainer,
+            OpCode::CreateTtl,
+        ];
+        for round in 0..300 {
+            let mut body = node(&format!("/poison-{}", round % 7), (rng.below(9)) as i32);
+            for _ in 0..rng.below(4) {
+                let at = rng.below(body.len() as u64) as usize;
+                body[at] = rng.next() as u8;
+            }
+            let op = ops[rng.below(ops.len() as u64) as usize];
+            // The shard answers what does not decode.
+            if Request::decode(op, &body).is_err() || op == OpCode::Check {
+                continue;
+            }
+            let guest = guests[rng.below(4) as usize];
+            let asked = cluster.ask(guest, op, body);
+            if round % 20 == 0 {
+                cluster.until("an answer", |cluster| cluster.guests[guest].is_answered());
+                refused += u64::from(cluster.guests[guest].err(asked) != Some(0));
+            }
+        }
+        for guest in &guests {
+            cluster.until("every answer", |cluster| cluster.guests[*guest].is_answered());
+        }
+        let expired = ErrorCode::SessionExpired.code();
+        let errs = guests.iter().flat_map(|guest| &cluster.guests[*guest].heard);
+        refused += errs.filter(|heard| matches!(heard, crate::guest::Heard::Reply { err, .. } if *err != 0 && *err != expired)).count() as u64;
+        for at in 0..4 {
+            cluster.crash(at, true);
+            cluster.starts_after(at, 0);
+        }
+        cluster.until_writes(3);
+        cluster.finish();
+    }
+    assert!(refused > 50, "only {refused} requests were refused");
+}
