@@ -7,7 +7,7 @@
 //! | memory | the empty server, each znode, each byte of a value, each session; the same, and what writes leave behind |
 //! | disk | batches in whole blocks and seals (`flush.rs`); a cost for each write and byte |
 //! | network | frames and bytes, each way |
-//! | p50, p99 of reads, of writes | a base and a queue, `ρ / (1 - ρ)` (M/G/1); the same with the queue in units of the mean service time; a base that grows by `e^(βρ)`; a base and the length of a turn, `1 / (1 - w)`; a base alone |
+//! | p50, p99 of reads, of writes | a base and a queue, `ρ / (1 - ρ)` (M/G/1); the same with the queue in units of the mean service time; a base that grows by `e^(βρ)`; a base and the length of a turn, `1 / (1 - w)`; the same with a call for each connection that speaks; a base alone |
 //!
 //! `ρ` is the share of the host's cores that is busy, with the load's own if it ran there. `w` is the part of it that
 //! each request adds. The two differ because a server that wakes for each request of a light load is busy long before
