@@ -374,7 +374,7 @@ pub(super) fn s66_reply_order(is_told: bool) {
             // What was acknowledged is there.
             for number in 1..=30 {
                 let path = format!("/p{guest}-{}", number - 1);
-                let is_write = (number as usize - 1 + guest) % 3 != 0;
+                let is_write = !(number as usize - 1 + guest).is_multiple_of(3);
                 if is_write && said.err(number) == Some(0) {
                     assert!((0..4).any(|at| cluster.has(at, &path)), "{path} was acknowledged");
                 }
