@@ -177,23 +177,30 @@ def m34_a_write_that_only_its_leader_logged_is_dropped_after_newer_ones(ensemble
     drop_a_tail(ensemble, path, newer_epoch_has_writes=True)
 
 
+def write_what_only_the_leader_logs(ensemble, client, node, marker):
+    """Sets data through the leader, which dies with it; the others, who have not heard of it, start without it."""
+    leader = ensemble.members[ensemble.leader()]
+    followers = [member for member in ensemble.members.values() if member is not leader]
+    for follower in followers:
+        follower.freeze()
+    client.send_all([(zk.SET_DATA, zk.set_data_body(node, marker))])
+    # What the frozen ones have in their sockets dies with them, before they could read it.
+    until("the leader's log to hold it", lambda: leader.holds(marker))
+    for follower in followers:
+        follower.kill()
+    leader.kill()
+    for follower in followers:
+        equal(False, follower.holds(marker), f"{follower} holds it")
+        follower.launch()
+
+
 def drop_a_tail(ensemble, path, newer_epoch_has_writes):
     leader = ensemble.leader()
     followers = [ensemble.members[sid] for sid in ensemble.sids if sid != leader]
     client = ensemble.client(leader, timeout_ms=120000)
     node = create(client, f"{path}/n", b"before")
-    for follower in followers:
-        follower.freeze()
     marker = f"only the leader has {path}".encode()
-    client.send_all([(zk.SET_DATA, zk.set_data_body(node, marker))])
-    # What the frozen ones have in their sockets dies with them, before they could read it.
-    until("the leader's log to hold it", lambda: ensemble.members[leader].holds(marker))
-    for follower in followers:
-        follower.kill()
-    ensemble.members[leader].kill()
-    for follower in followers:
-        equal(False, follower.holds(marker), f"{follower} holds it")
-        follower.launch()
+    write_what_only_the_leader_logs(ensemble, client, node, marker)
     ensemble.wait()
     if newer_epoch_has_writes:
         writer = Session([(follower.host, follower.port) for follower in followers])

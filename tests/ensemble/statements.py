@@ -6,7 +6,7 @@ import sys
 import logs
 import raw_client as zk
 from ensemble import Ensemble, until
-from faults import epoch_of
+from faults import epoch_of, write_what_only_the_leader_logs
 from raw_client import ConnectionLost, SessionRefused
 from server import four_letter_word
 from sessions import Load, Session, catch_up
@@ -211,21 +211,10 @@ def m36_each_leader_has_a_higher_epoch_and_counts_from_the_start(ensemble, path)
 
 def m37_a_tail_that_was_never_committed_is_truncated(ensemble, path):
     leader = ensemble.leader()
-    followers = [ensemble.members[sid] for sid in ensemble.sids if sid != leader]
     client = ensemble.client(leader, timeout_ms=120000)
     node = create(client, f"{path}/n", b"before")
     committed = ok(client.call(zk.SYNC, zk.text("/"))).zxid
-    for follower in followers:
-        follower.freeze()
-    marker = f"only the leader has {path}".encode()
-    client.send_all([(zk.SET_DATA, zk.set_data_body(node, marker))])
-    until("the leader's log to hold it", lambda: ensemble.members[leader].holds(marker))
-    for follower in followers:
-        follower.kill()
-    ensemble.members[leader].kill()
-    for follower in followers:
-        equal(False, follower.holds(marker), f"{follower} holds it")
-        follower.launch()
+    write_what_only_the_leader_logs(ensemble, client, node, f"only the leader has {path}".encode())
     tail = [record.zxid for record in logs.read(ensemble.members[leader]) if record.zxid > committed]
     equal([committed + 1], tail, "the tail")
     new = ensemble.wait()
