@@ -8,7 +8,9 @@ mod ids;
 pub mod limits;
 pub mod path;
 pub mod planted;
+mod splitmix;
 mod striped_map;
 
 pub use ids::{ConnectionId, Epoch, Generation, Millis, ServerId, SessionId, ShardId, WallMillis, Xid, Zxid};
+pub use splitmix::splitmix64;
 pub use striped_map::StripedMap;

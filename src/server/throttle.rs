@@ -11,7 +11,7 @@
 
 use std::sync::{Mutex, PoisonError};
 
-use crate::base::Millis;
+use crate::base::{Millis, splitmix64};
 use crate::config;
 
 /// The bucket.
@@ -139,13 +139,9 @@ impl ConnectGate {
     }
 }
 
-/// Uniform in [0, 1): splitmix64, of which the upper 53 bits are the fraction.
+/// Uniform in [0, 1): the upper 53 bits are the fraction.
 fn draw(seed: &mut u64) -> f64 {
-    *seed = seed.wrapping_add(0x9e37_79b9_7f4a_7c15);
-    let mut mixed = *seed;
-    mixed = (mixed ^ (mixed >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-    mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-    ((mixed ^ (mixed >> 31)) >> 11) as f64 / (1u64 << 53) as f64
+    (splitmix64(seed) >> 11) as f64 / (1u64 << 53) as f64
 }
 
 #[cfg(test)]

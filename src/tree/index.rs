@@ -32,6 +32,7 @@ use std::sync::atomic::Ordering::{Acquire, Relaxed, Release};
 use std::sync::atomic::{AtomicPtr, AtomicU32};
 
 use super::reclaim::{At, Grace, Object, Ref, Retired, Token, Witness};
+use crate::base::splitmix64;
 
 const BRANCHES: usize = 256;
 const BUCKETS: usize = 64;
@@ -58,13 +59,9 @@ pub(super) struct PathHasher(ahash::RandomState);
 impl PathHasher {
     /// Four words of the fixed generator SplitMix64, so that one number is the whole seed.
     pub(super) fn new(seed: u64) -> PathHasher {
-        let word = |n: u64| {
-            let mut z = seed.wrapping_add(n.wrapping_mul(0x9e37_79b9_7f4a_7c15));
-            z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-            z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-            z ^ (z >> 31)
-        };
-        PathHasher(ahash::RandomState::with_seeds(word(1), word(2), word(3), word(4)))
+        let mut state = seed;
+        let mut word = || splitmix64(&mut state);
+        PathHasher(ahash::RandomState::with_seeds(word(), word(), word(), word()))
     }
 
     /// The hash of a path.

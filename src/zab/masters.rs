@@ -8,7 +8,7 @@
 //! could be learned from, the leader serves, at its quorum port. A stock observer goes round until a follower is there.
 
 use super::message::Port;
-use crate::base::ServerId;
+use crate::base::{ServerId, splitmix64};
 
 /// See the module.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -72,11 +72,7 @@ impl Masters {
     }
 
     fn below(&mut self, end: u64) -> u64 {
-        self.random = self.random.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mut z = self.random;
-        z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        (z ^ (z >> 31)) % end
+        splitmix64(&mut self.random) % end
     }
 }
 

@@ -4,6 +4,7 @@
 //! with one history.
 
 use super::cluster::{Cluster, settings};
+use crate::base::splitmix64;
 use crate::zab::event::Role;
 
 /// SplitMix64: a seed is a run.
@@ -11,11 +12,7 @@ struct Random(u64);
 
 impl Random {
     fn below(&mut self, bound: u64) -> u64 {
-        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mut z = self.0;
-        z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        (z ^ (z >> 31)) % bound
+        splitmix64(&mut self.0) % bound
     }
 
     fn pick<T: Copy>(&mut self, from: &[T]) -> Option<T> {

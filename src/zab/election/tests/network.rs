@@ -14,7 +14,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::script::{render, render_vote, settings};
-use crate::base::{Millis, ServerId, Zxid};
+use crate::base::{Millis, ServerId, Zxid, splitmix64};
 use crate::zab::election::{CurrentVote, Elected, Election, NO_VOTE};
 use crate::zab::event::Action;
 use crate::zab::membership::Membership;
@@ -32,11 +32,7 @@ struct Rng(u64);
 
 impl Rng {
     fn below(&mut self, bound: u64) -> u64 {
-        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mut z = self.0;
-        z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        (z ^ (z >> 31)) % bound
+        splitmix64(&mut self.0) % bound
     }
 
     fn chance(&mut self, percent: u64) -> bool {
