@@ -30,7 +30,8 @@ pub(super) struct Learner {
     pub(super) confirmed: u64,
     /// Txns read from our log for it, while more are read.
     pub(super) read: Vec<(Zxid, Payload)>,
-    /// Syncs that it asked for and has no answer to, oldest first: what was proposed before each.
+    /// Syncs that it asked for and has no answer to, oldest first: what was proposed before each. `leading::confirm` has them
+    /// among everybody's; here is what each commit must look at.
     syncs: VecDeque<Zxid>,
     /// Commits that wait behind them.
     held: VecDeque<(Zxid, Message)>,

@@ -260,6 +260,18 @@ impl Learners {
         actions.push(Action::Send { link, message: Message::UpToDate });
     }
 
+    /// What clients of a learner that serves ask for goes on to who orders it.
+    pub(super) fn pass_on(&self, link: LinkId, message: Message, actions: &mut Vec<Action>) {
+        let Some(learner) = self.links.get(&link).and_then(|learner| learner.server) else { return };
+        actions.push(match message {
+            Message::Ping { touched, .. } if touched.is_empty() => return,
+            Message::Ping { touched, .. } => Action::Touched { link, learner, sessions: touched },
+            Message::Request(forwarded) => Action::Requested { link, learner, forwarded },
+            Message::Revalidate { body } => Action::Revalidate { link, body },
+            _ => unreachable!("only what clients ask for is passed on"),
+        });
+    }
+
     /// Learners whose last txn was waited for, and is decided with this one.
     pub(super) fn decided(&mut self, zxid: Zxid) -> Vec<LinkId> {
         let mut decided = Vec::new();

@@ -174,20 +174,11 @@ impl ObserverMaster {
                 }
                 Ok(())
             }
-            (Stage::Up, Message::Ping { touched, .. }) => {
-                if let (Some(learner), false) = (server, touched.is_empty()) {
-                    actions.push(Action::Touched { link, learner, sessions: touched });
-                }
-                Ok(())
-            }
-            (Stage::Up, Message::Request(forwarded)) => {
-                if let Some(learner) = server {
-                    actions.push(Action::Requested { link, learner, forwarded });
-                }
-                Ok(())
-            }
-            (Stage::Up, Message::Revalidate { body }) => {
-                actions.push(Action::Revalidate { link, body });
+            (
+                Stage::Up,
+                message @ (Message::Ping { .. } | Message::Request(_) | Message::Revalidate { .. }),
+            ) => {
+                self.learners.pass_on(link, message, actions);
                 Ok(())
             }
             // An old answer to a ping that came before UPTODATE, from a learner that should have ignored it.

@@ -77,7 +77,8 @@ impl Leading {
         }
     }
 
-    /// Whether enough have answered the ping of this round, or have it before them. A round may have begun before they were up, or have lost its links.
+    /// Whether enough have answered the ping of this round, or have it before them. A round may have begun before they were
+    /// up, or have lost its links.
     fn may_be_confirmed(&self, core: &Core, round: u64) -> bool {
         let has_it = |l: &&Learner| l.votes && (l.confirmed >= round || l.pings.back() >= Some(&round));
         let asked = self.learners.values().filter(has_it);

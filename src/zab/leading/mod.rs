@@ -305,7 +305,6 @@ impl Leading {
     ) -> Result<(), &'static str> {
         let Some(learner) = self.learners.get_mut(&link) else { return Ok(()) };
         learner.heard = now;
-        let up = learner.is_up();
         let server = learner.server;
         match (&learner.stage, message) {
             (Stage::Connected, Message::FollowerInfo(info)) => {
@@ -323,26 +322,18 @@ impl Leading {
                 }
                 self.on_ack(core, link, zxid, actions)
             }
-            (Stage::Up, Message::Ping { touched, .. }) => {
-                if let (Some(learner), false) = (server, touched.is_empty()) {
-                    actions.push(Action::Touched { link, learner, sessions: touched });
-                }
+            (Stage::Up, message @ Message::Ping { .. }) => {
+                self.learners.pass_on(link, message, actions);
                 self.on_pong(core, link, actions)
             }
-            (Stage::Up, Message::Request(forwarded)) => {
-                if let Some(learner) = server {
-                    actions.push(Action::Requested { link, learner, forwarded });
-                }
-                Ok(())
-            }
-            (Stage::Up, Message::Revalidate { body }) => {
-                actions.push(Action::Revalidate { link, body });
+            (Stage::Up, message @ (Message::Request(_) | Message::Revalidate { .. })) => {
+                self.learners.pass_on(link, message, actions);
                 Ok(())
             }
             (_, message) => {
                 ignored(server, name(&message), "not in this phase", actions);
                 // An old answer to a ping that came before UPTODATE, from a learner that should have ignored it.
-                if matches!(message, Message::Ping { .. }) && !up {
+                if matches!(message, Message::Ping { .. }) {
                     Ok(())
                 } else {
                     Err("sent something out of phase")
