@@ -7,6 +7,7 @@ use std::fmt::{self, Write as _};
 use std::io::Write;
 
 use super::exit::Exit;
+use super::progress::Stages;
 use crate::base::{ServerId, Zxid};
 use crate::config::{Config, ConfigDocument, Ensemble, MemberRole};
 use crate::server::vote::{self, Examined};
@@ -19,7 +20,10 @@ pub(super) fn run(config: &Config, decision: Decision, yes: bool, out: &mut dyn 
         Ok(ensemble) => ensemble,
         Err(why) => return refuse(Exit::Invalid, why),
     };
-    let examined = match vote::examine(config) {
+    let mut stages = Stages::default();
+    let examined = vote::examine(config, &mut |label, done, total| stages.update(label, done, total));
+    stages.finish();
+    let examined = match examined {
         Ok(examined) => examined,
         Err(error) => return refuse(Exit::DataFolder, error),
     };

@@ -87,6 +87,28 @@ impl Progress {
     }
 }
 
+/// Progress of work that consists of several pieces, one after the other, each with its label.
+#[derive(Debug, Default)]
+pub struct Stages(Option<(&'static str, Progress)>);
+
+impl Stages {
+    /// `done` of `total` units of the piece with this label; another label begins another piece.
+    pub fn update(&mut self, label: &'static str, done: u64, total: u64) {
+        if self.0.as_ref().is_none_or(|(current, _)| *current != label) {
+            self.finish();
+        }
+        let (_, progress) = self.0.get_or_insert_with(|| (label, Progress::begin(label)));
+        progress.update(done, total);
+    }
+
+    /// The piece that was under way is done.
+    pub fn finish(&mut self) {
+        if let Some((_, progress)) = self.0.take() {
+            progress.finish();
+        }
+    }
+}
+
 fn show(output: Option<Output>) {
     match output {
         None => {}

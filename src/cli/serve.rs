@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use super::banner::{Banner, Flushing, Recovery};
 use super::exit::{Exit, fatal};
-use super::progress::Progress;
+use super::progress::Stages;
 use super::start::{prepare_folders, resolve};
 use super::{logging, version};
 use crate::config::Config;
@@ -77,23 +77,11 @@ fn run(config: &Config) -> Running {
         }
     };
     let text = version::full(config.own.build_date_style);
-    let mut progress: Option<(&'static str, Progress)> = None;
-    let mut on_progress = |label: &'static str, done: u64, total: u64| {
-        if progress.as_ref().is_none_or(|(current, _)| *current != label) {
-            if let Some((_, last)) = progress.take() {
-                last.finish();
-            }
-            progress = Some((label, Progress::begin(label)));
-        }
-        if let Some((_, progress)) = &mut progress {
-            progress.update(done, total);
-        }
-    };
+    let mut stages = Stages::default();
+    let mut on_progress = |label, done, total| stages.update(label, done, total);
     let started =
         start::start(config, &addresses, crate::server::words::Version::of_text(text), &mut on_progress);
-    if let Some((_, last)) = progress.take() {
-        last.finish();
-    }
+    stages.finish();
     match started {
         Ok(running) => running,
         Err(error) => {

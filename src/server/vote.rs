@@ -8,7 +8,7 @@
 //! Lives on: the main thread of a process that serves nobody.
 
 use super::rebuild::rebuild;
-use super::start::{self, StartError};
+use super::start::{self, OnProgress, StartError};
 use crate::base::Zxid;
 use crate::config::Config;
 use crate::runtime::files::{self, DataDirs};
@@ -67,7 +67,7 @@ impl Examined {
 ///
 /// # Errors
 /// When no server has run there, one runs, or a start would refuse what is there.
-pub fn examine(config: &Config) -> Result<Examined, StartError> {
+pub fn examine(config: &Config, on_progress: &mut OnProgress<'_>) -> Result<Examined, StartError> {
     let dirs = DataDirs::open_used(&config.folders.data, &config.folders.log)?;
     let clock = Clock::start();
     let random =
@@ -75,8 +75,9 @@ pub fn examine(config: &Config) -> Result<Examined, StartError> {
     let mut distrusted = Vec::new();
     loop {
         let settings = start::recover_settings(config, random, &distrusted);
-        let mut recovered = files::examine(&dirs, &settings, &mut |_| {})
-            .map_err(|error| StartError::Recovery(error.to_string()))?;
+        let mut recovered =
+            files::examine(&dirs, &settings, &mut |progress| start::say_progress(on_progress, progress))
+                .map_err(|error| StartError::Recovery(error.to_string()))?;
         if recovered.report.fresh {
             let data = dirs.data().path().display();
             return Err(StartError::Recovery(format!(
@@ -87,7 +88,7 @@ pub fn examine(config: &Config) -> Result<Examined, StartError> {
         let (record, report) = (recovered.epoch, recovered.report.clone());
         let steps = std::mem::take(&mut recovered.steps);
         let building = start::building(config, &dirs, &clock, random[3], None);
-        match rebuild(recovered, building, &mut |_, _, _| {}).map_err(StartError::Recovery)? {
+        match rebuild(recovered, building, on_progress).map_err(StartError::Recovery)? {
             Ok(rebuilt) => {
                 let (znodes, applied) = (rebuilt.reader.stats().znode_count, rebuilt.pipeline.applied());
                 return Ok(Examined { dirs, steps, record, report, znodes, applied });
@@ -102,6 +103,10 @@ mod tests {
     use super::*;
     use crate::base::Epoch;
     use crate::runtime::files::OpenError;
+
+    fn examine(config: &Config) -> Result<Examined, StartError> {
+        super::examine(config, &mut |_, _, _| {})
+    }
 
     fn config(data: &std::path::Path) -> Config {
         let mut raw = crate::config::Raw::default();
