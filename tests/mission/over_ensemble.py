@@ -8,7 +8,20 @@ the clients' results say, not how often a program was told that its write was do
 import sys
 import threading
 
-from stage import HERE, PATIENCE, check_equal, check_nothing_left, check_results, next_master, play
+from stage import (
+    HERE,
+    PATIENCE,
+    build_tree,
+    check_equal,
+    check_lock,
+    check_nothing_left,
+    check_results,
+    group_of_eight,
+    leave,
+    next_master,
+    play,
+    sleep_too_long,
+)
 
 sys.path.insert(0, str(HERE.parent / "ensemble"))
 from ensemble import until  # noqa: E402
@@ -148,8 +161,7 @@ def m05_split_brain(stage):
     """The old master and the leading server on one side, the others and everybody else on the other one."""
     ensemble = stage.server
     aside = ensemble.sids[-1] + 1
-    for folder in ("submitted", "workers", "tasks", "assign", "partial", "status", "term"):
-        stage.client.ensure_path(f"{stage.root}/{folder}")
+    build_tree(stage)
     old = stage.start("master", stage.root, "old", prefix=ensemble.network.prefix(aside))
     term = int(old.expect("elected")[0].split()[1])
     new = stage.start("master", stage.root, "new")
@@ -179,10 +191,7 @@ def m05_split_brain(stage):
 
 
 def m06_no_living_member_is_missing_while_servers_are_killed(stage):
-    group = stage.client.create(f"{stage.root}/group", b"")
-    members = {f"member{number}": stage.start("member", group, f"member{number}") for number in range(8)}
-    for member in members.values():
-        member.expect("joined")
+    members = group_of_eight(stage)
 
     def look():
         """Who is missing was told that its session is over."""
@@ -196,8 +205,7 @@ def m06_no_living_member_is_missing_while_servers_are_killed(stage):
         while not storm.enough():
             look()
     # Who leaves politely is gone when it says so.
-    members["member0"].process.stdin.close()
-    members.pop("member0").expect("left")
+    leave(members, "member0")
     look()
     # Who is killed together with a server is gone in the end, and nobody else is.
     dead = {name: members.pop(name) for name in ("member1", "member2")}
@@ -207,13 +215,7 @@ def m06_no_living_member_is_missing_while_servers_are_killed(stage):
     stage.eventually("the end of the killed", lambda: not set(dead) & set(stage.children("group")))
     look()
     # Who sleeps too long is gone too, is told so when it wakes up, and joins again.
-    sleeper = members["member3"]
-    joined = len(sleeper.said("joined"))
-    sleeper.freeze()
-    stage.eventually("the end of the sleeper", lambda: "member3" not in stage.children("group"))
-    sleeper.thaw()
-    sleeper.expect("lost")
-    sleeper.expect("joined", count=joined + 1)
+    sleep_too_long(stage, "member3", members["member3"])
     stage.server.heal()
     stage.eventually("all who live", lambda: stage.children("group") == sorted(members))
 
@@ -242,15 +244,7 @@ def m07_lock_recipe_fifty_contenders_while_servers_are_killed(stage):
     with Storm(stage):
         for contender in queued:
             contender.expect("released")
-    violations = [line for contender in queued for line in contender.said("VIOLATION")]
-    check_equal([], violations, "two holders at once")
-    held = [contender.said("held")[0].split()[1:] for contender in queued]
-    by_time = sorted(held, key=lambda name_and_zxid: int(name_and_zxid[1]))
-    check_equal(sorted(held), by_time, "first come, first served")
-    events = sum(int(contender.said("events")[0].split()[1]) for contender in queued)
-    # One for each release and for the contender that died, at most: who has lost the connection looks by itself.
-    if events > 49:
-        raise AssertionError(f"{events} events for 49 releases and deaths")
+    check_lock(queued)
     stage.catch_up()
     check_equal([], stage.children("lock"), "the queue at the end")
 

@@ -11,7 +11,7 @@ from kazoo.exceptions import KazooException, NodeExistsError, NoNodeError
 from kazoo.recipe.barrier import Barrier
 from kazoo.recipe.election import Election
 from kazoo.recipe.queue import LockingQueue
-from stage import check_equal, next_master
+from stage import build_tree, check_equal, next_master
 
 from over_ensemble import Storm
 
@@ -197,8 +197,7 @@ def m08_queue_of_kazoo_loses_nothing(stage):
 
 def m08_exactly_one_master_and_where_everything_is(stage):
     """As HBase has it: everybody finds the master, and the servers that live, by watching nodes."""
-    for folder in ("workers", "tasks", "assign", "term"):
-        stage.client.ensure_path(f"{stage.root}/{folder}")
+    build_tree(stage)
     masters = [stage.start("master", stage.root, f"m{number}") for number in range(3)]
     with clients_of(stage, 4) as clients:
         terms, where, alive = ([[] for _ in clients] for _ in range(3))

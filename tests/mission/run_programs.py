@@ -32,7 +32,19 @@ from ensemble import Ensemble, kinds  # noqa: E402
 from network import Network  # noqa: E402
 from proxy import Proxy  # noqa: E402
 from server import Server  # noqa: E402
-from stage import TICK_MS, Stage, check_equal, check_nothing_left, check_results, next_master, play  # noqa: E402
+from stage import (  # noqa: E402
+    TICK_MS,
+    Stage,
+    check_equal,
+    check_lock,
+    check_nothing_left,
+    check_results,
+    group_of_eight,
+    leave,
+    next_master,
+    play,
+    sleep_too_long,
+)
 
 # Room for a busy machine, beyond what the statement allows.
 SLACK = 5.0
@@ -90,14 +102,10 @@ def m04_killed_worker_loses_its_task_to_another(stage):
 
 
 def m06_group_membership_is_true_within_the_time_out(stage):
-    group = stage.client.create(f"{stage.root}/group", b"")
-    members = {f"member{number}": stage.start("member", group, f"member{number}") for number in range(8)}
-    for member in members.values():
-        member.expect("joined")
+    members = group_of_eight(stage)
     check_equal(sorted(members), stage.children("group"), "members")
     # Who leaves politely is gone when it says so.
-    members["member0"].process.stdin.close()
-    members.pop("member0").expect("left")
+    leave(members, "member0")
     check_equal(sorted(members), stage.children("group"), "members after one left")
     # Who is killed is gone after the time-out of 2 s and at most a tick.
     begun = time.monotonic()
@@ -109,12 +117,7 @@ def m06_group_membership_is_true_within_the_time_out(stage):
     if took > 2.0 + TICK_MS / 1000 + SLACK:
         raise AssertionError(f"killed members were listed for {took:.2f} s")
     # Who sleeps too long is gone too, is told so when it wakes up, and joins again.
-    sleeper = members["member3"]
-    sleeper.freeze()
-    stage.eventually("the end of the sleeper", lambda: "member3" not in stage.children("group"))
-    sleeper.thaw()
-    sleeper.expect("lost")
-    sleeper.expect("joined", count=2)
+    sleep_too_long(stage, "member3", members["member3"])
     check_equal(sorted(members), stage.children("group"), "members at the end")
 
 
@@ -131,16 +134,7 @@ def m07_lock_recipe_fifty_contenders(stage):
     holder.kill()
     for contender in queued:
         contender.expect("released", seconds=120)
-    violations = [line for contender in queued for line in contender.said("VIOLATION")]
-    check_equal([], violations, "two holders at once")
-    held = [contender.said("held")[0].split()[1:] for contender in queued]
-    by_time = sorted(held, key=lambda name_and_zxid: int(name_and_zxid[1]))
-    check_equal(48, len(held), "holders")
-    check_equal(sorted(held), by_time, "first come, first served")
-    events = sum(int(contender.said("events")[0].split()[1]) for contender in queued)
-    # One event for each release, and one for the contender that died; a herd would be hundreds.
-    if events > 49:
-        raise AssertionError(f"{events} events for 49 releases and deaths")
+    check_lock(queued)
     check_equal([], stage.children("lock"), "the queue at the end")
 
 

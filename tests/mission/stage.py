@@ -109,10 +109,15 @@ class Stage:
             time.sleep(0.01)
 
 
-def play(stage, masters, workers):
-    """Builds the tree of master.py and starts masters and workers. Returns them, the elected master first."""
+def build_tree(stage):
+    """The folders that master.py tells of."""
     for folder in ("submitted", "workers", "tasks", "assign", "partial", "status", "term"):
         stage.client.ensure_path(f"{stage.root}/{folder}")
+
+
+def play(stage, masters, workers):
+    """Builds the tree of master.py and starts masters and workers. Returns them, the elected master first."""
+    build_tree(stage)
     cast = [stage.start("master", stage.root, f"m{number}") for number in range(masters)]
     stage.eventually("a master", lambda: any(master.said("elected") for master in cast))
     elected = [master for master in cast if master.said("elected")]
@@ -142,6 +147,46 @@ def check_nothing_left(stage, tasks):
     check_equal([], stage.children("partial"), "partial results")
     for worker in stage.children("assign"):
         check_equal([], stage.children(f"assign/{worker}"), f"tasks of {worker}")
+
+
+def group_of_eight(stage):
+    """A group and its members, who have joined, by name."""
+    group = stage.client.create(f"{stage.root}/group", b"")
+    members = {f"member{number}": stage.start("member", group, f"member{number}") for number in range(8)}
+    for member in members.values():
+        member.expect("joined")
+    return members
+
+
+def leave(members, name):
+    """A member leaves politely."""
+    members[name].process.stdin.close()
+    members.pop(name).expect("left")
+
+
+def sleep_too_long(stage, name, sleeper):
+    """A member that is frozen until its session is over, is told so when it wakes up, and joins again."""
+    joined = len(sleeper.said("joined"))
+    sleeper.freeze()
+    stage.eventually("the end of the sleeper", lambda: name not in stage.children("group"))
+    sleeper.thaw()
+    sleeper.expect("lost")
+    sleeper.expect("joined", count=joined + 1)
+
+
+def check_lock(contenders):
+    """One after the other has held the lock, in the order of the queue, and nobody was woken for nothing."""
+    violations = [line for contender in contenders for line in contender.said("VIOLATION")]
+    check_equal([], violations, "two holders at once")
+    held = [contender.said("held")[0].split()[1:] for contender in contenders]
+    check_equal(48, len(held), "holders")
+    by_time = sorted(held, key=lambda name_and_zxid: int(name_and_zxid[1]))
+    check_equal(sorted(held), by_time, "first come, first served")
+    events = sum(int(contender.said("events")[0].split()[1]) for contender in contenders)
+    # One for each release and for the contender that died, at most: who has lost the connection looks by itself. A herd would
+    # be hundreds.
+    if events > 49:
+        raise AssertionError(f"{events} events for 49 releases and deaths")
 
 
 def check_equal(expected, got, what):
