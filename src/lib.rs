@@ -76,7 +76,8 @@
 //!
 //! A member of an ensemble is the same server with links ([`runtime::peers`]), all of them sockets of the sequencer's
 //! ring: what a turn sends to others leaves in the system call that writes the own log. `runtime/sequencer/member.rs`
-//! carries events from links, disk and images to [`zab`] and performs what it wants, in its order.
+//! carries events from links, disk and images to [`zab`] and performs what it wants, in its order. Links speak stock's
+//! protocol; two servers of ours add checksums to it (`wire/peer/checked.rs`).
 //!
 //! - *The leader* prepares its own clients' requests and those that learners forward (`sequencer/leader.rs`); it knows
 //!   which server holds which session, and hears from learners, with each ping, which sessions are alive.

@@ -37,11 +37,13 @@ pub enum Bug {
     EmptiedVotes,
     /// A session's ephemerals stay when it ends.
     EphemeralsStay,
+    /// What came over a link of ours is taken as it came (reliability F21).
+    ChecksumsAreIgnored,
 }
 
 impl Bug {
     /// All of them.
-    pub const ALL: [Bug; 16] = [
+    pub const ALL: [Bug; 17] = [
         Bug::AckBeforeFlush,
         Bug::NewLeaderBeforeHistory,
         Bug::EpochBeforeHistory,
@@ -58,6 +60,7 @@ impl Bug {
         Bug::LaggardLeads,
         Bug::EmptiedVotes,
         Bug::EphemeralsStay,
+        Bug::ChecksumsAreIgnored,
     ];
 }
 

@@ -624,6 +624,7 @@ impl Cluster {
             node.frozen_until = 0;
             let mut machine = node.machine.borrow_mut();
             (machine.disk_delay, machine.image_delay, machine.fails_after) = (0..=5, None, None);
+            machine.install_ms = 0;
         }
     }
 }

@@ -180,7 +180,10 @@ impl SimImages {
 
     fn tell(&mut self, steps: Vec<FileAction>, report: ImageReport) {
         let mut machine = self.machine.borrow_mut();
-        let due = machine.image_due(self.told.back().map(|told| told.due));
+        let mut due = machine.image_due(self.told.back().map(|told| told.due));
+        if matches!(report, ImageReport::Installed { .. }) {
+            due += machine.install_ms;
+        }
         machine.wakes.push(due);
         self.told.push_back(Told { due, steps, report });
     }
@@ -233,6 +236,10 @@ impl ImageMover for SimImages {
             Ok(Some((state, rest))) => {
                 self.coming.insert(link, Arriving::Whole(Box::new(state)));
                 self.tell(Vec::new(), ImageReport::Received { link, rest });
+            }
+            Err(why) if self.machine.borrow().takes_bad_images => {
+                self.coming.remove(&link);
+                self.tell(Vec::new(), ImageReport::Bad { link, why });
             }
             Err(why) => panic!("a state that a server sent is bad: {why}"),
         }

@@ -84,7 +84,18 @@ pub(crate) struct Network {
     cut: BTreeSet<(i64, i64)>,
     /// How long bytes may be on their way.
     delay_ms: RangeInclusive<u64>,
+    altering: Option<Altering>,
     rng: Rng,
+}
+
+/// Bits turn over on their way, past TCP's checksum.
+struct Altering {
+    /// In streams to and from this port.
+    port: u16,
+    /// In one of so many sends.
+    one_in: u64,
+    /// So many more times.
+    left: u32,
 }
 
 impl Network {
@@ -97,6 +108,7 @@ impl Network {
             next_socket: 1,
             cut: BTreeSet::new(),
             delay_ms,
+            altering: None,
             rng: Rng::new(seed),
         }
     }
@@ -104,6 +116,26 @@ impl Network {
     /// From now on.
     pub(crate) fn set_delay(&mut self, delay_ms: RangeInclusive<u64>) {
         self.delay_ms = delay_ms;
+    }
+
+    /// From now on a bit turns over in one of so many sends on streams of this port, so many times in all.
+    pub(crate) fn alter(&mut self, port: u16, one_in: u64, times: u32) {
+        self.altering = Some(Altering { port, one_in, left: times });
+    }
+
+    /// How many bits are still to turn over.
+    pub(crate) fn alters(&self) -> u32 {
+        self.altering.as_ref().map_or(0, |altering| altering.left)
+    }
+
+    fn altered(&mut self, end: End, bytes: &mut [u8]) {
+        let Some(Altering { port, one_in, left }) = &mut self.altering else { return };
+        let is_of = [end, end ^ 1].iter().any(|end| self.ends[*end].address.port() == *port);
+        if is_of && *left > 0 && self.rng.below(*one_in) == 0 {
+            *left -= 1;
+            let bit = self.rng.below(bytes.len() as u64 * 8) as usize;
+            bytes[bit / 8] ^= 1 << (bit % 8);
+        }
     }
 
     fn delay(&mut self) -> u64 {
@@ -300,7 +332,9 @@ impl Network {
                         return Some(SocketEvent::Sent(name, Err(RESET)));
                     }
                     let due = (now + self.delay()).max(self.ends[end ^ 1].last_due());
-                    self.ends[end ^ 1].arriving.push_back((due, bytes.clone()));
+                    let mut arriving = bytes.clone();
+                    self.altered(end, &mut arriving);
+                    self.ends[end ^ 1].arriving.push_back((due, arriving));
                     bytes.clear();
                     return Some(SocketEvent::Sent(name, Ok(bytes)));
                 }

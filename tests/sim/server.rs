@@ -31,6 +31,9 @@ use crate::folder::{SimDisk, SimImages, cluster};
 use crate::network::{Network, ip};
 use crate::world::{Io, Keeper, SharedMachine, Simulated};
 
+/// Where a leader is found.
+pub(crate) const QUORUM_PORT: u16 = 2888;
+
 /// What is the same on all servers of a run.
 #[derive(Clone, Debug)]
 pub(crate) struct Plan {
@@ -88,7 +91,7 @@ impl Plan {
         let address = |id: ServerId, port| vec![Address { host: ip(id.0).to_string().into(), port }];
         let servers = self.servers().map(|id| peers::Server {
             id,
-            quorum: address(id, 2888),
+            quorum: address(id, QUORUM_PORT),
             election: address(id, 3888),
         });
         peers::Settings {

@@ -101,6 +101,10 @@ pub(crate) struct Machine {
     pub(crate) disk_delay: RangeInclusive<u64>,
     /// How long a piece of a state between servers may take, ms; as a step of the disk if nothing else is said.
     pub(crate) image_delay: Option<RangeInclusive<u64>>,
+    /// How much longer it takes until a whole state has taken the place of its own, ms.
+    pub(crate) install_ms: u64,
+    /// Whether a state may come that is not what was sent.
+    pub(crate) takes_bad_images: bool,
     /// After so many more writes of the log one fails; those behind it would succeed.
     pub(crate) fails_after: Option<u64>,
     /// Whole states that were put in place of its own.
@@ -123,6 +127,8 @@ impl Machine {
             rng: Rng::new(seed),
             disk_delay,
             image_delay: None,
+            install_ms: 0,
+            takes_bad_images: false,
             fails_after: None,
             images: 0,
             wake_at: 0,

@@ -61,6 +61,7 @@ use crate::base::{Millis, ServerId, Zxid};
 use crate::runtime::metrics::LinkQueues;
 use crate::runtime::sys::{Bell, SocketEvent, SocketId};
 use crate::wire::DecodeError;
+use crate::wire::peer::checked::Altered;
 use crate::wire::peer::election::ElectionError;
 use crate::wire::peer::{PacketError, PacketKind};
 use crate::zab::event::Event;
@@ -187,6 +188,9 @@ pub(crate) enum LinkError {
     /// Bytes that cannot be a packet.
     #[error(transparent)]
     Packet(#[from] PacketError),
+    /// Not what was sent.
+    #[error(transparent)]
+    Altered(#[from] Altered),
     /// A packet whose data are not what its kind has.
     #[error("malformed {kind:?}: {source}")]
     Body {

@@ -27,8 +27,9 @@ use super::{
 use crate::base::limits::{LINK_HELD_BYTES_MAX, LINK_IMAGE_AHEAD_BYTES, LINK_OUTBOX_BYTES_MAX};
 use crate::base::{Millis, ServerId};
 use crate::runtime::sys::{self, SocketId};
-use crate::wire::peer::QuorumPacket;
+use crate::wire::peer::checked::{self, BehindImage, ImageChecksum};
 use crate::wire::peer::packet::PacketScan;
+use crate::wire::peer::{PacketKind, QuorumPacket};
 use crate::zab::event::Event;
 use crate::zab::message::{LinkId, Message, Port as ZabPort};
 
@@ -69,6 +70,7 @@ struct Link {
     /// The beginning of a packet, or what comes behind a SNAP.
     received: Vec<u8>,
     scan: PacketScan,
+    checks: Checks,
     outbox: Outbox,
     /// While an image goes out.
     image: Option<ImageOut>,
@@ -92,8 +94,21 @@ enum Mode {
     },
 }
 
+/// Which packets have checksums behind them ([`checked`]).
+#[derive(Clone, Copy, Default)]
+struct Checks {
+    /// Those that come; a learner has offered it, or a leader has taken it.
+    received: bool,
+    /// Those that go.
+    sent: bool,
+    /// Of the image that comes, and, once that is over, what came with its end: its checksum is next.
+    image: ImageChecksum,
+    behind_image: Option<BehindImage>,
+}
+
 #[derive(Default)]
 struct ImageOut {
+    checksum: ImageChecksum,
     /// Packets that wait behind it.
     held: Outbox,
     /// Whether a piece was asked for and has not come.
@@ -103,6 +118,48 @@ struct ImageOut {
 struct Closing {
     until: Millis,
     finished: bool,
+}
+
+impl Checks {
+    /// Appends a packet, with a checksum or an offer of them where they belong.
+    fn write(&mut self, message: &Message, side: Side, out: &mut Vec<u8>) {
+        let begin = out.len();
+        encode(message, side, out);
+        let introduces = match message {
+            Message::FollowerInfo(info) | Message::ObserverInfo(info) => info.server.is_some(),
+            Message::LeaderInfo { .. } => self.received,
+            _ => false,
+        };
+        if introduces && !self.sent {
+            let plain = out.split_off(begin);
+            let packet = QuorumPacket::decode(&plain, plain.len());
+            let (packet, _) = packet.ok().flatten().expect("a packet of our own is whole");
+            checked::encode_offering(&packet, out);
+            // What a learner sends next waits for the leader's word.
+            self.sent = side == Side::Leader;
+        } else if self.sent {
+            checked::seal(begin, out);
+        }
+    }
+
+    /// A packet came that introduces its sender, and perhaps offers.
+    fn offered(&mut self, packet: &QuorumPacket<'_>, side: Side) -> Result<(), LinkError> {
+        let is_theirs = (packet.kind == PacketKind::LEADERINFO) == (side == Side::Learner);
+        if is_theirs && !self.received && checked::decode_offer(packet)? {
+            self.received = true;
+            self.sent |= side == Side::Learner;
+        }
+        Ok(())
+    }
+
+    /// The checksum behind an image, if one comes: the bytes it takes, or `None` when more must be received.
+    fn behind_image(&mut self, received: &[u8]) -> Result<Option<usize>, LinkError> {
+        let Some(behind) = self.behind_image else { return Ok(Some(0)) };
+        let Some(checksum) = received.first_chunk() else { return Ok(None) };
+        self.behind_image = None;
+        std::mem::take(&mut self.image).check(behind, *checksum)?;
+        Ok(Some(checked::CHECKSUM_BYTES))
+    }
 }
 
 impl Link {
@@ -118,6 +175,7 @@ impl Link {
             receiving: false,
             received: Vec::new(),
             scan: PacketScan::default(),
+            checks: Checks::default(),
             outbox: Outbox::default(),
             image: None,
             touched: false,
@@ -367,6 +425,9 @@ impl Quorum {
             Mode::Raw { .. } => {
                 link.mode = Mode::Raw { given: true };
                 let bytes = cx.sockets.received(socket).to_vec();
+                if link.checks.received {
+                    link.checks.image.add(&bytes);
+                }
                 cx.shared.events.push_back(PeerEvent::ImageBytes { link: id, bytes });
             }
             Mode::Stopped => unreachable!("nothing is received behind a SNAP before it is asked for"),
@@ -378,7 +439,16 @@ impl Quorum {
         let Some(link) = self.links.get_mut(&id) else { return };
         let (mut taken, mut broken) = (0, None);
         while link.mode == Mode::Packets {
-            match next_packet(&link.received[taken..], &mut link.scan, link.side, cx.shared) {
+            match link.checks.behind_image(&link.received[taken..]) {
+                Ok(Some(bytes)) => taken += bytes,
+                Ok(None) => break,
+                Err(error) => {
+                    broken = Some(error);
+                    break;
+                }
+            }
+            match next_packet(&link.received[taken..], &mut link.scan, &mut link.checks, link.side, cx.shared)
+            {
                 Ok(None) => break,
                 Ok(Some((message, bytes))) => {
                     taken += bytes;
@@ -424,7 +494,7 @@ impl Quorum {
             Some(image) => (&mut image.held, held_bytes_max(self.wanted, &shared.settings)),
             None => (&mut link.outbox, LINK_OUTBOX_BYTES_MAX),
         };
-        outbox.write(shared.now, |out| encode(message, side, out));
+        outbox.write(shared.now, |out| link.checks.write(message, side, out));
         let bytes = outbox.bytes();
         link.touch(id, &mut self.touched);
         if bytes > limit {
@@ -515,6 +585,9 @@ impl Quorum {
         let Some(link) = self.links.get_mut(&id).filter(|link| link.is_open()) else { return };
         let image = link.image.as_mut().expect("a piece belongs to an image that was begun");
         image.asked = false;
+        if link.checks.sent {
+            image.checksum.add(&bytes);
+        }
         link.outbox.push(bytes);
         link.ask_for_image(shared, id);
         link.touch(id, &mut self.touched);
@@ -523,6 +596,9 @@ impl Quorum {
     pub(super) fn finish_image(&mut self, shared: &mut Shared, id: LinkId) {
         let Some(link) = self.links.get_mut(&id).filter(|link| link.is_open()) else { return };
         let image = link.image.take().expect("an image ends that was begun");
+        if link.checks.sent {
+            link.outbox.push(image.checksum.seal().to_vec());
+        }
         link.outbox.append(image.held);
         shared.events.retain(|event| *event != PeerEvent::ImageRoom { link: id });
         link.touch(id, &mut self.touched);
@@ -533,6 +609,9 @@ impl Quorum {
         assert!(link.mode == Mode::Stopped, "an image is expected on {id:?}, which brought no SNAP");
         let bytes = std::mem::take(&mut link.received);
         link.mode = Mode::Raw { given: !bytes.is_empty() };
+        if link.checks.received {
+            link.checks.image.add(&bytes);
+        }
         if bytes.is_empty() {
             link.touch(id, &mut self.touched);
         } else {
@@ -554,6 +633,7 @@ impl Quorum {
             "an image ends on {id:?} in bytes that were not reported"
         );
         link.mode = Mode::Packets;
+        link.checks.behind_image = link.checks.received.then(|| BehindImage::of(&rest));
         link.received = rest;
         self.read(cx, id);
     }
@@ -639,16 +719,22 @@ type Read = (Option<Message>, usize);
 fn next_packet(
     received: &[u8],
     scan: &mut PacketScan,
+    checks: &mut Checks,
     side: Side,
     shared: &Shared,
 ) -> Result<Option<Read>, LinkError> {
     let limit = shared.settings.packet_bytes_max;
-    if scan.look(received, limit)?.is_none() {
-        return Ok(None);
+    let Some(length) = scan.look(received, limit)? else { return Ok(None) };
+    let mut bytes = length;
+    if checks.received {
+        let Some(checksum) = received[length..].first_chunk() else { return Ok(None) };
+        checked::check(&received[..length], *checksum)?;
+        bytes += checked::CHECKSUM_BYTES;
     }
-    let Some((packet, bytes)) = QuorumPacket::decode(received, limit)? else {
+    let Some((packet, _)) = QuorumPacket::decode(received, limit)? else {
         unreachable!("a packet that was looked through is whole")
     };
+    checks.offered(&packet, side)?;
     let kind = packet.kind;
     let message = decode(packet, side)?;
     if message.is_none() {

@@ -5,6 +5,7 @@
 mod disks;
 mod elections;
 mod history;
+mod links;
 mod overlap;
 mod sessions;
 mod syncs;
@@ -31,6 +32,7 @@ pub(crate) const ALL: &[(&str, Scenario)] = &[
     ("s24_bridge_partition", elections::s24_bridge_partition),
     ("s25_deaf_leader", elections::s25_deaf_leader),
     ("s25_mute_leader", elections::s25_mute_leader),
+    ("s26_bit_flip_in_proposal", links::s26_bit_flip_in_proposal),
     ("s29_big_sync_metastable", syncs::s29_big_sync),
     ("s30_all_lose_power_mid_batch", history::s30_all_lose_power),
     ("s33_sealed_damage", disks::s33_sealed_damage),
@@ -50,6 +52,7 @@ pub(crate) const ALL: &[(&str, Scenario)] = &[
     ("s60_auth_in_log_at_every_step", sessions::s60_auth_in_log),
     ("s61_preprocess_then_snapshot", syncs::s61_preprocess_then_snapshot),
     ("s62_stuck_receiver", syncs::s62_stuck_receiver),
+    ("slow_install_comes_once", syncs::slow_install),
     ("s66_reply_order_at_every_step", sessions::s66_reply_order),
 ];
 

@@ -32,9 +32,9 @@ impl Cluster {
         self.nodes[at].machine.borrow().images
     }
 
-    /// The ensemble has a state of some hundred kilobytes, and has no log that goes far back.
-    fn with_much_state(mut self) -> (Cluster, usize) {
-        self.plan.snap_count = 40;
+    /// The ensemble has a state of some hundred kilobytes, and no log that goes back for more than some of these.
+    pub(super) fn with_much_state(mut self, snap_count: u32) -> (Cluster, usize) {
+        self.plan.snap_count = snap_count;
         let leader = self.until_serving();
         let guest = self.guest(leader, LONG_MS);
         for number in 0..200 {
@@ -131,7 +131,7 @@ pub(super) fn s19_txnlog_diff_branch(is_told: bool) {
 /// nobody else waits, and nobody is elected.
 pub(super) fn s29_big_sync(is_told: bool) {
     for seed in 0..3 {
-        let (mut cluster, leader) = Cluster::calm(29_000 + seed, 3, 0, is_told).with_much_state();
+        let (mut cluster, leader) = Cluster::calm(29_000 + seed, 3, 0, is_told).with_much_state(40);
         let behind = cluster.others(leader)[seed as usize % 2];
         cluster.empty(behind);
         // Each piece within `initLimit`, and all of them not.
@@ -153,7 +153,7 @@ pub(super) fn s29_big_sync(is_told: bool) {
 pub(super) fn s62_stuck_receiver(is_told: bool) {
     for takes_image in [false, true] {
         for seed in 0..2 {
-            let (mut cluster, leader) = Cluster::calm(62_000 + seed, 3, 1, is_told).with_much_state();
+            let (mut cluster, leader) = Cluster::calm(62_000 + seed, 3, 1, is_told).with_much_state(40);
             let stuck = cluster.others(leader)[2 * seed as usize];
             if takes_image {
                 cluster.empty(stuck);
@@ -175,7 +175,7 @@ pub(super) fn s62_stuck_receiver(is_told: bool) {
 /// it had prepared is there, nor in the way.
 pub(super) fn s61_preprocess_then_snapshot(is_told: bool) {
     for tail in [1, 3, 8] {
-        let (mut cluster, leader) = Cluster::calm(61_000 + tail, 3, 0, is_told).with_much_state();
+        let (mut cluster, leader) = Cluster::calm(61_000 + tail, 3, 0, is_told).with_much_state(40);
         cluster.log_alone(leader, tail);
         cluster.until("another leader", |cluster| cluster.leads_instead_of(leader));
         cluster.until_writes(150);
@@ -252,4 +252,27 @@ pub(super) fn s59_poison_entries(is_told: bool) {
         cluster.finish();
     }
     assert!(refused > 50, "only {refused} requests were refused");
+}
+
+/// A whole state takes twice `initLimit` to take the place of a learner's own, after its last byte has come: the leader has
+/// given the link up meanwhile, as stock does, and the learner goes on from what it has; it is not sent all again.
+pub(super) fn slow_install(is_told: bool) {
+    const INSTALL_MS: u64 = 2 * 10 * 100;
+    for seed in 0..3 {
+        let (mut cluster, leader) = Cluster::calm(29_100 + seed, 3, 0, is_told).with_much_state(1_000);
+        let behind = cluster.others(leader)[seed as usize % 2];
+        // The log goes back for some seconds, and not to the beginning.
+        cluster.until_writes(4_000);
+        cluster.empty(behind);
+        cluster.nodes[behind].machine.borrow_mut().install_ms = INSTALL_MS;
+        cluster.starts_after(behind, 0);
+        let began = cluster.time.ms();
+        while !cluster.nodes[behind].serving.is_serving() {
+            assert!(cluster.time.ms() - began < 60_000, "it never catches up: {}", cluster.state());
+            cluster.goes_on(1);
+        }
+        assert!(cluster.time.ms() - began > INSTALL_MS, "installed in no time");
+        assert_eq!(cluster.images(behind), 1, "it was sent what it had");
+        cluster.finish();
+    }
 }

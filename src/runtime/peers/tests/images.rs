@@ -4,11 +4,12 @@
 use std::rc::Rc;
 
 use super::network::*;
-use super::quorum::{OURS, THEIRS, bytes_of, linked};
+use super::quorum::{EPOCH_1, OURS, THEIRS, bytes_of, follower_info, introduces, learner, linked, sealed};
 use crate::base::Zxid;
 use crate::base::limits::LINK_HELD_BYTES_MAX;
 use crate::runtime::peers::translate::Side;
 use crate::runtime::peers::{PeerEvent, Peers};
+use crate::wire::peer::checked::ImageChecksum;
 use crate::zab::message::{LinkId, Message};
 
 const SNAP: Message = Message::Snap { zxid: Zxid(9) };
@@ -48,8 +49,12 @@ fn end_image(world: &mut World, rest: Vec<u8>) {
 
 #[test]
 fn an_image_goes_between_packets_and_comes_out_between_them() {
-    for receive in [1 << 20, 1, 1000] {
+    let cases = [(1 << 20, false), (1, false), (1000, false), (1 << 20, true), (1, true), (1000, true)];
+    for (receive, is_checked) in cases {
         let mut world = linked();
+        if is_checked {
+            introduce(&mut world);
+        }
         world.receive_at_most(receive);
         send(&mut world, &commit(1));
         send(&mut world, &SNAP);
@@ -79,6 +84,40 @@ fn an_image_goes_between_packets_and_comes_out_between_them() {
         let packets: Vec<String> = (2..=4).map(|n| format!("1' {:?}", commit(n))).collect();
         assert_eq!(world.words(1), packets);
         assert_eq!(world.words(2), [""; 0], "no room for an image that is over");
+    }
+}
+
+/// Both say who they are, and check from here on what comes.
+fn introduce(world: &mut World) {
+    world.node(1).peers.send(OURS, &follower_info(1));
+    world.run();
+    send(world, &EPOCH_1);
+    world.run();
+    assert_eq!([world.words(1).len(), world.words(2).len()], [1, 1]);
+}
+
+#[test]
+fn an_image_that_is_not_what_was_sent_ends_the_link() {
+    for (came, word) in [(b"image", "1' Commit(0x100000001)"), (b"imago", "broken 1'")] {
+        let (mut world, leader) = learner();
+        let mut checksum = ImageChecksum::default();
+        checksum.add(b"image");
+        let stream = [
+            introduces(&EPOCH_1, Side::Leader),
+            sealed(bytes_of(&SNAP, Side::Leader)),
+            came.to_vec(),
+            checksum.seal().to_vec(),
+            sealed(bytes_of(&commit(1), Side::Leader)),
+        ];
+        world.write(leader, &stream.concat());
+        world.run();
+        assert_eq!(world.words(1), ["1' LeaderInfo(Epoch(1))", "1' Snap(0x9)"]);
+        world.node(1).peers.receive_image(OURS);
+        let (image, rest) = receive_image(&mut world, came.len());
+        assert_eq!(image, came);
+        end_image(&mut world, rest);
+        world.run();
+        assert_eq!(world.words(1), [word]);
     }
 }
 

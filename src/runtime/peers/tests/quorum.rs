@@ -7,7 +7,7 @@ use super::network::*;
 use crate::base::limits::LINK_OUTBOX_BYTES_MAX;
 use crate::base::{Epoch, ServerId, Zxid};
 use crate::runtime::peers::translate::{Side, encode};
-use crate::wire::peer::{PacketKind, QuorumPacket};
+use crate::wire::peer::{PacketKind, QuorumPacket, body, checked};
 use crate::zab::message::{LearnerInfo, LinkId, Message};
 
 pub(super) const OURS: LinkId = LinkId(LinkId::OURS + 1);
@@ -35,7 +35,7 @@ fn leader() -> (World, End) {
 }
 
 /// Learner 1, and a scripted leader.
-fn learner() -> (World, End) {
+pub(super) fn learner() -> (World, End) {
     let mut world = World::of(3, &[1]);
     world.script_listens(quorum(2));
     world.connect(1, OURS, 2);
@@ -57,10 +57,26 @@ pub(super) fn bytes_of(message: &Message, side: Side) -> Vec<u8> {
     bytes
 }
 
-fn follower_info(server: i64) -> Message {
+pub(super) fn follower_info(server: i64) -> Message {
     let server = Some(ServerId(server));
     Message::FollowerInfo(LearnerInfo { accepted: Epoch(0), server, config_version: 0 })
 }
+
+/// A packet of a server of ours that introduces itself.
+pub(super) fn introduces(message: &Message, side: Side) -> Vec<u8> {
+    let plain = bytes_of(message, side);
+    let (packet, _) = QuorumPacket::decode(&plain, 1 << 20).unwrap().unwrap();
+    let mut bytes = Vec::new();
+    checked::encode_offering(&packet, &mut bytes);
+    bytes
+}
+
+pub(super) fn sealed(mut packet: Vec<u8>) -> Vec<u8> {
+    checked::seal(0, &mut packet);
+    packet
+}
+
+pub(super) const EPOCH_1: Message = Message::LeaderInfo { epoch: Epoch(1) };
 
 #[test]
 fn packets_travel_both_ways_in_order_whatever_the_pieces() {
@@ -186,6 +202,78 @@ fn a_leader_that_cannot_be_followed_is_left() {
         assert_eq!(world.words(1), ["1' Proposal(0x7, 36 B)", "broken 1'"], "{bytes:x?}");
         assert!(world.is_over(leader));
     }
+}
+
+/// What it says, on links to servers of ours: all but what came before the other one's word has a checksum behind it.
+#[test]
+fn servers_of_ours_check_what_comes_from_each_other() {
+    let (mut world, learner) = leader();
+    world.write(learner, &introduces(&follower_info(1), Side::Learner));
+    world.run();
+    world.node(2).peers.send(THEIRS, &EPOCH_1);
+    world.node(2).peers.send(THEIRS, &commit(1));
+    world.run();
+    let expected = [introduces(&EPOCH_1, Side::Leader), sealed(bytes_of(&commit(1), Side::Leader))].concat();
+    assert_eq!(world.read(learner), expected);
+    let ack = sealed(bytes_of(&Message::Ack { zxid: Zxid(5) }, Side::Learner));
+    for bytes in [&ack[..], &ack[..ack.len() - 1], &ack[ack.len() - 1..]] {
+        world.write(learner, bytes);
+        world.run();
+    }
+    assert_eq!(world.words(2)[1..], ["1 Ack(0x5)", "1 Ack(0x5)"]);
+    for bit in [0, 77, ack.len() * 8 - 1] {
+        let (mut world, learner) = leader();
+        world.write(learner, &introduces(&follower_info(1), Side::Learner));
+        let mut altered = ack.clone();
+        altered[bit / 8] ^= 1 << (bit % 8);
+        world.write(learner, &[&ack[..], &altered].concat());
+        world.run();
+        assert_eq!(world.words(2)[1..], ["1 Ack(0x5)", "broken 1"], "bit {bit}");
+        assert!(world.is_over(learner));
+    }
+
+    let (mut world, leader) = self::learner();
+    world.node(1).peers.send(OURS, &follower_info(1));
+    world.run();
+    assert_eq!(world.read(leader), introduces(&follower_info(1), Side::Learner));
+    world.write(leader, &introduces(&EPOCH_1, Side::Leader));
+    world.write(leader, &sealed(bytes_of(&commit(1), Side::Leader)));
+    world.run();
+    assert_eq!(world.words(1), ["1' LeaderInfo(Epoch(1))", "1' Commit(0x100000001)"]);
+    world.node(1).peers.send(OURS, &Message::Ack { zxid: Zxid(5) });
+    world.run();
+    assert_eq!(world.read(leader), ack);
+    world.write(leader, &bytes_of(&commit(2), Side::Leader));
+    world.write(leader, &[0; 4]);
+    world.run();
+    assert_eq!(world.words(1), ["broken 1'"], "one that checks is not answered without");
+}
+
+/// Stock neither offers nor takes an offer.
+#[test]
+fn links_to_stock_have_nothing_that_stock_has_not() {
+    let (mut world, learner) = leader();
+    world.write(learner, &bytes_of(&follower_info(1), Side::Learner));
+    world.run();
+    world.node(2).peers.send(THEIRS, &EPOCH_1);
+    world.node(2).peers.send(THEIRS, &commit(1));
+    world.run();
+    let expected = [bytes_of(&EPOCH_1, Side::Leader), bytes_of(&commit(1), Side::Leader)].concat();
+    assert_eq!(world.read(learner), expected);
+
+    let (mut world, leader) = self::learner();
+    world.node(1).peers.send(OURS, &follower_info(1));
+    world.run();
+    let offered = world.read(leader);
+    let (packet, _) = QuorumPacket::decode(&offered, 1 << 20).unwrap().unwrap();
+    assert_eq!(body::LearnerInfo::decode(packet.data), Ok(body::LearnerInfo::new(ServerId(1), 0)));
+    world.write(leader, &[bytes_of(&EPOCH_1, Side::Leader), bytes_of(&commit(1), Side::Leader)].concat());
+    world.run();
+    assert_eq!(world.words(1), ["1' LeaderInfo(Epoch(1))", "1' Commit(0x100000001)"]);
+    let ack = Message::Ack { zxid: Zxid(5) };
+    world.node(1).peers.send(OURS, &ack);
+    world.run();
+    assert_eq!(world.read(leader), bytes_of(&ack, Side::Learner));
 }
 
 #[test]
