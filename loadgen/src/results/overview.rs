@@ -355,7 +355,7 @@ mod tests {
             "Of 3 figures 1 are better, 0 even and <strong>2 worse</strong>",
             // No figure of the table at the top, but lost.
             "<td>first: written a request</td>",
-            "<td>first: p99</td><td>10 us</td><td>12 us</td><td>1.21 ×</td><td>1.10 × – 1.30 ×</td><td>WORSE</td>",
+            "<td>first: p99</td><td>10 µs</td><td>12 µs</td><td>1.21 ×</td><td>1.10 × – 1.30 ×</td><td>WORSE</td>",
             "It failed: it died",
             "It was cut off",
             "<dt>JVM</dt><dd><code>17 &lt;x&gt;</code></dd>",

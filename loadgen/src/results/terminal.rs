@@ -111,7 +111,7 @@ fn interval_line(interval: &IntervalRecord, total_s: Option<f64>) -> String {
 /// Microseconds, in the unit that fits.
 pub fn time(us: f64) -> String {
     match us {
-        us if us < 999.5 => format!("{us:>5.0} us"),
+        us if us < 999.5 => format!("{us:>5.0} µs"),
         us if us < 999_500.0 => format!("{:>5.1} ms", us / 1e3),
         us => format!("{:>5.2} s ", us / 1e6),
     }
@@ -187,7 +187,7 @@ pub fn summary(summary: &Summary) -> String {
             .written_bytes_per_request
             .map_or(String::new(), |each| format!(", {} written a request", bytes(each)));
         line(format!(
-            "  server: {:.2} us CPU a request, {} resident (peak {}){written}",
+            "  server: {:.2} µs CPU a request, {} resident (peak {}){written}",
             server.cpu_us_per_request,
             bytes(server.resident_bytes as f64),
             bytes(server.resident_peak_bytes as f64)
@@ -195,7 +195,7 @@ pub fn summary(summary: &Summary) -> String {
     }
     let each = if summary.completed > 0 { summary.own_cpu_s * 1e6 / summary.completed as f64 } else { 0.0 };
     line(format!(
-        "  loadgen: {each:.2} us CPU a request; requests left {} late (p50), {} (p99)",
+        "  loadgen: {each:.2} µs CPU a request; requests left {} late (p50), {} (p99)",
         time(summary.late.p50_us).trim(),
         time(summary.late.p99_us).trim()
     ));
@@ -241,7 +241,7 @@ mod tests {
         assert_eq!([0.0, 999.0, 1000.0, 1234567.4].map(count), ["0", "999", "1,000", "1,234,567"]);
         assert_eq!(
             [0.0, 999.0, 1000.0, 999_400.0, 1_500_000.0].map(|us| time(us).trim().to_owned()),
-            ["0 us", "999 us", "1.0 ms", "999.4 ms", "1.50 s"]
+            ["0 µs", "999 µs", "1.0 ms", "999.4 ms", "1.50 s"]
         );
         assert_eq!([12.0, 2048.0, 3145728.0].map(bytes), ["12 B", "2.0 KiB", "3.0 MiB"]);
     }
