@@ -81,11 +81,18 @@ class Member(Server):
 
     def mode(self):
         """`leader`, `follower`, `observer`, or None while it does not serve."""
+        return self._says("Mode")
+
+    def zxid(self):
+        """Of the last change that it has applied; -1 while it does not serve."""
+        return int(self._says("Zxid") or "-1", 0)
+
+    def _says(self, key):
         if self.process is None or self.frozen:
             return None
         for line in four_letter_word(self.host, self.port, "srvr", 5.0).splitlines():
-            if line.startswith("Mode: "):
-                return line.removeprefix("Mode: ")
+            if line.startswith(f"{key}: "):
+                return line.removeprefix(f"{key}: ")
         return None
 
     def monitor(self):
