@@ -32,7 +32,7 @@ pub enum Event {
     Accepted { link: LinkId },
     /// The connection is gone, or was never made. Nothing of it comes after this.
     LinkLost { link: LinkId },
-    /// The same, because what came on it cannot be a packet.
+    /// The same, because what came on it cannot be a packet, or was altered on its way.
     LinkBroken { link: LinkId },
     /// A packet arrived.
     Received { link: LinkId, message: Message },

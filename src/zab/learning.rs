@@ -264,7 +264,9 @@ impl Learning {
             Event::Connected { link } if link == self.link => self.on_connected(core, now, actions),
             Event::LinkLost { link } if link == self.link => return self.on_link_lost(now),
             Event::LinkBroken { link } if link == self.link => {
-                return Err(Leave::contradicted("the leader sent what is no packet"));
+                return Err(Leave::contradicted(
+                    "what came from the leader is no packet, or was altered on its way",
+                ));
             }
             Event::Received { link, message } if link == self.link => {
                 self.heard = now;

@@ -58,7 +58,9 @@ impl ObserverMaster {
         match event {
             Event::Accepted { link } => self.learners.accept(link, now),
             Event::LinkLost { link } => self.lose(link, "the link is lost", actions),
-            Event::LinkBroken { link } => self.lose(link, "it sent what is no packet", actions),
+            Event::LinkBroken { link } => {
+                self.lose(link, "what came of it is no packet, or was altered on its way", actions)
+            }
             Event::Received { link, message } => {
                 if self.learners.contains_key(&link)
                     && let Err(reason) = self.on_message(core, now, link, message, actions)

@@ -11,8 +11,8 @@
 //!  offer: int MARK | int CRC32C of type, zxid and data up to here
 //! ```
 //!
-//! Stock reads the front of both bodies and nothing behind it (`LearnerHandler.run`, `Learner.syncWithLeader` and
-//! `registerWithLeader`), so a link with it stays as it was.
+//! A stock leader reads the front of what a learner introduces itself with, and nothing behind it (`LearnerHandler.run`); a
+//! stock learner offers nothing and is offered nothing. So a link with one stays as it was.
 
 use super::packet::{PacketKind, QuorumPacket};
 use crate::base::planted::{Bug, planted};
@@ -20,18 +20,21 @@ use crate::base::planted::{Bug, planted};
 /// Begins an offer.
 const MARK: [u8; 4] = *b"rk\xc5\x01";
 
+/// Bits by which what stands in its place may differ and be it still, altered.
+const MARK_BITS_MAX: u32 = 8;
+
 /// Bytes behind a packet.
 pub const CHECKSUM_BYTES: usize = 4;
 
 /// What came is not what was sent.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, thiserror::Error)]
 #[error(
-    "a packet was altered on its way: its checksum is {found:08x}, it was sent with {sent:08x}. The network between, or memory, is faulty"
+    "what came was altered on its way: its checksum is {found:08x} and should be {sent:08x}. The network between, or memory, is faulty"
 )]
 pub struct Altered {
-    /// As sent.
+    /// By what was sent.
     pub sent: u32,
-    /// Of what came.
+    /// By what came.
     pub found: u32,
 }
 
@@ -48,7 +51,8 @@ pub fn encode_offering(packet: &QuorumPacket<'_>, out: &mut Vec<u8>) {
     QuorumPacket { data: Some(&data), ..packet.clone() }.encode(out);
 }
 
-/// Whether this packet introduces its sender with an offer.
+/// Whether this packet introduces its sender with an offer. One that seems to, and does not bear its checksum out, was altered;
+/// what else a later stock may append is none.
 pub fn decode_offer(packet: &QuorumPacket<'_>) -> Result<bool, Altered> {
     let plain = match packet.kind {
         PacketKind::FOLLOWERINFO | PacketKind::OBSERVERINFO => 20,
@@ -56,13 +60,15 @@ pub fn decode_offer(packet: &QuorumPacket<'_>) -> Result<bool, Altered> {
         _ => return Ok(false),
     };
     let data = packet.data.unwrap_or_default();
-    let Some((covered, checksum)) = data.split_last_chunk::<CHECKSUM_BYTES>() else { return Ok(false) };
-    if covered.len() != plain + MARK.len() {
+    let Some(mark) = data.get(plain..).and_then(|rest| rest.first_chunk()) else { return Ok(false) };
+    if (u32::from_be_bytes(*mark) ^ u32::from_be_bytes(MARK)).count_ones() > MARK_BITS_MAX {
         return Ok(false);
     }
-    // A mark that was altered is no reason to do without.
-    compare(u32::from_be_bytes(*checksum), introduction(packet, covered))?;
-    Ok(covered.ends_with(&MARK))
+    let (covered, checksum) = data.split_at(plain + MARK.len());
+    let found = introduction(packet, covered);
+    let sent = <[u8; CHECKSUM_BYTES]>::try_from(checksum).map_or(!found, u32::from_be_bytes);
+    compare(sent, found)?;
+    Ok(*mark == MARK)
 }
 
 /// Appends the checksum of the packet that begins in `out` at `begin`.
@@ -143,8 +149,7 @@ mod tests {
     }
 
     fn decoded(bytes: &[u8]) -> Option<QuorumPacket<'_>> {
-        let (packet, taken) = QuorumPacket::decode(bytes, LIMIT).ok()??;
-        (taken == bytes.len()).then_some(packet)
+        QuorumPacket::decode(bytes, LIMIT).ok()?.map(|(packet, _)| packet)
     }
 
     #[test]
@@ -155,7 +160,10 @@ mod tests {
             assert_eq!(decode_offer(&packet), Ok(true));
             assert_eq!(packet.data.unwrap()[..20], plain);
             assert_eq!(LearnerInfo::decode(packet.data), Ok(LearnerInfo::new(ServerId(3), 5)));
-            assert_eq!(decode_offer(&QuorumPacket { data: Some(&plain), ..packet }), Ok(false));
+            assert_eq!(decode_offer(&QuorumPacket { data: Some(&plain), ..packet.clone() }), Ok(false));
+            let more = [&plain[..], &[0; 8]].concat();
+            let later = QuorumPacket { data: Some(&more), ..packet };
+            assert_eq!(decode_offer(&later), Ok(false), "a field that some later stock may have");
         }
         let (bytes, _) = offering(PacketKind::LEADERINFO);
         assert_eq!(decode_leader_info(decoded(&bytes).unwrap().data), decode_leader_info(Some(&LEADER_INFO)));
@@ -164,14 +172,15 @@ mod tests {
     #[test]
     fn a_flipped_bit_of_an_introduction_is_found() {
         for kind in [PacketKind::FOLLOWERINFO, PacketKind::OBSERVERINFO, PacketKind::LEADERINFO] {
-            let (bytes, _) = offering(kind);
+            let (bytes, plain) = offering(kind);
             let authinfo = bytes.len() - 4;
             for bit in 0..authinfo * 8 {
                 let mut altered = bytes.clone();
                 altered[bit / 8] ^= 1 << (bit % 8);
-                // One of another kind introduces nobody, and one of another length does not end there.
+                // One of another kind introduces nobody; one cut short before its offer leaves a rest that is no packet.
                 if let Some(packet) = decoded(&altered)
                     && (bit >= 4 * 8 || packet.kind == PacketKind::FOLLOWERINFO)
+                    && packet.data.is_some_and(|data| data.len() > plain.len())
                 {
                     assert!(decode_offer(&packet).is_err(), "bit {bit} of {kind:?}");
                 }

@@ -166,7 +166,9 @@ impl Leading {
                 self.learners.accept(link, now);
             }
             Event::LinkLost { link } => self.lose(core, link, "the link is lost", actions),
-            Event::LinkBroken { link } => self.lose(core, link, "it sent what is no packet", actions),
+            Event::LinkBroken { link } => {
+                self.lose(core, link, "what came of it is no packet, or was altered on its way", actions)
+            }
             Event::Received { link, message } => {
                 if self.learners.contains_key(&link)
                     && let Err(reason) = self.on_message(core, now, link, message, actions)

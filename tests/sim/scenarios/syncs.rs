@@ -254,8 +254,8 @@ pub(super) fn s59_poison_entries(is_told: bool) {
     assert!(refused > 50, "only {refused} requests were refused");
 }
 
-/// A whole state takes twice `initLimit` to take the place of a learner's own, after its last byte has come: the leader has
-/// given the link up meanwhile, as stock does, and the learner goes on from what it has; it is not sent all again.
+/// A whole state takes twice `initLimit` to take the place of a learner's own, after its last byte has come. A leader gives up
+/// a link on which nothing comes for so long, as stock does; the learner goes on from what it has, and is not sent all again.
 pub(super) fn slow_install(is_told: bool) {
     const INSTALL_MS: u64 = 2 * 10 * 100;
     for seed in 0..3 {
