@@ -29,6 +29,7 @@ mod hostile_frames;
 mod hostile_limits;
 mod hostile_sessions;
 mod multi;
+mod neighbours;
 mod program;
 mod quotas;
 mod replies;

@@ -9,7 +9,7 @@ import struct
 
 CREATE, DELETE, EXISTS, GET_DATA, SET_DATA, PING, GET_CHILDREN, MULTI = 1, 2, 3, 4, 5, 11, 8, 14
 SYNC, CREATE2 = 9, 15
-CLOSE_SESSION, SET_WATCHES = -11, 101
+CLOSE_SESSION, SET_WATCHES, SET_WATCHES2, ADD_WATCH = -11, 101, 105, 106
 PERSISTENT, EPHEMERAL, SEQUENTIAL, EPHEMERAL_SEQUENTIAL = 0, 1, 2, 3
 
 OK, NO_NODE, NODE_EXISTS = 0, -101, -110
@@ -125,7 +125,11 @@ class RawClient:
                 return Reply(xid, zxid, error, bytes(body[16:]))
             kind, _ = struct.unpack_from(">ii", body, 16)
             path, _ = parse_buffer(body, 24)
-            self.events.append((kind, path.decode()))
+            self.notice(zxid, kind, path.decode())
+
+    def notice(self, _zxid, kind, path):
+        """A watch event has come."""
+        self.events.append((kind, path))
 
     def call(self, op, body=b""):
         self.send_all([(op, body)])

@@ -1,6 +1,7 @@
 #![forbid(unsafe_code)]
 //! A shard without sockets and threads: the test is the client, the driver and the sequencer.
 
+mod neighbours;
 mod roles;
 mod words;
 
@@ -40,6 +41,7 @@ struct Rig {
     outcomes: Producer<Outcome>,
     submissions: Consumer<Submission>,
     registry: Arc<Registry>,
+    interest: Arc<InterestTable>,
     loads: Arc<Vec<AtomicUsize>>,
     now: Millis,
     /// What each connection got and the test has not looked at.
@@ -90,6 +92,10 @@ fn settings() -> Settings {
 
 impl Rig {
     fn new(serving: Serving) -> Rig {
+        Rig::with(serving, settings())
+    }
+
+    fn with(serving: Serving, settings: Settings) -> Rig {
         let (tree, reader) = crate::tree::new(7);
         let (submissions_in, submissions) = ring::queue();
         let (outcomes, outcomes_out) = ring::queue();
@@ -106,9 +112,9 @@ impl Rig {
         let interest = Arc::new(InterestTable::new(limits::INTEREST_SLOTS, PathHasher::new(7)));
         let shard = Shard::new(ShardParts {
             id: ShardId(0),
-            settings: Arc::new(settings()),
+            settings: Arc::new(settings),
             tree: reader,
-            watches: WatchTable::new(InterestCounts::new(interest, ShardId(0))),
+            watches: WatchTable::new(InterestCounts::new(interest.clone(), ShardId(0))),
             outcomes: outcomes_out,
             submissions: submissions_in,
             shared,
@@ -123,6 +129,7 @@ impl Rig {
             outcomes,
             submissions,
             registry,
+            interest,
             loads,
             now: Millis(1_000_000),
             received: Vec::new(),
