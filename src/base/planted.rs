@@ -35,6 +35,24 @@ pub enum Bug {
     LaggardLeads,
     /// A server whose disk was emptied votes as before (reliability R11).
     EmptiedVotes,
+    /// A cut of the log takes the last record that it keeps as well, on disk (ZOOKEEPER-1156).
+    CutTakesOneMore,
+    /// The log does not go on right behind a cut (ZOOKEEPER-1489).
+    CutLeavesAGap,
+    /// Who stands in a part of a log that was cut is taken to stand in the log (ZOOKEEPER-2846).
+    BranchIsFound,
+    /// What is read of a log for a learner has in it what was cut (ZOOKEEPER-2846).
+    BranchIsSent,
+    /// A request whose txn is longer than the log takes is not refused (ZOOKEEPER-3496).
+    LongTxnsPass,
+    /// An error in the log stops the server that starts from it (reliability S59).
+    ErrorsStopReplay,
+    /// What a leader had prepared stays when its time is over, and when a whole state comes (CH-54572).
+    PreparedIsKept,
+    /// While one takes nothing, nothing is sent to the others (reliability S62).
+    SendsBlock,
+    /// While a state goes out to a learner, its leader applies nothing (ZOOKEEPER-2201, -3531).
+    StatesHoldTxns,
     /// A session's ephemerals stay when it ends.
     EphemeralsStay,
     /// What came over a link of ours is taken as it came (reliability F21).
@@ -43,7 +61,7 @@ pub enum Bug {
 
 impl Bug {
     /// All of them.
-    pub const ALL: [Bug; 17] = [
+    pub const ALL: [Bug; 26] = [
         Bug::AckBeforeFlush,
         Bug::NewLeaderBeforeHistory,
         Bug::EpochBeforeHistory,
@@ -59,6 +77,15 @@ impl Bug {
         Bug::CutIsForgotten,
         Bug::LaggardLeads,
         Bug::EmptiedVotes,
+        Bug::CutTakesOneMore,
+        Bug::CutLeavesAGap,
+        Bug::BranchIsFound,
+        Bug::BranchIsSent,
+        Bug::LongTxnsPass,
+        Bug::ErrorsStopReplay,
+        Bug::PreparedIsKept,
+        Bug::SendsBlock,
+        Bug::StatesHoldTxns,
         Bug::EphemeralsStay,
         Bug::ChecksumsAreIgnored,
     ];

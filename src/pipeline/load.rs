@@ -6,6 +6,7 @@
 use super::Pipeline;
 use super::apply::ApplyError;
 use super::quota::QuotaNode;
+use crate::base::planted::{Bug, planted};
 use crate::base::{Millis, SessionId, Zxid};
 use crate::sessions::SessionImage;
 use crate::tree::{LoadError, Loader, NodeImage, OwnerKind, TreeWriter};
@@ -106,7 +107,8 @@ impl Pipeline {
         let decoded = Pipeline::decode(payload).map_err(|error| ReplayError::Malformed(zxid, error))?;
         let (header, txn) = (&decoded.header, &decoded.txn);
         let opens_none = matches!(txn, Txn::CreateSession(_)) && SessionId(header.session) == SessionId::NONE;
-        if header.zxid != zxid.0 || opens_none {
+        let stops = planted(Bug::ErrorsStopReplay) && matches!(txn, Txn::Error(_));
+        if header.zxid != zxid.0 || opens_none || stops {
             return Err(ReplayError::Alien(zxid));
         }
         self.begin(zxid);
@@ -133,7 +135,7 @@ impl Pipeline {
         let Pipeline {
             tree,
             mut sessions,
-            outstanding,
+            mut outstanding,
             pending_ephemerals,
             pending_sessions,
             quota,
@@ -150,6 +152,10 @@ impl Pipeline {
         self.applied = applied;
         self.prepared = prepared;
         self.backlog = true;
+        if planted(Bug::PreparedIsKept) {
+            std::mem::swap(&mut self.outstanding, &mut outstanding);
+            outstanding.forget(self.tree.digest());
+        }
         let parts = (
             std::mem::replace(&mut self.sessions, sessions),
             std::mem::replace(&mut self.outstanding, outstanding),

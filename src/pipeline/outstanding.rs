@@ -9,6 +9,7 @@ use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
 
 use crate::base::Zxid;
+use crate::base::planted::{Bug, planted};
 use crate::tree::{StoredStat, TreeWriter, digest};
 use crate::wire::Acl;
 
@@ -68,6 +69,10 @@ impl Outstanding {
 
     /// Nothing is outstanding any more over a tree of this digest.
     pub(super) fn forget(&mut self, digest: i64) {
+        if planted(Bug::PreparedIsKept) {
+            (self.digest, self.undo_digest) = (digest, digest);
+            return;
+        }
         self.changes.clear();
         self.touched.clear();
         assert!(self.undo.is_empty(), "no txn is being prepared");

@@ -13,6 +13,7 @@ use super::acl::{self, Identities};
 use super::outstanding::Change;
 use super::quota::{self, Charge};
 use super::{PendingSession, Pipeline, Strangers};
+use crate::base::planted::{Bug, planted};
 use crate::base::{SessionId, WallMillis, Xid, Zxid, path};
 use crate::sessions::SessionIds;
 use crate::tree::{OwnerKind as Kind, StoredStat};
@@ -399,7 +400,8 @@ impl Pipeline {
     }
 
     fn check_length<'a>(&self, txn: Txn<'a>) -> Result<Txn<'a>> {
-        if txn.record_bytes() <= self.record_bytes_max() { Ok(txn) } else { Err(ErrorCode::MarshallingError) }
+        let fits = txn.record_bytes() <= self.record_bytes_max() || planted(Bug::LongTxnsPass);
+        if fits { Ok(txn) } else { Err(ErrorCode::MarshallingError) }
     }
 
     fn is_ephemeral(&self, owner: i64) -> bool {

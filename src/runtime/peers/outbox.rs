@@ -59,6 +59,11 @@ impl Outbox {
         self.bytes() == 0
     }
 
+    /// Whether a piece is being sent.
+    pub(super) fn is_leaving(&self) -> bool {
+        self.leaving.is_some()
+    }
+
     /// Appends the packet that `write` writes.
     pub(super) fn write(&mut self, now: Millis, write: impl FnOnce(&mut Vec<u8>)) {
         if self.pieces.back().is_none_or(|piece| piece.bytes.len() >= LINK_PIECE_BYTES) {

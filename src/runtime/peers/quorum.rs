@@ -25,6 +25,7 @@ use super::{
     open_first, shown, something,
 };
 use crate::base::limits::{LINK_HELD_BYTES_MAX, LINK_IMAGE_AHEAD_BYTES, LINK_OUTBOX_BYTES_MAX};
+use crate::base::planted::{Bug, planted};
 use crate::base::{Millis, ServerId};
 use crate::runtime::sys::{self, SocketId};
 use crate::wire::peer::checked::{self, BehindImage, ImageChecksum};
@@ -505,6 +506,9 @@ impl Quorum {
     }
 
     pub(super) fn flush<S: Sockets>(&mut self, cx: &mut Context<'_, S>) {
+        if planted(Bug::SendsBlock) && self.links.values().any(|link| link.outbox.is_leaving()) {
+            return;
+        }
         for id in std::mem::take(&mut self.touched) {
             let Some(link) = self.links.get_mut(&id) else { continue };
             link.touched = false;

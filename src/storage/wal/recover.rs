@@ -10,6 +10,7 @@ use super::format::{BatchKind, ChainHash, SegmentId};
 use super::scan::{Fault, Scanned, SegmentScan, TornBatch};
 use super::writer::{ActiveSegment, ClosedSegment, WalPosition};
 use crate::base::Zxid;
+use crate::base::planted::{Bug, planted};
 use crate::storage::aligned::BLOCK_BYTES;
 use crate::storage::{ClusterId, names};
 
@@ -118,7 +119,8 @@ impl Cut {
     /// The last zxid, of those in the batch at this place, that no later cut took back.
     pub fn keeps(cuts: &[Cut], segment: SegmentId, offset: u64) -> Zxid {
         let later = cuts.iter().filter(|cut| (cut.segment, cut.offset) > (segment, offset));
-        later.map(|cut| cut.to).min().unwrap_or(Zxid::MAX)
+        let more = i64::from(planted(Bug::CutTakesOneMore));
+        later.map(|cut| Zxid(cut.to.0 - more)).min().unwrap_or(Zxid::MAX)
     }
 }
 

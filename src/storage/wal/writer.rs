@@ -21,6 +21,7 @@ use super::format::{
     SegmentId, Start, encode_record,
 };
 use super::segment::PreparedSegment;
+use crate::base::planted::{Bug, planted};
 use crate::base::{Zxid, limits};
 use crate::storage::aligned::{AlignedBuf, BLOCK_BYTES, padded};
 use crate::storage::{ClusterId, Identity};
@@ -565,6 +566,9 @@ impl WalWriter {
         let write = WalWrite { segment: active.segment, offset, buffer, from };
         active.offset += header.padded_bytes();
         assert!(active.offset <= active.bytes, "a batch ends within its segment");
+        if kind == BatchKind::Cut && planted(Bug::CutLeavesAGap) {
+            active.offset = (active.offset + BLOCK_BYTES as u64).min(active.bytes);
+        }
         self.submitted = last;
         if kind == BatchKind::Restart {
             // What the others held is void: they stay only until snapshots are enough without them.

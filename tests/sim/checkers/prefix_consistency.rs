@@ -2,7 +2,7 @@
 //! Prefix consistency (Zab paper, §4; Z3, Z9): a disk that knows a decided txn knows every decided txn before it, with the
 //! same bytes. Judged on what recovery reads after each crash.
 //!
-//! Has caught: `EpochBeforeHistory`, `FlushIsForgotten`, `NewLeaderBeforeHistory`, `VotesIgnoreZxids`.
+//! Has caught: `CutTakesOneMore`, `EpochBeforeHistory`, `FlushIsForgotten`, `NewLeaderBeforeHistory`, `VotesIgnoreZxids`.
 
 use std::collections::BTreeMap;
 
