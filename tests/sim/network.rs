@@ -14,7 +14,7 @@ use crate::disk::Rng;
 use crate::world::within;
 
 /// Bytes on their way to a socket, or waiting in it, past which a send waits too.
-const SOCKET_BYTES: usize = 256 << 10;
+pub(crate) const SOCKET_BYTES: usize = 256 << 10;
 
 const REFUSED: i32 = 111;
 const RESET: i32 = 104;
@@ -49,6 +49,10 @@ struct EndState {
 impl EndState {
     fn new(host: i64, address: SocketAddr) -> EndState {
         EndState { host, address, arriving: VecDeque::new(), over: None, reset: None, closed: false }
+    }
+
+    fn arriving_bytes(&self) -> usize {
+        self.arriving.iter().map(|(_, bytes)| bytes.len()).sum()
     }
 
     fn last_due(&self) -> u64 {
@@ -274,7 +278,13 @@ impl Network {
     fn takes_more(&self, end: End) -> bool {
         let state = &self.ends[end];
         let is_over = state.closed || self.ends[end ^ 1].reset.is_some();
-        is_over || state.arriving.iter().map(|(_, bytes)| bytes.len()).sum::<usize>() < SOCKET_BYTES
+        is_over || state.arriving_bytes() < SOCKET_BYTES
+    }
+
+    /// Bytes on their way to this machine, or waiting there, on the connection that has most of them.
+    pub(crate) fn waits_for(&self, host: i64) -> usize {
+        let open = self.ends.iter().filter(|state| state.host == host && !state.closed);
+        open.map(EndState::arriving_bytes).max().unwrap_or(0)
     }
 
     fn arrival(&self, end: End) -> Option<u64> {

@@ -127,10 +127,10 @@ impl Client {
                 10..=13 => {
                     let pair = [format!("/m{name}-{number}-a"), format!("/m{name}-{number}-b")];
                     for path in &pair {
-                        header(OpCode::Create as i32, false, &mut body);
+                        multi_header(OpCode::Create as i32, false, &mut body);
                         create(path, b"y", &mut body);
                     }
-                    header(-1, true, &mut body);
+                    multi_header(-1, true, &mut body);
                     oracle.pair(pair.clone());
                     (OpCode::Multi, Done::Created(pair.into()))
                 }
@@ -221,7 +221,8 @@ pub(crate) fn create_as(path: &str, data: &[u8], flags: i32, body: &mut Vec<u8>)
     body.int(flags);
 }
 
-fn header(op: i32, done: bool, body: &mut Vec<u8>) {
+/// What stands before each part of a multi, and at its end.
+pub(crate) fn multi_header(op: i32, done: bool, body: &mut Vec<u8>) {
     body.int(op);
     body.boolean(done);
     body.int(-1);

@@ -7,6 +7,7 @@ mod elections;
 mod history;
 mod links;
 mod overlap;
+mod poison;
 mod sessions;
 mod syncs;
 
@@ -48,7 +49,7 @@ pub(crate) const ALL: &[(&str, Scenario)] = &[
     ("s53_late_request_after_close", sessions::s53_late_request_after_close),
     ("s54_connect_at_leader_change_at_every_step", sessions::s54_connect_at_leader_change),
     ("s58_clock_step", sessions::s58_clock_step),
-    ("s59_poison_entries", syncs::s59_poison_entries),
+    ("s59_poison_entries", poison::s59_poison_entries),
     ("s60_auth_in_log_at_every_step", sessions::s60_auth_in_log),
     ("s61_preprocess_then_snapshot", syncs::s61_preprocess_then_snapshot),
     ("s62_stuck_receiver", syncs::s62_stuck_receiver),
