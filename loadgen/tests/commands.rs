@@ -66,7 +66,7 @@ fn results_are_written_in_every_form() {
     let output = loadgen(&[&["run", &target, "--rate", "1000"], QUICK, &outputs].concat());
     assert_eq!(output.status.code(), Some(0));
     let stdout = String::from_utf8(output.stdout).unwrap();
-    assert!(stdout.contains("us CPU a request") && stdout.contains("p99.9"), "{stdout}");
+    assert!(stdout.contains("µs CPU a request") && stdout.contains("p99.9"), "{stdout}");
     let stderr = String::from_utf8(output.stderr).unwrap();
     assert!(stderr.contains("warm-up") && stderr.contains("100%") && !stderr.contains('\x1b'), "{stderr}");
 
