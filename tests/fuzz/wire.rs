@@ -5,13 +5,14 @@ use crate::target;
 use ringkeeper::wire::OpCode;
 use ringkeeper::wire::connect::ConnectRequest;
 use ringkeeper::wire::jute::{echo_bytes, to_java_bytes};
-use ringkeeper::wire::peer::QuorumPacket;
 use ringkeeper::wire::peer::body::{
     ForwardedRequest, LearnerInfo, Revalidate, Revalidated, decode_ack_epoch, decode_activation,
     decode_leader_info, decode_touched,
 };
+use ringkeeper::wire::peer::checked::decode_offer;
 use ringkeeper::wire::peer::election::{Notification, Opening, decode_frame};
 use ringkeeper::wire::peer::snap::{SnapDecoder, SnapError, SnapLimits};
+use ringkeeper::wire::peer::{PacketKind, QuorumPacket};
 use ringkeeper::wire::request::{MultiOp, Request, RequestHeader};
 use ringkeeper::wire::txn::{self, Txn, TxnHeader};
 
@@ -142,6 +143,10 @@ target!(
                 let _ = decode_touched(data).map(|touched| assert!(touched.len() <= taken / 12));
                 if let Ok(request) = ForwardedRequest::decode(data) {
                     assert!(request.record.len() + 16 == data.map_or(0, <[u8]>::len));
+                }
+                for (kind, plain) in [(PacketKind::OBSERVERINFO, 20), (PacketKind::LEADERINFO, 4)] {
+                    let offers = decode_offer(&QuorumPacket { kind, zxid: packet.zxid, data, authinfo: None });
+                    assert!(offers != Ok(true) || data.is_some_and(|data| data.len() == plain + 8));
                 }
             });
             rest = &rest[taken..];
