@@ -70,7 +70,7 @@ pub(crate) struct Node {
     decided: Zxid,
     /// It does nothing until then.
     pub(crate) frozen_until: u64,
-    /// Whether it has ever served; whether it has since its disk lost something.
+    /// Whether it has ever served as what it is; whether it has since its disk lost something.
     has_served: bool,
     is_doubtful: bool,
     was_hurt: bool,
@@ -400,7 +400,9 @@ impl Cluster {
             if let Serving::Leading(epoch) = serving {
                 self.checkers.primary_integrity.leads(id, *epoch);
             }
-            if serving.is_serving() {
+            // A voter that serves without its vote, because it came when the others had begun, is not known to its disk yet.
+            let is_whole = *serving != Serving::Observing || !self.plan.voters.contains(&id);
+            if serving.is_serving() && is_whole {
                 (self.nodes[at].has_served, self.nodes[at].is_doubtful) = (true, false);
             }
             if !serving.is_serving() {
