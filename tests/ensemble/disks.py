@@ -338,11 +338,14 @@ def f11_a_follower_whose_disk_is_full_costs_nobody_anything(ensemble, path):
         client.call_all([(zk.SET_DATA, zk.set_data_body(node, b"%d" % number * 10000)) for node in nodes])
     set_data(client, nodes[0], b"the others go on")
     (member.data_folder / "filler").unlink()
-    # It may be on its way out still: a stock server leaves its leader first, and meets the full disk again on its way back.
     everything = ensemble.members[leader].zxid()
-    until(f"{member} to have it all or to end", lambda: member.process.poll() is not None or member.zxid() >= everything)
-    ended = member.process.poll() is not None
-    if ended:
+
+    def has_ended():
+        return member.process.poll() is not None
+
+    # It may be on its way out still: a stock server leaves its leader first, and meets the full disk on its way back.
+    until(f"{member} to have it all or to end", lambda: has_ended() or member.zxid() >= everything)
+    if has_ended():
         code = ensemble.ended(sid)
         print(f"    it has ended with {code}")
         if member.called == "ours":

@@ -401,8 +401,8 @@ impl Cluster {
                 self.checkers.primary_integrity.leads(id, *epoch);
             }
             // A voter that serves without its vote, because it came when the others had begun, is not known to its disk yet.
-            let is_whole = *serving != Serving::Observing || !self.plan.voters.contains(&id);
-            if serving.is_serving() && is_whole {
+            let is_itself = *serving != Serving::Observing || !self.plan.voters.contains(&id);
+            if serving.is_serving() && is_itself {
                 (self.nodes[at].has_served, self.nodes[at].is_doubtful) = (true, false);
             }
             if !serving.is_serving() {

@@ -152,15 +152,6 @@ impl Checks {
         }
         Ok(())
     }
-
-    /// The checksum behind an image, if one comes: the bytes it takes, or `None` when more must be received.
-    fn behind_image(&mut self, received: &[u8]) -> Result<Option<usize>, LinkError> {
-        let Some(behind) = self.behind_image else { return Ok(Some(0)) };
-        let Some(checksum) = received.first_chunk() else { return Ok(None) };
-        self.behind_image = None;
-        std::mem::take(&mut self.image).check(behind, *checksum)?;
-        Ok(Some(checked::CHECKSUM_BYTES))
-    }
 }
 
 impl Link {
@@ -216,6 +207,15 @@ impl Link {
             }
             cx.sockets.send(socket, leaving.bytes);
         }
+    }
+
+    /// Gives a piece of the image that comes to its receiver.
+    fn give(&mut self, shared: &mut Shared, link: LinkId, bytes: Vec<u8>) {
+        self.mode = Mode::Raw { given: true };
+        if self.checks.received {
+            self.checks.image.add(&bytes);
+        }
+        shared.events.push_back(PeerEvent::ImageBytes { link, bytes });
     }
 
     /// Asks for the next piece of the image, if it is time.
@@ -424,12 +424,8 @@ impl Quorum {
                 self.read(cx, id);
             }
             Mode::Raw { .. } => {
-                link.mode = Mode::Raw { given: true };
                 let bytes = cx.sockets.received(socket).to_vec();
-                if link.checks.received {
-                    link.checks.image.add(&bytes);
-                }
-                cx.shared.events.push_back(PeerEvent::ImageBytes { link: id, bytes });
+                link.give(cx.shared, id, bytes);
             }
             Mode::Stopped => unreachable!("nothing is received behind a SNAP before it is asked for"),
         }
@@ -440,14 +436,6 @@ impl Quorum {
         let Some(link) = self.links.get_mut(&id) else { return };
         let (mut taken, mut broken) = (0, None);
         while link.mode == Mode::Packets {
-            match link.checks.behind_image(&link.received[taken..]) {
-                Ok(Some(bytes)) => taken += bytes,
-                Ok(None) => break,
-                Err(error) => {
-                    broken = Some(error);
-                    break;
-                }
-            }
             match next_packet(&link.received[taken..], &mut link.scan, &mut link.checks, link.side, cx.shared)
             {
                 Ok(None) => break,
@@ -612,14 +600,11 @@ impl Quorum {
         let Some(link) = self.links.get_mut(&id).filter(|link| link.is_open()) else { return };
         assert!(link.mode == Mode::Stopped, "an image is expected on {id:?}, which brought no SNAP");
         let bytes = std::mem::take(&mut link.received);
-        link.mode = Mode::Raw { given: !bytes.is_empty() };
-        if link.checks.received {
-            link.checks.image.add(&bytes);
-        }
         if bytes.is_empty() {
+            link.mode = Mode::Raw { given: false };
             link.touch(id, &mut self.touched);
         } else {
-            shared.events.push_back(PeerEvent::ImageBytes { link: id, bytes });
+            link.give(shared, id, bytes);
         }
     }
 
@@ -716,10 +701,11 @@ fn held_bytes_max(open: Option<ZabPort>, settings: &Settings) -> usize {
     }
 }
 
-/// What a packet at the front of a buffer holds, and its length.
+/// What stands at the front of a buffer, and its length.
 type Read = (Option<Message>, usize);
 
-/// The packet at the front of `received`, if it is all there; without a message if it is of a kind that nobody knows.
+/// The packet at the front of `received`, if it is all there; without a message if it is of a kind that nobody knows, or no
+/// packet but the checksum of the image before it.
 fn next_packet(
     received: &[u8],
     scan: &mut PacketScan,
@@ -727,6 +713,12 @@ fn next_packet(
     side: Side,
     shared: &Shared,
 ) -> Result<Option<Read>, LinkError> {
+    if let Some(behind) = checks.behind_image {
+        let Some(checksum) = received.first_chunk() else { return Ok(None) };
+        checks.behind_image = None;
+        std::mem::take(&mut checks.image).check(behind, *checksum)?;
+        return Ok(Some((None, checked::CHECKSUM_BYTES)));
+    }
     let limit = shared.settings.packet_bytes_max;
     let Some(length) = scan.look(received, limit)? else { return Ok(None) };
     let mut bytes = length;

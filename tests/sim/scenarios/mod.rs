@@ -53,8 +53,8 @@ pub(crate) const ALL: &[(&str, Scenario)] = &[
     ("s60_auth_in_log_at_every_step", sessions::s60_auth_in_log),
     ("s61_preprocess_then_snapshot", syncs::s61_preprocess_then_snapshot),
     ("s62_stuck_receiver", syncs::s62_stuck_receiver),
-    ("slow_install_comes_once", syncs::slow_install),
     ("s66_reply_order_at_every_step", sessions::s66_reply_order),
+    ("slow_install_comes_once", syncs::slow_install),
 ];
 
 impl Cluster {
