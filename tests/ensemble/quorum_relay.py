@@ -37,14 +37,13 @@ class Relay:
         self.host = host
         self._lock = threading.Lock()
         self._pieces = None
-        self._on_ack = None
         self._listener = socket.create_server((host, QUORUM_PORT))
         threading.Thread(target=self._accept, daemon=True).start()
 
-    def record(self, on_ack=None):
-        """From now on; the first ACK that comes is announced before it is noted and goes on."""
+    def record(self):
+        """From now on."""
         with self._lock:
-            self._pieces, self._on_ack = [], on_ack
+            self._pieces = []
 
     def stop(self):
         with self._lock:
@@ -105,11 +104,6 @@ class Relay:
     def _relay(self, source, sink, number, from_server):
         with contextlib.suppress(OSError):
             while chunk := source.recv(262144):
-                if not from_server and chunk.startswith(struct.pack(">i", ACK)):
-                    with self._lock:
-                        announce, self._on_ack = self._on_ack, None
-                    if announce is not None:
-                        announce()
                 now = time.monotonic()
                 with self._lock:
                     if self._pieces is not None:

@@ -1,0 +1,94 @@
+"""When each thread of a process was on a CPU, and when it called `sendto`: what `perf` saw of the whole machine.
+
+Needs perf, and the right to trace the kernel (root).
+"""
+
+import bisect
+import pathlib
+import re
+import signal
+import subprocess
+
+SWITCH, SEND = "sched:sched_switch", "syscalls:sys_enter_sendto"
+# `perf script` with the fields below: thread, CPU, seconds, event. What the tracepoint of a switch says itself of threads are
+# their numbers outside of a namespace of ours; the one that calls it, and leaves, comes as we number it.
+FIELDS = "tid,cpu,time,event"
+LINE = re.compile(r"\s*(?P<tid>\d+)\s+\[(?P<cpu>\d+)\]\s+(?P<when>\d+\.\d+):\s+(?P<event>\w+:\w+)")
+
+
+class OnCpu:
+    """Watches from here until the end of the `with`; then `spent` and `sends` can be asked. Times are seconds of
+    CLOCK_MONOTONIC."""
+
+    def __init__(self, folder, process_id):
+        self.tasks = pathlib.Path(f"/proc/{process_id}/task")
+        self.file = pathlib.Path(folder) / "perf.data"
+        self.process = None
+
+    @staticmethod
+    def problem():
+        """Why nothing can be watched here; None when it can."""
+        try:
+            done = subprocess.run(
+                ["perf", "record", "-a", "-k", "CLOCK_MONOTONIC", "-e", SWITCH, "-e", SEND, "-o", "/dev/null", "true"],
+                capture_output=True,
+                text=True,
+            )
+        except FileNotFoundError:
+            return "there is no perf"
+        return (done.stderr.strip().splitlines() or ["perf failed"])[0] if done.returncode else None
+
+    def __enter__(self):
+        self.threads = self._threads()
+        control = [self.file.with_suffix(name) for name in (".control", ".ack")]
+        for pipe in control:
+            pipe.unlink(missing_ok=True)
+            subprocess.run(["mkfifo", pipe], check=True)
+        command = ["perf", "record", "-a", "-k", "CLOCK_MONOTONIC", "-e", SWITCH, "-e", SEND, "-m", "4M"]
+        command += ["-o", self.file, "--delay", "-1", "--control", f"fifo:{control[0]},{control[1]}"]
+        self.process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
+        # It answers when it watches.
+        with control[0].open("w") as orders, control[1].open() as answers:
+            orders.write("enable\n")
+            orders.flush()
+            answers.readline()
+        return self
+
+    def __exit__(self, kind, *_):
+        self.threads |= self._threads()
+        self.process.send_signal(signal.SIGINT)
+        _, told = self.process.communicate()
+        if kind is None:
+            self._read(told)
+
+    def _threads(self):
+        return {int(task.name) for task in self.tasks.iterdir()}
+
+    def _read(self, told):
+        command = ["perf", "script", "-i", self.file, "--ns", "-F", FIELDS]
+        read = subprocess.run(command, capture_output=True, text=True, check=True)
+        if "lost" in (told + read.stderr).lower():
+            raise RuntimeError(f"perf lost events: {told}{read.stderr}")
+        self.spans, self.sends, since = [], [], {}
+        for line in read.stdout.splitlines():
+            found = LINE.match(line)
+            if not found:
+                continue
+            cpu, when, ours = found["cpu"], float(found["when"]), int(found["tid"]) in self.threads
+            if found["event"] == SEND:
+                if ours:
+                    self.sends.append(when)
+                continue
+            if ours and cpu in since:
+                self.spans.append((since[cpu], when))
+            since[cpu] = when
+        self.sends.sort()
+
+    def spent(self, begin, end):
+        """CPU time of all threads between two moments, seconds."""
+        return sum(max(0.0, min(end, until) - max(begin, since)) for since, until in self.spans)
+
+    def first_send(self, begin, end):
+        """The first call of `sendto` between two moments, or None."""
+        at = bisect.bisect_left(self.sends, begin)
+        return self.sends[at] if at < len(self.sends) and self.sends[at] <= end else None
