@@ -127,6 +127,11 @@ pub const RANGE_BYTES_MAX: usize = 64 << 20;
 /// See [`RANGE_BYTES_MAX`].
 pub const RANGE_BYTES_MIN: usize = 4 << 20;
 
+/// Descriptors that clients never get, so that a new log segment, a snapshot, another server and whoever asks the admin
+/// server find one: what a server holds without a client, a few links to each other server, and 64 to spare
+/// (reliability §7, F26).
+pub const DESCRIPTORS_KEPT: u64 = 256;
+
 /// Connections without a session: past it the oldest silent one is closed (DESIGN §8).
 pub const SESSIONLESS_CONNECTIONS_MAX: usize = 16_384;
 

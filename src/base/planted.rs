@@ -57,11 +57,15 @@ pub enum Bug {
     EphemeralsStay,
     /// What came over a link of ours is taken as it came (reliability F21).
     ChecksumsAreIgnored,
+    /// A seal of the log is told of as if it made something durable, also behind a cut.
+    SealsAreNews,
+    /// States that a role was sending stay when it ends: a few, and nobody can be sent one any more.
+    StatesOutliveRoles,
 }
 
 impl Bug {
     /// All of them.
-    pub const ALL: [Bug; 26] = [
+    pub const ALL: [Bug; 28] = [
         Bug::AckBeforeFlush,
         Bug::NewLeaderBeforeHistory,
         Bug::EpochBeforeHistory,
@@ -88,6 +92,8 @@ impl Bug {
         Bug::StatesHoldTxns,
         Bug::EphemeralsStay,
         Bug::ChecksumsAreIgnored,
+        Bug::SealsAreNews,
+        Bug::StatesOutliveRoles,
     ];
 }
 

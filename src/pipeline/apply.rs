@@ -2,8 +2,9 @@
 //! Txn to state, replies and watch events, after commit (stock `DataTree.processTxn`, `FinalRequestProcessor`).
 //!
 //! Lives on: the sequencer. Apply is total (DESIGN §2 rule 1, reliability R12): it reads no clock, no random source,
-//! no configuration that differs between servers, and refuses nothing; what does not fit the tree, which happens
-//! only while a log is replayed over a state that already holds its effect, is skipped as stock skips it.
+//! no configuration but `extendedTypesEnabled`, which must not differ between servers ([`Pipeline::take_misread`]), and
+//! refuses nothing; what does not fit the tree, which happens only while a log is replayed over a state that already holds
+//! its effect, is skipped as stock skips it.
 
 use std::sync::Arc;
 
@@ -196,7 +197,8 @@ impl Pipeline {
                     raise_parent_if_exists: *op == OpCode::Create,
                 };
                 self.tree.create(at.zxid, &node).map_err(|_| self.create_refused(path))?;
-                self.created(path, kind);
+                // As a load would read it; stock's `DataTree.createNode` does.
+                self.created(path, Kind::of(kind.stored(), self.settings.extended_types));
                 self.account(at.zxid, path, Charge::create(data.map_or(0, <[u8]>::len)));
                 self.note_quota_node_created(at.zxid, path);
                 self.push_event(at.zxid, ChangeKind::Created, path, events);
@@ -287,6 +289,9 @@ impl Pipeline {
     pub(super) fn created(&mut self, path: &[u8], kind: Kind) {
         match kind {
             Kind::Session(owner) => {
+                if self.misread.is_none() && matches!(Kind::of(owner, true), Kind::Ttl(_)) {
+                    self.misread = Some(path.into());
+                }
                 self.sessions.add_ephemeral(SessionId(owner), Arc::from(path));
             }
             Kind::Container | Kind::Ttl(_) => self.reaper.remember(path),

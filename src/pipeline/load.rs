@@ -145,6 +145,7 @@ impl Pipeline {
             prepared,
             backlog: _,
             digests,
+            misread,
         } = fresh;
         assert!(outstanding.is_empty(), "a state that was built has nothing outstanding");
         self.tree.adopt(tree);
@@ -152,6 +153,7 @@ impl Pipeline {
         self.applied = applied;
         self.prepared = prepared;
         self.backlog = true;
+        self.misread = misread;
         if planted(Bug::PreparedIsKept) {
             std::mem::swap(&mut self.outstanding, &mut outstanding);
             outstanding.forget(self.tree.digest());

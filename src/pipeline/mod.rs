@@ -114,6 +114,8 @@ pub struct Pipeline {
     /// Retired versions are left to be freed.
     backlog: bool,
     digests: VecDeque<(Zxid, i64)>,
+    /// The first znode whose owner is a time to live for whoever has extended types, and a session here.
+    misread: Option<Box<[u8]>>,
 }
 
 impl Pipeline {
@@ -141,6 +143,7 @@ impl Pipeline {
             prepared: applied,
             backlog: false,
             digests: VecDeque::new(),
+            misread: None,
         };
         pipeline.restore(loaded);
         pipeline
@@ -268,6 +271,12 @@ impl Pipeline {
     pub fn reap(&mut self, now: Millis, wall: WallMillis) -> Vec<Arc<[u8]>> {
         let marks = reaper::Watermarks { applied: self.applied, prepared: self.prepared };
         self.reaper.due(now, wall, marks, &self.settings.reaper, &self.tree)
+    }
+
+    /// The first znode, since the last call, that another server made with a time to live, which extended types turned
+    /// off make a session's ephemeral here: the ensemble does not agree about `extendedTypesEnabled`.
+    pub fn take_misread(&mut self) -> Option<Box<[u8]>> {
+        self.misread.take()
     }
 
     /// Digests kept for `hash`, oldest first.

@@ -52,6 +52,8 @@ pub enum Report {
         log_up_to: Zxid,
         /// Size of the snapshot, bytes.
         bytes: u64,
+        /// From its beginning until it was durable, µs.
+        took_us: u64,
     },
     /// It could not be written; serving goes on (reliability S43).
     SnapshotFailed,
@@ -92,6 +94,8 @@ pub enum Done {
         log_up_to: Zxid,
         /// Size of the snapshot, bytes.
         bytes: u64,
+        /// From its beginning until it was durable, µs.
+        took_us: u64,
     },
     /// The snapshot is over, without one.
     SnapshotFailed,
@@ -118,7 +122,7 @@ impl DiskLink {
                 self.files.insert(prepared.segment, fd);
                 Done::Segment(prepared)
             }
-            Report::Snapshot { log_up_to, bytes } => Done::Snapshot { log_up_to, bytes },
+            Report::Snapshot { log_up_to, bytes, took_us } => Done::Snapshot { log_up_to, bytes, took_us },
             Report::SnapshotFailed => Done::SnapshotFailed,
             Report::Purged(log_up_to) => Done::Purged(log_up_to),
         })
@@ -396,7 +400,8 @@ impl DiskShard {
         let began = std::time::Instant::now();
         match self.write_snapshot(job) {
             Ok(Some(bytes)) => {
-                tracing::info!(%zxid, bytes, took_ms = began.elapsed().as_millis() as u64, "snapshot written");
+                let took_us = began.elapsed().as_micros() as u64;
+                tracing::info!(%zxid, bytes, took_ms = took_us / 1000, "snapshot written");
                 match verify_snapshot(self.start.dirs.data(), self.start.identity.cluster, zxid) {
                     Ok(_) => self.start.snapshots.push(SnapshotFile { zxid, verified: true }),
                     Err(error) => {
@@ -406,7 +411,7 @@ impl DiskShard {
                     }
                 }
                 let log_up_to = self.purge();
-                Report::Snapshot { log_up_to, bytes }
+                Report::Snapshot { log_up_to, bytes, took_us }
             }
             Ok(None) => Report::SnapshotFailed,
             Err(error) => {

@@ -1,8 +1,10 @@
 #![forbid(unsafe_code)]
 //! What this process is told of the machine it runs on, and what it may have of it: memory, descriptors, names, random
-//! numbers. Lives on: any thread; read at start and by words, never on the path of a request.
+//! numbers. Lives on: any thread; read at start, at accept and by words, never on the path of a request.
 
 use std::io;
+
+use crate::base::limits::DESCRIPTORS_KEPT;
 
 /// Four random numbers from the kernel.
 ///
@@ -22,8 +24,18 @@ pub fn random() -> io::Result<[u64; 4]> {
 /// Descriptors open, and how many may be.
 pub fn descriptors() -> (u64, u64) {
     let open = std::fs::read_dir("/proc/self/fd").map_or(0, |entries| entries.count() as u64);
-    let most = rustix::process::getrlimit(rustix::process::Resource::Nofile).current.unwrap_or(u64::MAX);
-    (open, most)
+    (open, descriptors_max())
+}
+
+fn descriptors_max() -> u64 {
+    rustix::process::getrlimit(rustix::process::Resource::Nofile).current.unwrap_or(u64::MAX)
+}
+
+/// Clients that may be connected at once, each with a descriptor of its own: [`DESCRIPTORS_KEPT`] are not theirs, or half
+/// where there are few.
+pub fn clients_max() -> u64 {
+    let most = descriptors_max();
+    most - DESCRIPTORS_KEPT.min(most / 2)
 }
 
 /// Raises the soft limit of descriptors to the hard one: each connection takes one.

@@ -11,7 +11,7 @@ use std::sync::Arc;
 use crate::base::{ConnectionId, Epoch, Generation, Millis, ServerId, SessionId, WallMillis, Xid, Zxid};
 use crate::pipeline::ReplyBody;
 use crate::pipeline::acl::Identities;
-use crate::runtime::metrics::SequencerMetrics;
+use crate::runtime::metrics::{DiskMetrics, SequencerMetrics};
 use crate::watches::ChangeEvent;
 use crate::wire::OpCode;
 use crate::zab::Figures;
@@ -318,6 +318,8 @@ impl Outcome {
 pub struct SequencerPart {
     /// Its counts.
     pub metrics: SequencerMetrics,
+    /// Counts of loading and snapshots.
+    pub disk: DiskMetrics,
     /// Open sessions of all servers.
     pub sessions: u64,
     /// Open sessions of this server's own.

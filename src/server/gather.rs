@@ -168,7 +168,10 @@ impl Shard {
             Word::Dump => part.dump = self.dump_view(now),
             Word::Wchs | Word::Wchc | Word::Wchp => part.watched = self.watch_view(),
             Word::Crst => self.connections.values_mut().for_each(|connection| connection.stats.reset()),
-            Word::Srst => self.metrics.reset(),
+            Word::Srst => {
+                self.metrics.reset();
+                self.registry.forget_refused();
+            }
             _ => {}
         }
         let asked = self.registry.contribute(collection, part, sequencer, self.settings.shards);
@@ -218,7 +221,9 @@ impl Shard {
             Word::Srvr => words::srvr(&server),
             Word::Stat => words::stat(&server, total.connections),
             Word::Mntr => {
-                let metrics = Metrics { shards, sequencer: sequencer.metrics.clone(), ..Metrics::default() };
+                shards.connections_rejected += self.registry.refused();
+                let (disk, sequencer_metrics) = (sequencer.disk.clone(), sequencer.metrics.clone());
+                let metrics = Metrics { shards, sequencer: sequencer_metrics, disk };
                 let (open, most) = host::descriptors();
                 words::mntr(MonitorView {
                     server,

@@ -45,7 +45,10 @@ impl Shard {
     fn decided(&mut self, ticket: Ticket, done: Done, turn: &Turn<'_>, now: Millis) {
         self.credit(ticket);
         let (id, zxid) = (ticket.connection, done.zxid);
-        let Some(connection) = self.connections.get_mut(&id) else { return };
+        let Some(connection) = self.connections.get_mut(&id) else {
+            self.metrics.stale_reply();
+            return;
+        };
         // Outcomes come in the order of submission, as a rule for the first that waits.
         let submitted = connection.pending.iter_mut().find_map(|pending| match pending {
             Pending::Submitted(submitted) if submitted.sequence == ticket.sequence => Some(submitted),

@@ -3,6 +3,8 @@
 //!
 //! Lives on: the thread that starts the server. Reads through [`Source`], so that a simulated disk will do.
 
+use std::time::{Duration, Instant};
+
 use super::members::RecentTxns;
 use crate::base::planted::{Bug, planted};
 use crate::base::{Millis, Zxid};
@@ -45,6 +47,8 @@ pub struct Rebuilt {
     pub snapshot: Option<Zxid>,
     /// What was replayed behind that, and its size.
     pub since: SinceSnapshot,
+    /// How long it took to build the tree from the snapshot.
+    pub built_in: Duration,
 }
 
 /// Told of steps that take long: label, done, total.
@@ -65,6 +69,7 @@ pub fn rebuild(
     tree.set_extended_types(building.pipeline.extended_types);
     let (mut sessions, mut loaded) = (SessionImage::default(), Loaded::default());
     let mut base = Zxid::ZERO;
+    let began = Instant::now();
     if let Some(snapshot) = snapshot {
         base = snapshot.index.meta.zxid;
         let digest = snapshot.index.meta.digest;
@@ -73,6 +78,7 @@ pub fn rebuild(
             return Ok(Err(base));
         }
     }
+    let built_in = began.elapsed();
     let table = SessionTable::from_image(sessions, building.tick_ms, building.now);
     let mut pipeline = Pipeline::new(tree, table, loaded, base, building.pipeline);
     let mut history = building.history_txns.map(RecentTxns::new);
@@ -110,7 +116,7 @@ pub fn rebuild(
         provisional: epoch.provisional,
     };
     let snapshot = (base > Zxid::ZERO).then_some(base);
-    Ok(Ok(Rebuilt { pipeline, reader, wal, durable, snapshot, since }))
+    Ok(Ok(Rebuilt { pipeline, reader, wal, durable, snapshot, since, built_in }))
 }
 
 /// A snapshot into an empty tree.

@@ -23,6 +23,8 @@ use crate::server::words::Word;
 pub struct Registry {
     addresses: DashMap<IpAddr, Counted>,
     connections: AtomicUsize,
+    /// Connections refused at accept.
+    refused: AtomicU64,
     sessions: DashMap<SessionId, (ShardId, ConnectionId)>,
     collections: DashMap<u64, Collection>,
     next_collection: AtomicU64,
@@ -68,6 +70,37 @@ pub struct AcceptLimits {
     pub in_all: Option<u32>,
     /// `ringkeeper.maxSessionlessPerAddress`.
     pub sessionless_per_address: Option<u32>,
+    /// In all, so that the rest of the process has descriptors too.
+    pub descriptors: Option<u64>,
+}
+
+/// Why a connection is refused at accept.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Full {
+    /// One more would take a descriptor that the log, or a link to another server, may need.
+    Descriptors,
+    /// `maxCnxns` are there.
+    InAll,
+    /// Its address has `maxClientCnxns`.
+    Address,
+    /// Its address has `ringkeeper.maxSessionlessPerAddress` that have no session yet.
+    Sessionless,
+}
+
+impl Full {
+    /// For whoever reads the log.
+    pub fn why(self) -> &'static str {
+        match self {
+            Full::Descriptors => {
+                "few descriptors are left, and the log and the other servers need them; raise the limit (LimitNOFILE= of the unit, or prlimit --nofile for a server that runs)"
+            }
+            Full::InAll => "maxCnxns are connected",
+            Full::Address => "its address has as many as maxClientCnxns allows",
+            Full::Sessionless => {
+                "its address has as many without a session as ringkeeper.maxSessionlessPerAddress allows"
+            }
+        }
+    }
 }
 
 impl Registry {
@@ -80,27 +113,57 @@ impl Registry {
     }
 
     /// Counts a connection in, or says no (client-protocol §2.1: current >= limit is refused).
-    pub fn admit(&self, peer: SocketAddr, limits: AcceptLimits) -> bool {
+    ///
+    /// # Errors
+    /// The limit that it is over.
+    pub fn admit(&self, peer: SocketAddr, limits: AcceptLimits) -> Result<(), Full> {
+        let admitted = self.try_admit(peer, limits);
+        if admitted.is_err() {
+            // Relaxed: a count.
+            self.refused.fetch_add(1, Ordering::Relaxed);
+        }
+        admitted
+    }
+
+    fn try_admit(&self, peer: SocketAddr, limits: AcceptLimits) -> Result<(), Full> {
         let all = self.connections.load(Ordering::Relaxed);
+        if limits.descriptors.is_some_and(|limit| all as u64 >= limit) {
+            return Err(Full::Descriptors);
+        }
         if limits.in_all.is_some_and(|limit| all >= limit as usize) {
-            return false;
+            return Err(Full::InAll);
         }
         let mut count = self.addresses.entry(canonical(peer)).or_default();
-        let is_full = limits.per_address.is_some_and(|limit| count.connections >= limit)
-            || limits.sessionless_per_address.is_some_and(|limit| count.sessionless >= limit);
-        if is_full {
+        let full = if limits.per_address.is_some_and(|limit| count.connections >= limit) {
+            Some(Full::Address)
+        } else if limits.sessionless_per_address.is_some_and(|limit| count.sessionless >= limit) {
+            Some(Full::Sessionless)
+        } else {
+            None
+        };
+        if let Some(full) = full {
             let empty = count.connections == 0;
             drop(count);
             if empty {
                 self.addresses.remove_if(&canonical(peer), |_, count| count.connections == 0);
             }
-            return false;
+            return Err(full);
         }
         count.connections += 1;
         count.sessionless += 1;
         // Relaxed: a count; only the accepting shard raises it.
         self.connections.fetch_add(1, Ordering::Relaxed);
-        true
+        Ok(())
+    }
+
+    /// Connections refused at accept since the start, or since [`Registry::forget_refused`].
+    pub fn refused(&self) -> u64 {
+        self.refused.load(Ordering::Relaxed)
+    }
+
+    /// `srst`.
+    pub fn forget_refused(&self) {
+        self.refused.store(0, Ordering::Relaxed);
     }
 
     /// The connection has a session now.
@@ -188,34 +251,56 @@ fn canonical(peer: SocketAddr) -> IpAddr {
 mod tests {
     use super::*;
 
+    const NO_LIMITS: AcceptLimits =
+        AcceptLimits { per_address: None, in_all: None, sessionless_per_address: None, descriptors: None };
+
     #[test]
     fn a_limit_for_each_address_counts_connections_in_and_out() {
         let registry = Registry::new(None, Rates::default());
-        let limits = AcceptLimits { per_address: Some(2), in_all: Some(3), sessionless_per_address: None };
+        let limits = AcceptLimits { per_address: Some(2), in_all: Some(3), ..NO_LIMITS };
         let [a, b]: [SocketAddr; 2] = ["127.0.0.1:1", "127.0.0.2:1"].map(|a| a.parse().expect("an address"));
-        assert!(registry.admit(a, limits) && registry.admit(a, limits));
-        assert!(!registry.admit(a, limits), "two of one address");
-        assert!(registry.admit(b, limits));
-        assert!(!registry.admit(b, limits), "three in all");
+        assert!(registry.admit(a, limits).is_ok() && registry.admit(a, limits).is_ok());
+        assert!(registry.admit(a, limits).is_err(), "two of one address");
+        assert!(registry.admit(b, limits).is_ok());
+        assert!(registry.admit(b, limits).is_err(), "three in all");
         registry.left(a, true);
-        assert!(registry.admit("[::ffff:127.0.0.1]:9".parse().expect("an address"), limits));
+        assert!(registry.admit("[::ffff:127.0.0.1]:9".parse().expect("an address"), limits).is_ok());
         assert_eq!(registry.connections(), 3);
+    }
+
+    #[test]
+    fn a_connection_is_told_which_limit_it_is_over() {
+        let registry = Registry::new(None, Rates::default());
+        let peer: SocketAddr = "127.0.0.1:1".parse().expect("an address");
+        registry.admit(peer, NO_LIMITS).expect("no limit");
+        let table = [
+            (AcceptLimits { descriptors: Some(1), in_all: Some(1), ..NO_LIMITS }, Full::Descriptors),
+            (AcceptLimits { descriptors: Some(2), in_all: Some(1), ..NO_LIMITS }, Full::InAll),
+            (AcceptLimits { per_address: Some(1), ..NO_LIMITS }, Full::Address),
+            (AcceptLimits { sessionless_per_address: Some(1), ..NO_LIMITS }, Full::Sessionless),
+        ];
+        for (limits, full) in table {
+            assert_eq!(registry.admit(peer, limits), Err(full), "{limits:?}");
+        }
+        assert_eq!((registry.connections(), registry.refused()), (1, 4));
+        registry.forget_refused();
+        assert_eq!(registry.refused(), 0);
     }
 
     #[test]
     fn a_limit_for_those_without_a_session_counts_until_they_have_one() {
         let registry = Registry::new(None, Rates::default());
-        let limits = AcceptLimits { per_address: None, in_all: None, sessionless_per_address: Some(2) };
+        let limits = AcceptLimits { sessionless_per_address: Some(2), ..NO_LIMITS };
         let [a, b]: [SocketAddr; 2] = ["127.0.0.1:1", "127.0.0.2:1"].map(|a| a.parse().expect("an address"));
-        assert!(registry.admit(a, limits) && registry.admit(a, limits));
-        assert!(!registry.admit(a, limits) && registry.admit(b, limits));
+        assert!(registry.admit(a, limits).is_ok() && registry.admit(a, limits).is_ok());
+        assert!(registry.admit(a, limits).is_err() && registry.admit(b, limits).is_ok());
         registry.seated(a);
-        assert!(registry.admit(a, limits) && !registry.admit(a, limits));
+        assert!(registry.admit(a, limits).is_ok() && registry.admit(a, limits).is_err());
         // One that has a session leaves no room behind, one that never had one does.
         registry.left(a, false);
-        assert!(!registry.admit(a, limits));
+        assert!(registry.admit(a, limits).is_err());
         registry.left(a, true);
-        assert!(registry.admit(a, limits) && !registry.admit(a, limits));
+        assert!(registry.admit(a, limits).is_ok() && registry.admit(a, limits).is_err());
         registry.left(a, true);
         registry.left(a, true);
         registry.left(b, true);

@@ -29,6 +29,7 @@ use crate::runtime::fatal::{Fatal, fatal};
 use crate::runtime::files::{self, DataDirs, OpenError, RecoverSettings, SelfTest, WriteMethod};
 use crate::runtime::keeper::DurableParts;
 use crate::runtime::messages::Serving;
+use crate::runtime::metrics::DiskMetrics;
 use crate::runtime::placement::{self, Pinning, Placement};
 use crate::runtime::pressure::{Marks, Pressure};
 use crate::runtime::ring::{self, Parked};
@@ -159,13 +160,17 @@ pub fn start(
     );
     sys::probe(placement.shards.len() as u64 + 1)?;
     host::raise_descriptor_limit();
+    let (clients, wanted) = (host::clients_max(), u64::from(config.net.connections_max.unwrap_or(0)));
+    if clients < wanted.max(limits::DESCRIPTORS_KEPT) {
+        tracing::warn!("descriptors for {clients} clients only; raise the limit (LimitNOFILE= of the unit)");
+    }
     let began = Instant::now();
     let dirs = Arc::new(DataDirs::open(&config.folders.data, &config.folders.log)?);
     let clock = Clock::start();
     let random = |what| host::random().map_err(|source| StartError::System { what, source });
     let self_test = files::self_test(dirs.log())
         .map_err(|source| StartError::System { what: "testing the log folder", source })?;
-    let state = recover(config, &dirs, &clock, random("drawing random numbers")?, on_progress)?;
+    let (state, took) = recover(config, &dirs, &clock, random("drawing random numbers")?, on_progress)?;
     if let Some(MemberStart { members, durable, .. }) = &state.member {
         let DurableParts { accepted, current, last_logged, committed, admitted, .. } = durable;
         let (me, servers) = (members.zab.me.0, members.servers.len());
@@ -175,6 +180,9 @@ pub fn start(
         );
     }
 
+    let mut loaded = DiskMetrics::default();
+    let us = |took: Duration| took.as_micros() as u64;
+    loaded.loaded(us(state.built_in), us(took.saturating_sub(state.built_in)), state.since.txns);
     let shared = Arc::new(Shared {
         parked: Parked::new(),
         bell: Bell::new().map_err(|source| StartError::System { what: "making an eventfd", source })?,
@@ -224,8 +232,9 @@ pub fn start(
     let listener = bind(config, addresses)?;
     facts.address = listener.as_ref().map(|(_, address)| *address);
     let settings = Arc::new(settings(config, version, &facts, &placement));
-    let sequencer =
-        launch(config, state, settings, &shared, disk, &dirs, &self_test, &placement, clock, listener)?;
+    let sequencer = launch(
+        config, state, loaded, settings, &shared, disk, &dirs, &self_test, &placement, clock, listener,
+    )?;
     Ok(Running { facts, shared, sequencer })
 }
 
@@ -250,6 +259,8 @@ struct State {
     snapshot: Option<Zxid>,
     since: SinceSnapshot,
     repaired: Option<String>,
+    /// How long it took to build the tree from the snapshot.
+    built_in: Duration,
     /// Of a member of an ensemble; the pipeline is at what it knows to be committed.
     member: Option<MemberStart>,
 }
@@ -257,16 +268,18 @@ struct State {
 /// The id of a server without others.
 const ALONE: ServerId = ServerId(1);
 
+/// The state that is on disk, and how long it took to load.
 fn recover(
     config: &Config,
     dirs: &DataDirs,
     clock: &Clock,
     random: [u64; 4],
     on_progress: &mut OnProgress<'_>,
-) -> Result<State, StartError> {
+) -> Result<(State, Duration), StartError> {
     let mut distrusted = Vec::new();
     loop {
         let settings = recover_settings(config, random, &distrusted);
+        let began = Instant::now();
         let recovered = files::recover(dirs, &settings, &mut |progress| say_progress(on_progress, progress))
             .map_err(|error| StartError::Recovery(error.to_string()))?;
         if settings.mode != Mode::Alone {
@@ -275,7 +288,7 @@ fn recover(
                 .map_err(|source| StartError::System { what: "removing the file initialize", source })?;
         }
         match build(config, dirs, clock, random[3], recovered, on_progress)? {
-            Ok(state) => return Ok(state),
+            Ok(state) => return Ok((state, began.elapsed())),
             Err(zxid) => {
                 tracing::error!(%zxid, "the snapshot's znodes do not have its digest; trying an older one");
                 distrusted.push(zxid);
@@ -394,6 +407,7 @@ fn build(
         identity: record.identity,
         snapshot: rebuilt.snapshot,
         since: rebuilt.since,
+        built_in: rebuilt.built_in,
         repaired: (!repaired.is_empty()).then(|| repaired.join("; ")),
     }))
 }
@@ -402,6 +416,7 @@ fn build(
 fn launch(
     config: &Config,
     state: State,
+    loaded: DiskMetrics,
     settings: Arc<Settings>,
     shared: &Arc<Shared>,
     disk: disk::DiskLink,
@@ -463,20 +478,33 @@ fn launch(
         };
         shard_starts.push((start, parts));
     }
-    let sequencer =
-        spawn_sequencer(config, state, links, interest, disk, dirs, self_test, placement, &clock, shared)?;
+    let sequencer = spawn_sequencer(
+        config, state, loaded, links, interest, disk, dirs, self_test, placement, &clock, shared,
+    )?;
     let mut accept = listener.map(|(listener, _)| {
         let limits = AcceptLimits {
             per_address: config.net.connections_per_address_max,
             in_all: config.net.connections_max,
             sessionless_per_address: config.own.sessionless_per_address_max,
+            descriptors: None,
         };
         let registry = registry.clone();
+        let admit = move |peer| {
+            // Asked anew each time: it can be raised while we run.
+            let limits = AcceptLimits { descriptors: Some(host::clients_max()), ..limits };
+            match registry.admit(peer, limits) {
+                Ok(()) => true,
+                Err(full) => {
+                    tracing::warn!(%peer, "connection refused: {}", full.why());
+                    false
+                }
+            }
+        };
         AcceptStart {
             listener,
             shards: handover_ends,
             loads: loads.clone(),
-            admit: Box::new(move |peer| registry.admit(peer, limits)),
+            admit: Box::new(admit),
             keep_alive: config.net.tcp_keep_alive,
         }
     });
@@ -503,6 +531,7 @@ fn launch(
 fn spawn_sequencer(
     config: &Config,
     state: State,
+    loaded: DiskMetrics,
     links: Vec<ShardLink>,
     interest: Arc<InterestTable>,
     disk: disk::DiskLink,
@@ -553,6 +582,7 @@ fn spawn_sequencer(
         snapshots: SnapshotPolicy::new(snapshot_limits, random[1], state.since),
         flush_warning_ms: u64::from(config.storage.flush_warning_ms),
         flush_delay_ms: u64::from(config.storage.flush_delay_ms),
+        loaded,
         member,
     };
     let core = placement.sequencer;

@@ -17,6 +17,9 @@ use crate::base::{Epoch, Millis, ServerId, Zxid};
 /// Times that a learner's way through our log is read on, because more was trimmed meanwhile, before it gets an image.
 const READS_MAX: u32 = 4;
 
+/// A learner may have accepted an epoch so far above ours; nobody is away for so many elections.
+const EPOCHS_AHEAD_MAX: u32 = 1 << 20;
+
 /// Who asked for a sync.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(super) enum Asker {
@@ -72,7 +75,10 @@ impl Learners {
         if info.config_version > core.membership.version {
             return Err("its configuration is newer");
         }
-        if !plausible(info.accepted) {
+        // So far ahead is nobody of this ensemble, and the epochs would be used up by a few who said so (M56).
+        if !plausible(info.accepted)
+            || info.accepted.0 > core.epochs.accepted().0.saturating_add(EPOCHS_AHEAD_MAX)
+        {
             return Err("no server has this epoch");
         }
         if info.server == Some(core.me()) {

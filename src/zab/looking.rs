@@ -41,6 +41,7 @@ impl Looking {
     pub(super) fn settle(&mut self, core: &mut Core, now: Millis, actions: &mut Vec<Action>) {
         if core.resigning {
             *self = Looking::Stopped;
+            core.election.give_up();
         }
         let settled = matches!(self, Looking::Settling { until } if *until <= now) && core.is_idle();
         if !settled {

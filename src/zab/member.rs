@@ -115,6 +115,7 @@ impl Member {
             Role::Looking(_) => {
                 actions.push(Action::Observed(Observation::SteppedDown { reason }));
                 self.role = Role::Looking(Looking::Settling { until: now });
+                self.core.election.give_up();
             }
             _ => self.leave(now, Leave::over(reason), actions),
         }

@@ -455,3 +455,45 @@ ours!(m33_a_listing_that_nobody_takes_is_one_listing, OPEN, |s| {
     witness.client().create_with(s.path("last"), b"", &open(), 0).unwrap();
     witness.is_well();
 });
+
+/// As [`OPEN`], and snapshots come soon.
+const SNAPSHOTS: super::Group = super::Group::Fresh(super::Setup {
+    keys: &[("maxClientCnxns", "0"), ("snapCount", "100"), ("4lw.commands.whitelist", "*")],
+    properties: &[],
+});
+
+ours!(f26_clients_leave_descriptors_for_the_log_and_its_snapshots, SNAPSHOTS, |s| {
+    const DESCRIPTORS: usize = 300;
+    let allow = |count: usize| {
+        let pid = s.pid().expect("a server that runs").to_string();
+        let limit = format!("--nofile={count}:");
+        let status = std::process::Command::new("prlimit").args(["--pid", &pid, &limit]).status();
+        assert!(status.expect("prlimit").success());
+    };
+    let mut witness = Witness::of(s);
+    allow(DESCRIPTORS);
+    let mut crowd = silent(s, DESCRIPTORS);
+    // Half of so few are the clients'.
+    for refused in &mut crowd[DESCRIPTORS / 2..] {
+        refused.expect_close();
+    }
+    // Room for a word.
+    crowd.truncate(DESCRIPTORS / 2 - 2);
+    let path = s.path("counter");
+    witness.client().create(&path, b"").unwrap();
+    until("a snapshot is written, and none fails", || {
+        for _ in 0..50 {
+            witness.client().set(&path, &[7; 1_000], -1).unwrap();
+        }
+        let said = s.word("mntr");
+        assert!(said.contains("zk_snapshot_error_count\t0\n"), "{said}");
+        !said.contains("zk_cnt_snapshottime\t0\n")
+    });
+    assert!(s.said().contains("connection refused: few descriptors are left"), "{}", s.said());
+    // It can be mended while the server runs.
+    let full: Vec<Raw> = silent(s, DESCRIPTORS);
+    allow(4 * DESCRIPTORS);
+    witness.is_well();
+    drop((crowd, full));
+    witness.is_well();
+});

@@ -78,7 +78,7 @@ impl SimDisk {
         self.snapshots.push(SnapshotFile { zxid, verified: true });
         let Purge { snapshots, log_up_to } = purge(&self.snapshots, self.retain);
         snapshots.into_iter().for_each(|old| self.remove(old));
-        Done::Snapshot { log_up_to, bytes }
+        Done::Snapshot { log_up_to, bytes, took_us: 0 }
     }
 
     fn remove(&mut self, zxid: Zxid) {
@@ -170,6 +170,7 @@ impl SimImages {
     ) -> SimImages {
         let intake = Intake { pipeline, tick_ms, element_bytes_max: 1 << 20, image_bytes_max: 1 << 30 };
         let (going, coming, told) = (BTreeMap::new(), BTreeMap::new(), VecDeque::new());
+        machine.borrow_mut().sending = 0;
         SimImages { machine, identity, intake, seed, going, coming, told }
     }
 
@@ -215,11 +216,13 @@ impl ImageMover for SimImages {
         });
         made.expect("nobody changes the state meanwhile");
         self.going.insert(link, chunks);
+        self.machine.borrow_mut().sending = self.going.len();
     }
     fn room(&mut self, link: LinkId) {
         let Some((bytes, last)) = self.going.get_mut(&link).and_then(VecDeque::pop_front) else { return };
         if last {
             self.going.remove(&link);
+            self.machine.borrow_mut().sending = self.going.len();
         }
         self.tell(Vec::new(), ImageReport::Chunk { link, bytes, last });
     }
@@ -252,6 +255,7 @@ impl ImageMover for SimImages {
     }
     fn drop_image(&mut self, link: LinkId) {
         self.going.remove(&link);
+        self.machine.borrow_mut().sending = self.going.len();
         if matches!(self.coming.get(&link), Some(Arriving::Installing)) {
             return;
         }

@@ -1,7 +1,7 @@
 //! What clients were promised: no acknowledged write is lost, a multi is done whole or not at all, an ephemeral lives as
 //! long as its session and no longer. An answer that did not come promises nothing.
 //!
-//! Has caught: `CutIsForgotten`, `EmptiedVotes`, `JoiningAreLeftOut`, `LaggardLeads`.
+//! Has caught: `CutIsForgotten`, `EmptiedVotes`, `JoiningAreLeftOut`.
 
 use std::collections::BTreeSet;
 

@@ -9,6 +9,7 @@ use ringkeeper::base::{ServerId, Zxid};
 use ringkeeper::pipeline::{self, acl};
 use ringkeeper::runtime::disk::SnapshotPolicy;
 use ringkeeper::runtime::messages::{Outcome, Submission};
+use ringkeeper::runtime::metrics::DiskMetrics;
 use ringkeeper::runtime::peers::{self, Address};
 use ringkeeper::runtime::pressure::Pressure;
 use ringkeeper::runtime::ring::{self, Consumer, Parked, Producer};
@@ -208,7 +209,7 @@ impl Server {
         };
         let rebuilt = rebuild(recovered, building, &mut |_, _, _| {});
         let rebuilt = rebuilt.unwrap_or_else(|error| panic!("{me:?} does not start: {error}"));
-        let Rebuilt { pipeline, reader, wal, durable, snapshot, since } =
+        let Rebuilt { pipeline, reader, wal, durable, snapshot, since, built_in: _ } =
             rebuilt.unwrap_or_else(|zxid| panic!("{me:?}: the snapshot {zxid} has not its digest"));
         let decided = durable.confirmed;
         let snapshots = snapshots_in(&disk.view()).expect("the disk reads");
@@ -265,6 +266,7 @@ impl Server {
             snapshots: SnapshotPolicy::new(limits, seed, since),
             flush_warning_ms: u64::MAX,
             flush_delay_ms: 0,
+            loaded: DiskMetrics::default(),
             member: Some(member),
         };
         let io = Io::new(me.0, machine.clone(), network.clone());

@@ -109,6 +109,8 @@ pub(crate) struct Machine {
     pub(crate) fails_after: Option<u64>,
     /// Whole states that were put in place of its own.
     pub(crate) images: u64,
+    /// Whole states that are being sent.
+    pub(crate) sending: usize,
     pub(crate) wake_at: u64,
     /// When else the process has something to look at.
     pub(crate) wakes: Vec<u64>,
@@ -131,6 +133,7 @@ impl Machine {
             takes_bad_images: false,
             fails_after: None,
             images: 0,
+            sending: 0,
             wake_at: 0,
             wakes: Vec::new(),
             write: None,

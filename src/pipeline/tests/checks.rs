@@ -127,6 +127,24 @@ fn ttl_nodes_are_unknown_unless_asked_for() {
     rig.apply_all();
 }
 
+// Servers that differ in `extendedTypesEnabled` do not say so on the wire: what they make of a znode tells.
+#[test]
+fn a_ttl_node_of_another_server_is_noticed_where_they_are_unknown() {
+    let without = || Settings { extended_types: false, ..settings() };
+    let mut rig = Rig::new();
+    assert_eq!(rig.run(ONE, &create("/e", 1)).err, 0);
+    assert_eq!(rig.run(ONE, &with_ttl("/t", 5)).err, 0);
+    assert_eq!(rig.pipeline.take_misread(), None);
+    let mut other = Rig::unopened(without());
+    for payload in rig.log.clone() {
+        assert_eq!(other.pipeline.take_misread(), None);
+        other.apply(&payload);
+    }
+    assert_eq!(other.pipeline.take_misread().as_deref(), Some(&b"/t"[..]));
+    let mut loaded = Rig::from_image(&rig.image(), without());
+    assert_eq!(loaded.pipeline.take_misread().as_deref(), Some(&b"/t"[..]));
+}
+
 #[test]
 fn delete_looks_at_session_path_parent_right_node_version_children() {
     let mut rig = furnished();

@@ -1,9 +1,10 @@
 #![forbid(unsafe_code)]
-//! What loading and snapshots count. Lives on: the disk shard; loading is counted before any shard runs.
+//! What loading and snapshots count. Lives on: the sequencer, which the disk shard reports to; loading is counted before
+//! it runs.
 
 use super::{Summary, Timing};
 
-/// Counts of the disk shard. Public for reading; events come in by the verbs.
+/// Counts of loading and snapshots. Public for reading; events come in by the verbs.
 #[derive(Clone, Debug, Default)]
 pub struct DiskMetrics {
     /// Time to write a snapshot.
@@ -12,9 +13,9 @@ pub struct DiskMetrics {
     pub snapshot_errors: u64,
     /// Loading in all: snapshot and log.
     pub load: Timing,
-    /// Loading the snapshot.
+    /// Building the tree from the snapshot.
     pub snapshot_load: Timing,
-    /// Replaying the log.
+    /// The rest: reading both files, and replaying the log.
     pub log_load: Timing,
     /// Txns replayed.
     pub txns_loaded: Summary,
@@ -31,7 +32,7 @@ impl DiskMetrics {
         self.snapshot_errors += 1;
     }
 
-    /// The state was loaded: a snapshot in `snapshot_us`, then `txns` of the log in `log_us`.
+    /// The state was loaded: the tree of the snapshot in `snapshot_us`, the rest with `txns` of the log in `log_us`.
     pub fn loaded(&mut self, snapshot_us: u64, log_us: u64, txns: u64) {
         self.load.record_us(snapshot_us.saturating_add(log_us));
         self.snapshot_load.record_us(snapshot_us);

@@ -11,7 +11,7 @@
 //! | [`MemberMetrics`] | the sequencer | elections, proposals, learners |
 //! | [`BroadcastMetrics`] | the sequencer | a txn's way through the ensemble |
 //! | [`LinkQueues`] | the sequencer | packets that wait for learners |
-//! | [`DiskMetrics`] | the disk shard | snapshots and loading |
+//! | [`DiskMetrics`] | the sequencer | snapshots and loading |
 //! | [`Metrics`] | whoever reports | all of them, merged: what `mntr` shows |
 //!
 //! Times are recorded in microseconds and shown in milliseconds, the unit of stock's names. Gauges that are facts
@@ -45,7 +45,7 @@ pub struct Metrics {
     pub shards: ShardMetrics,
     /// The sequencer.
     pub sequencer: SequencerMetrics,
-    /// The disk shard.
+    /// Loading and snapshots.
     pub disk: DiskMetrics,
 }
 

@@ -50,10 +50,6 @@ pub struct SequencerMetrics {
     pub ttl_created: u64,
     /// TTL nodes that ran out.
     pub ttl_deleted: u64,
-    /// Txns whose digest differed from the tree's.
-    pub digest_mismatches: u64,
-    /// Errors that end the process.
-    pub unrecoverable_errors: u64,
     /// Of a member of an ensemble.
     pub member: MemberMetrics,
     /// A txn's way through the ensemble.
@@ -138,16 +134,6 @@ impl SequencerMetrics {
         self.sessions_expired += 1;
     }
 
-    /// A txn's digest differed from the tree's.
-    pub fn digest_mismatch(&mut self) {
-        self.digest_mismatches += 1;
-    }
-
-    /// The process is about to end over an error.
-    pub fn unrecoverable_error(&mut self) {
-        self.unrecoverable_errors += 1;
-    }
-
     /// `srst`.
     pub fn reset(&mut self) {
         *self = SequencerMetrics::default();
@@ -178,8 +164,6 @@ impl SequencerMetrics {
             sessions_expired,
             ttl_created,
             ttl_deleted,
-            digest_mismatches,
-            unrecoverable_errors,
             member,
             broadcast,
             links,
@@ -205,8 +189,6 @@ impl SequencerMetrics {
         self.sessions_expired += sessions_expired;
         self.ttl_created += ttl_created;
         self.ttl_deleted += ttl_deleted;
-        self.digest_mismatches += digest_mismatches;
-        self.unrecoverable_errors += unrecoverable_errors;
         self.member.merge(member);
         self.broadcast.merge(broadcast);
         self.links.merge(links);

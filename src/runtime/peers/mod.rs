@@ -207,6 +207,12 @@ pub(crate) enum LinkError {
         /// As the txn says.
         txn: Zxid,
     },
+    /// A session without a number: nobody could open it.
+    #[error("txn {txn} opens a session that has no number")]
+    NoSession {
+        /// Its zxid.
+        txn: Zxid,
+    },
     /// The membership changes at run time.
     #[error(
         "{kind:?}: the ensemble is being reconfigured, which this server cannot follow; give it the new server list and start it again"
@@ -565,11 +571,11 @@ impl Peers {
         quorum.connect(&mut cx, link, to);
     }
 
-    /// Opens or closes a port, one at a time. Closing also closes the links that others opened, as [`Peers::close`] does. A
-    /// port that cannot be had now is tried again every second for as long as it is wanted.
-    pub fn listen<S: Sockets>(&mut self, sockets: &mut S, port: ZabPort, on: bool) {
+    /// Opens or closes a port, one at a time. Closing also closes the links that others opened, as [`Peers::close`] does, and
+    /// gives them. A port that cannot be had now is tried again every second for as long as it is wanted.
+    pub fn listen<S: Sockets>(&mut self, sockets: &mut S, port: ZabPort, on: bool) -> Vec<LinkId> {
         let (mut cx, _, quorum) = self.split(sockets);
-        quorum.listen(&mut cx, on.then_some(port));
+        quorum.listen(&mut cx, on.then_some(port))
     }
 
     /// Sends a packet, with the next [`Peers::flush`]. Nothing happens on a link that is gone. A link whose bytes wait in

@@ -254,24 +254,31 @@ impl Quorum {
         self.links.get(&link)?.measured
     }
 
-    pub(super) fn listen<S: Sockets>(&mut self, cx: &mut Context<'_, S>, wanted: Option<ZabPort>) {
+    pub(super) fn listen<S: Sockets>(
+        &mut self,
+        cx: &mut Context<'_, S>,
+        wanted: Option<ZabPort>,
+    ) -> Vec<LinkId> {
         if wanted == self.wanted {
-            return;
+            return Vec::new();
         }
         assert!(wanted.is_none() || self.wanted.is_none(), "one port is opened while another is");
         self.wanted = wanted;
         self.is_told = false;
         if wanted.is_some() {
-            return self.open(cx);
+            self.open(cx);
+            return Vec::new();
         }
         self.open_at = None;
         for port in self.ports.drain(..) {
             cx.close(port.socket);
         }
         let accepted = self.links.iter().filter(|(_, link)| link.side == Side::Leader);
-        for link in accepted.map(|(link, _)| *link).collect::<Vec<_>>() {
-            self.close(cx, link);
+        let accepted: Vec<LinkId> = accepted.map(|(link, _)| *link).collect();
+        for link in &accepted {
+            self.close(cx, *link);
         }
+        accepted
     }
 
     fn open<S: Sockets>(&mut self, cx: &mut Context<'_, S>) {

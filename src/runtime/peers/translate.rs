@@ -19,12 +19,13 @@
 use std::rc::Rc;
 
 use super::LinkError;
-use crate::base::Zxid;
+use crate::base::{SessionId, Zxid};
+use crate::wire::DecodeError;
 use crate::wire::peer::body::{self, ForwardedRequest, Revalidate, Revalidated};
 use crate::wire::peer::election::{self, PeerState};
 use crate::wire::peer::packet::{encode_identities, encode_with_identities};
 use crate::wire::peer::{PacketKind, QuorumPacket};
-use crate::wire::{DecodeError, txn};
+use crate::wire::txn::{self, Txn};
 use crate::zab::message::{Forwarded, LearnerInfo, Message, Notification, Payload, State, Vote};
 
 /// What we are on a link.
@@ -164,6 +165,9 @@ fn decode_txn(kind: PacketKind, zxid: Zxid, data: Option<&[u8]>) -> Result<Paylo
     let decoded = txn::decode(data).map_err(|source| LinkError::Body { kind, source })?;
     if decoded.header.zxid != zxid.0 {
         return Err(LinkError::Txn { packet: zxid, txn: Zxid(decoded.header.zxid) });
+    }
+    if matches!(decoded.txn, Txn::CreateSession(_)) && decoded.header.session == SessionId::NONE.0 {
+        return Err(LinkError::NoSession { txn: zxid });
     }
     Ok(payload(data))
 }

@@ -8,6 +8,7 @@
 use std::sync::Arc;
 
 use super::{Entry, Origin, Sequencer, World};
+use crate::base::limits::LOG_TEXT_BYTES_MAX;
 use crate::base::planted::{Bug, planted};
 use crate::base::{Millis, ShardId, Zxid};
 use crate::pipeline::{Pipeline, ReplyBody, SessionChange};
@@ -52,9 +53,24 @@ impl<W: World> Sequencer<W> {
         if applied > 0 {
             self.images_due();
             self.snapshot_if_due();
+            self.say_misread();
         }
         let end = self.applicable();
         matches!(self.entries.front(), Some(Entry::Txn { zxid, .. }) if *zxid <= end)
+    }
+
+    /// Once: that the servers differ in a setting in which they must not.
+    pub(super) fn say_misread(&mut self) {
+        if self.misread_said {
+            return;
+        }
+        let Some(path) = self.pipeline.take_misread() else { return };
+        self.misread_said = true;
+        let shown = &path[..path.len().min(LOG_TEXT_BYTES_MAX)];
+        tracing::warn!(
+            path = %String::from_utf8_lossy(shown),
+            "a znode that another server made with a time to live is an ephemeral here: extendedTypesEnabled must be the same on all servers"
+        );
     }
 
     /// Answers what waited for the txns before it.

@@ -48,8 +48,7 @@ impl<W: World> Sequencer<W> {
     /// Takes up what learners asked for, as far as there are zxids.
     pub(super) fn take_requests(&mut self, now: Millis) -> bool {
         let mut busy = false;
-        while self.orders()
-            && self.zab.next_zxid().is_some()
+        while self.may_order(now)
             && let Some((link, forwarded)) = self.requests.waiting.pop_front()
         {
             busy = true;
@@ -77,6 +76,10 @@ impl<W: World> Sequencer<W> {
             OpCode::Sync => self.later(Event::LearnerSync { link, request: forwarded.clone() }),
             OpCode::CreateSession => {
                 let timeout = Reader::new(record).int().ok()?;
+                // Every session has a number; one without would be in the log for good, and nobody could apply it.
+                if session == SessionId::NONE {
+                    return None;
+                }
                 self.owners.insert(session, link);
                 self.propose(asker, op, &Request::CreateSession(timeout), None, now);
             }

@@ -119,7 +119,7 @@ impl<W: World> Sequencer<W> {
         self.events.push_back(event);
     }
 
-    fn run_events(&mut self, now: Millis) {
+    pub(super) fn run_events(&mut self, now: Millis) {
         assert!(
             !std::mem::replace(&mut self.stepping, true),
             "an event is stepped while actions are performed"
@@ -332,7 +332,14 @@ impl<W: World> Sequencer<W> {
                 member.leader = Some(link);
                 member.peers.connect(&mut self.io, now, link, (to, port));
             }
-            Action::Listen(port, on) => member.peers.listen(&mut self.io, port, on),
+            Action::Listen(port, on) => {
+                // Those that came through it are closed with it, and nothing is reported of them.
+                for link in member.peers.listen(&mut self.io, port, on) {
+                    if !planted(Bug::StatesOutliveRoles) {
+                        member.forget(link);
+                    }
+                }
+            }
             Action::Close { link } => {
                 member.forget(link);
                 member.peers.close(&mut self.io, link);

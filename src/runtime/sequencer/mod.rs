@@ -54,7 +54,7 @@ use super::disk::{Done, Job, SnapshotPolicy};
 use super::fatal::{Fatal, fatal};
 use super::linger::Linger;
 use super::messages::{Gather, Outcome, SequencerPart, Serving, Submission, Ticket, WriteRequest};
-use super::metrics::SequencerMetrics;
+use super::metrics::{DiskMetrics, SequencerMetrics};
 use super::peers;
 use super::pressure::Pressure;
 use super::ring::{Consumer, Parked, Producer};
@@ -75,6 +75,9 @@ use crate::zab::{Action, Event, Peer};
 
 /// A batch is followed by a seal when nothing came for so long (reliability R4).
 const SEAL_AFTER_MS: u64 = 50;
+
+/// Turns of the ring that a server takes when it stops, so that what is on its links leaves: a send and what waits behind it.
+const LAST_TURNS: usize = 3;
 
 /// How a shard is reached.
 pub struct ShardLink {
@@ -165,6 +168,8 @@ pub struct Start<W: World = Machine> {
     pub flush_warning_ms: u64,
     /// How long a flush may wait for company, ms; 0: not at all.
     pub flush_delay_ms: u64,
+    /// What loading the state has counted.
+    pub loaded: DiskMetrics,
     /// What a member of an ensemble has besides.
     pub member: Option<MemberStart<W>>,
 }
@@ -269,6 +274,8 @@ pub struct Sequencer<W: World = Machine> {
     /// While a member serves.
     underway: Underway,
     metrics: SequencerMetrics,
+    disk_metrics: DiskMetrics,
+    misread_said: bool,
     /// Shards that got something in this round.
     rung: u64,
     last_batch: Millis,
@@ -371,6 +378,8 @@ impl<W: World> Sequencer<W> {
             internal: VecDeque::new(),
             underway: Underway::default(),
             metrics: SequencerMetrics::default(),
+            disk_metrics: start.loaded,
+            misread_said: false,
             rung: 0,
             snapshots: start.snapshots,
             flush_warning_ms: start.flush_warning_ms,
@@ -401,10 +410,16 @@ impl<W: World> Sequencer<W> {
         self.start_write(now);
         busy |= self.apply_committed(now);
         self.pipeline.reclaim();
-        if self.may_stop(now) {
+        let stops = self.may_stop(now);
+        self.flush_links();
+        if stops {
+            // What a leader that hands over has said last leaves too, and what waited behind it.
+            for _ in 0..LAST_TURNS {
+                self.sleep(Some(Duration::ZERO));
+                self.flush_links();
+            }
             return false;
         }
-        self.flush_links();
         // What others left for us to tell zab is told first.
         busy |= !self.events.is_empty();
         let wait = if busy { Some(Duration::ZERO) } else { self.wait(now) };
@@ -535,10 +550,14 @@ impl<W: World> Sequencer<W> {
                         "slow flush: the disk took longer than fsync.warningthresholdms"
                     );
                 }
+                if flushed.sealed && !planted(Bug::SealsAreNews) {
+                    return;
+                }
                 let now = self.clock.now();
                 if flushed.up_to > self.committed {
                     self.linger.flushed(now);
                 }
+                self.count_durable(flushed.up_to, now);
                 self.flushed = flushed.up_to;
                 if flushed.restarted {
                     self.log_restarted(now);
@@ -550,6 +569,20 @@ impl<W: World> Sequencer<W> {
                 }
             }
             Err(error) => fatal(Fatal::Storage, &format!("{error}; nothing unflushed was acknowledged")),
+        }
+    }
+
+    /// How long those waited that have become durable: for their batch, and for the disk with it.
+    fn count_durable(&mut self, up_to: Zxid, now: Millis) {
+        for entry in &self.entries {
+            match entry {
+                Entry::Txn { zxid, submitted, .. } if *zxid > self.flushed && *zxid <= up_to => {
+                    let (waited, flushed) = (self.write_began.since(*submitted), now.since(*submitted));
+                    self.metrics.txn_durable(waited * 1000, flushed * 1000);
+                }
+                Entry::Txn { zxid, .. } if *zxid > up_to => break,
+                Entry::Txn { .. } | Entry::Barrier(..) | Entry::Ephemerals { .. } => {}
+            }
         }
     }
 
@@ -572,11 +605,15 @@ impl<W: World> Sequencer<W> {
             busy = true;
             match report {
                 Done::Segment(prepared) => self.wal.add_segment(prepared),
-                Done::Snapshot { log_up_to, bytes } => {
+                Done::Snapshot { log_up_to, bytes, took_us } => {
+                    self.disk_metrics.snapshot_written(took_us);
                     self.snapshots.finished(Some(bytes));
                     self.free_log(log_up_to);
                 }
-                Done::SnapshotFailed => self.snapshots.finished(None),
+                Done::SnapshotFailed => {
+                    self.disk_metrics.snapshot_failed();
+                    self.snapshots.finished(None);
+                }
                 Done::Purged(log_up_to) => self.free_log(log_up_to),
             }
         }
@@ -611,12 +648,14 @@ impl<W: World> Sequencer<W> {
             Gather::Shards => {}
             Gather::Metrics => {
                 part.metrics = self.metrics.clone();
+                part.disk = self.disk_metrics.clone();
                 if let Some(member) = &self.member {
                     part.metrics.links = member.peers.queues().clone();
                 }
             }
             Gather::Reset => {
                 self.metrics.reset();
+                self.disk_metrics.reset();
                 if let Some(member) = &mut self.member {
                     member.peers.reset_queues();
                 }

@@ -31,6 +31,7 @@ pub(super) enum Internal {
 impl<W: World> Sequencer<W> {
     pub(super) fn take_submissions(&mut self, now: Millis) -> bool {
         let mut busy = false;
+        self.run_events(now);
         if self.takes_submissions()
             && let Some((shard, write)) = self.postponed.take()
         {
@@ -39,6 +40,7 @@ impl<W: World> Sequencer<W> {
         }
         for at in 0..self.shards.len() {
             for _ in 0..TAKE_MAX {
+                self.run_events(now);
                 // Without a free zxid what the shards submit waits in their queues, which their credits bound.
                 if !self.takes_submissions() || self.postponed.is_some() {
                     return busy;
@@ -49,6 +51,12 @@ impl<W: World> Sequencer<W> {
             }
         }
         busy
+    }
+
+    /// Whether there is a zxid to give, once zab has heard what waits for it: the role may be over by that.
+    pub(super) fn may_order(&mut self, now: Millis) -> bool {
+        self.run_events(now);
+        self.orders() && self.zab.next_zxid().is_some()
     }
 
     /// Whether the next submission can be dealt with, whatever it is.
@@ -208,8 +216,7 @@ impl<W: World> Sequencer<W> {
     /// Proposes what the server itself asks for, as far as there are zxids.
     pub(super) fn propose_internal(&mut self, now: Millis) -> bool {
         let mut busy = false;
-        while self.orders()
-            && self.zab.next_zxid().is_some()
+        while self.may_order(now)
             && let Some(internal) = self.internal.pop_front()
         {
             busy = true;

@@ -143,8 +143,13 @@ impl Rig {
     fn connect(&mut self) -> ConnectionId {
         self.ports += 1;
         let peer = SocketAddr::from(([127, 0, 0, 1], self.ports));
-        let nothing = AcceptLimits { per_address: None, in_all: None, sessionless_per_address: None };
-        assert!(self.registry.admit(peer, nothing));
+        let nothing = AcceptLimits {
+            per_address: None,
+            in_all: None,
+            sessionless_per_address: None,
+            descriptors: None,
+        };
+        assert_eq!(self.registry.admit(peer, nothing), Ok(()));
         self.loads[0].fetch_add(1, Ordering::Relaxed);
         self.shard.on_accept(peer, self.now).expect("taken")
     }

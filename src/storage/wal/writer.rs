@@ -166,6 +166,8 @@ pub struct Flushed {
     pub cut: bool,
     /// The write was a restart: the log goes on from the snapshot at `up_to`, and all that was in it is void.
     pub restarted: bool,
+    /// The write was a seal: nothing is durable that was not before. A cut may have been asked for since.
+    pub sealed: bool,
 }
 
 /// Segments to read a range of the log from, as of one instant ([`super::LogReader`]).
@@ -397,6 +399,7 @@ impl WalWriter {
             up_to: self.flushed,
             cut: in_flight.kind == BatchKind::Cut,
             restarted: in_flight.kind == BatchKind::Restart,
+            sealed: in_flight.kind == BatchKind::Seal,
         })
     }
 
@@ -618,10 +621,16 @@ mod tests {
         wal.append(Zxid(2), b"two");
         wal.append(Zxid(3), b"three");
         assert!(wal.next_write(Zxid(0)).is_none(), "one is in flight");
-        assert_eq!(complete(&mut wal, first), Flushed { up_to: Zxid(1), cut: false, restarted: false });
+        assert_eq!(
+            complete(&mut wal, first),
+            Flushed { up_to: Zxid(1), cut: false, restarted: false, sealed: false }
+        );
         let second = wal.next_write(Zxid(1)).expect("two records wait");
         assert_eq!((second.offset, second.bytes().len()), (2 * BLOCK_BYTES as u64, BLOCK_BYTES));
-        assert_eq!(complete(&mut wal, second), Flushed { up_to: Zxid(3), cut: false, restarted: false });
+        assert_eq!(
+            complete(&mut wal, second),
+            Flushed { up_to: Zxid(3), cut: false, restarted: false, sealed: false }
+        );
         assert_eq!(wal.collected_bytes(), 0);
         assert!(wal.next_write(Zxid(3)).is_none(), "nothing waits");
     }
@@ -638,7 +647,10 @@ mod tests {
         complete(&mut wal, write);
         assert!(wal.seal_due());
         let seal = wal.seal(Zxid(1)).expect("due");
-        assert_eq!(complete(&mut wal, seal), Flushed { up_to: Zxid(1), cut: false, restarted: false });
+        assert_eq!(
+            complete(&mut wal, seal),
+            Flushed { up_to: Zxid(1), cut: false, restarted: false, sealed: true }
+        );
         assert!(!wal.seal_due());
         assert!(wal.seal(Zxid(1)).is_none());
     }
@@ -724,7 +736,7 @@ mod tests {
             Some(complete(&mut wal, write))
         })
         .collect();
-        let flushed = |zxid, cut| Flushed { up_to: Zxid(zxid), cut, restarted: false };
+        let flushed = |zxid, cut| Flushed { up_to: Zxid(zxid), cut, restarted: false, sealed: false };
         assert_eq!(ends, [flushed(2, false), flushed(1, true), flushed(0x1_0000_0001, false)]);
     }
 
@@ -743,7 +755,10 @@ mod tests {
         wal.restart(to);
         let write = wal.next_write(Zxid(0)).expect("a segment");
         assert_eq!((write.segment, write.offset), (SegmentId(2), 0));
-        assert_eq!(complete(&mut wal, write), Flushed { up_to: to, cut: false, restarted: true });
+        assert_eq!(
+            complete(&mut wal, write),
+            Flushed { up_to: to, cut: false, restarted: true, sealed: false }
+        );
         assert_eq!((wal.last(), wal.flushed()), (to, to));
         wal.append(Zxid(0x6_0000_0001), b"y");
         assert_eq!(wal.span(to).segments, [SegmentId(2)]);

@@ -193,6 +193,11 @@ impl Election {
         self.weigh(now, membership);
     }
 
+    /// Looks no longer, without a leader: the vote, or the server, is given up.
+    pub(super) fn give_up(&mut self) {
+        self.looking = None;
+    }
+
     /// An election message while looking. While not, see [`Election::answer`].
     pub fn notified(
         &mut self,

@@ -43,6 +43,39 @@ fn observers_raise_the_epoch_and_do_not_count_20_2959() {
     accepts(&mut solo, 2, Message::FollowerInfo(info(2, 3)), &[save(8, 3)]);
 }
 
+// A few such would use all epochs up.
+#[test]
+fn an_epoch_too_far_ahead_is_refused_m56() {
+    let far = 3 + (1 << 20);
+    let mut solo = Solo::elected((3, 3), &[], 0, |_| {});
+    accepts(&mut solo, 9, Message::ObserverInfo(info(9, far + 1)), &[close(9)]);
+    accepts(&mut solo, 1, Message::FollowerInfo(info(1, far + 1)), &[close(1)]);
+    accepts(&mut solo, 2, Message::FollowerInfo(info(2, far)), &[save(far + 1, 3)]);
+}
+
+#[test]
+fn who_stops_in_the_middle_of_an_election_is_not_elected() {
+    let mut solo = Solo::new(3, (0, 0), &[], 0, |_| {});
+    solo.check(Event::PeerUp(ServerId(1)), &[]);
+    // It has its quorum, and waits for the vote of 1.
+    assert_eq!(solo.vote(2, 3, Zxid::ZERO, 0), []);
+    solo.check(Event::Resign, &[]);
+    solo.check(Event::PeerLost(ServerId(1)), &[]);
+    assert_eq!(solo.peer.role(), Role::Looking);
+}
+
+#[test]
+fn who_gives_its_vote_up_in_the_middle_of_an_election_is_not_elected() {
+    let mut solo = Solo::provisional(3);
+    solo.check(Event::PeerUp(ServerId(1)), &[]);
+    assert_eq!(solo.vote(2, 3, Zxid::ZERO, 0), []);
+    // The ensemble is not new: 1 has been in an epoch.
+    assert_eq!(solo.vote(1, 1, z(2, 1), 2), [Action::Disown]);
+    solo.check(Event::PeerLost(ServerId(1)), &[]);
+    solo.check(Event::Disowned, &[]);
+    assert_eq!(solo.peer.role(), Role::Looking);
+}
+
 #[test]
 fn an_epoch_is_offered_when_it_is_durable_21() {
     let mut solo = Solo::elected((0, 0), &[], 0, |_| {});

@@ -80,6 +80,17 @@ impl Solo {
         let mut settings = settings();
         settings.me = ServerId(me);
         change(&mut settings);
+        Solo::of(settings, epochs, log, committed, false)
+    }
+
+    /// The same with an empty folder, and a vote for as long as the ensemble seems to be new.
+    pub(super) fn provisional(me: i64) -> Solo {
+        let mut settings = settings();
+        settings.me = ServerId(me);
+        Solo::of(settings, (0, 0), &[], 0, true)
+    }
+
+    fn of(settings: Settings, epochs: (u32, u32), log: &[Zxid], committed: usize, provisional: bool) -> Solo {
         let committed = log[..committed].last().copied().unwrap_or(Zxid::ZERO);
         let kept = log.len().saturating_sub(settings.history_txns_max);
         let kept = kept.min(log.iter().filter(|zxid| **zxid <= committed).count());
@@ -91,7 +102,7 @@ impl Solo {
             confirmed: committed,
             history: txns(&log[kept..]),
             admitted: true,
-            provisional: false,
+            provisional,
         };
         let membership = Membership::majority(&[1, 2, 3], &[9], b"config");
         Solo { peer: Peer::start(settings, membership, durable), now: Millis(1000) }

@@ -1,6 +1,7 @@
 #![forbid(unsafe_code)]
 //! What is committed is durable on a quorum at that instant (L2), and what a server applies is durable on itself (L3).
-//! The disks are asked, not the servers' opinion of them: a log counts as far as its last *flushed* write went.
+//! A log counts as far as the last write that its server took for flushed; whether a flush did flush is not asked here:
+//! power cuts and the oracle tell (`FlushIsForgotten`).
 //!
 //! Has caught: `AckBeforeFlush`, `OwnAckBeforeFlush`, `MinorityCommits`.
 

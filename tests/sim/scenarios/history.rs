@@ -44,6 +44,25 @@ pub(super) fn s01_highest_zxid_late(is_told: bool) {
     }
 }
 
+/// A leader that is killed comes back, with what nobody else has, to a slow disk: it seals its log while the new leader has
+/// it cut.
+pub(super) fn cut_meets_seal(is_told: bool) {
+    for seed in 0..40 {
+        let mut cluster = Cluster::calm(2_100 + seed, 3, 0, is_told);
+        let leader = cluster.until_serving();
+        cluster.until_writes(5);
+        cluster.log_alone(leader, 2);
+        cluster.crash(leader, false);
+        cluster.starts_after(leader, 60_000);
+        cluster.network.borrow_mut().mend();
+        cluster.until_writes(5);
+        cluster.nodes[leader].machine.borrow_mut().disk_delay = 0..=120;
+        cluster.starts_after(leader, 0);
+        cluster.until("it is back", |cluster| cluster.nodes[leader].serving.is_serving());
+        cluster.finish();
+    }
+}
+
 /// Whoever is about to lead dies at any point before it does (ZOOKEEPER-790, -335): an epoch has one leader, and what was
 /// acknowledged before stays.
 pub(super) fn s03_would_be_leader_crashes(is_told: bool) {

@@ -24,6 +24,7 @@ pub(crate) const ALL: &[(&str, Scenario)] = &[
     ("leader_overlap", overlap::leader_overlap),
     ("mission_34_35_leader_dies_at_every_step_of_a_write", history::leader_dies_at_every_step),
     ("s01_highest_zxid_late", history::s01_highest_zxid_late),
+    ("cut_meets_seal", history::cut_meets_seal),
     ("s02_trunc_exact", syncs::s02_trunc_exact),
     ("s03_would_be_leader_crashes_at_every_step", history::s03_would_be_leader_crashes),
     ("s07_epoch_after_log_at_every_step", history::s07_epoch_after_log),
@@ -55,6 +56,7 @@ pub(crate) const ALL: &[(&str, Scenario)] = &[
     ("s62_stuck_receiver", syncs::s62_stuck_receiver),
     ("s66_reply_order_at_every_step", sessions::s66_reply_order),
     ("slow_install_comes_once", syncs::slow_install),
+    ("states_end_with_roles", syncs::states_end_with_roles),
 ];
 
 impl Cluster {

@@ -173,6 +173,24 @@ pub(super) fn s29_big_sync(is_told: bool) {
     }
 }
 
+/// A leader loses its power to lead while a state goes out: that ends with its role, so that others can be sent one.
+pub(super) fn states_end_with_roles(is_told: bool) {
+    for seed in 0..3 {
+        let (mut cluster, leader) = Cluster::calm(29_200 + seed, 3, 0, is_told).with_much_state(40);
+        let others = cluster.others(leader);
+        let (behind, follower) = (others[seed as usize % 2], others[1 - seed as usize % 2]);
+        cluster.empty(behind);
+        cluster.nodes[leader].machine.borrow_mut().image_delay = Some(500..=600);
+        cluster.starts_after(behind, 0);
+        cluster.until("a state goes out", |cluster| cluster.nodes[leader].machine.borrow().sending == 1);
+        cluster.crash(follower, true);
+        cluster.starts_after(follower, 2_000);
+        cluster.until("it leads no more", |cluster| cluster.nodes[leader].serving == Serving::No);
+        assert_eq!(cluster.nodes[leader].machine.borrow().sending, 0, "it goes on for nobody");
+        cluster.finish();
+    }
+}
+
 /// A learner stops reading while a state, or txns, come to it (ZOOKEEPER-2201, -3531): the others go on, nobody waits for it,
 /// and it comes back.
 pub(super) fn s62_stuck_receiver(is_told: bool) {

@@ -465,9 +465,10 @@ impl World {
         peers.connect(host, now, link, (ServerId(to), ZabPort::Quorum));
     }
 
-    pub(super) fn listen(&mut self, id: i64, on: bool) {
+    /// Gives the links that closing the port closes.
+    pub(super) fn listen(&mut self, id: i64, on: bool) -> Vec<LinkId> {
         let Node { peers, host, .. } = self.node(id);
-        peers.listen(host, ZabPort::Quorum, on);
+        peers.listen(host, ZabPort::Quorum, on)
     }
 
     pub(super) fn close(&mut self, id: i64, link: LinkId) {

@@ -397,7 +397,7 @@ fn what_was_reported_of_a_closed_link_and_not_taken_is_taken_back() {
 fn the_port_is_open_while_we_lead_and_numbers_are_never_used_again() {
     let mut world = linked();
     world.node(2).peers.send(THEIRS, &commit(1));
-    world.listen(2, false);
+    assert_eq!(world.listen(2, false), [THEIRS]);
     world.run();
     assert_eq!(world.words(2), [""; 0]);
     assert_eq!(world.words(1), ["1' Commit(0x100000001)", "lost 1'"]);
@@ -412,7 +412,7 @@ fn the_port_is_open_while_we_lead_and_numbers_are_never_used_again() {
     assert_eq!(world.words(1), ["connected 2'"]);
     // A learner's own link is not the port's.
     world.listen(1, true);
-    world.listen(1, false);
+    assert_eq!(world.listen(1, false), []);
     world.run();
     assert_eq!(world.words(1), [""; 0]);
 }

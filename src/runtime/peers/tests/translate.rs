@@ -6,10 +6,11 @@ use std::rc::Rc;
 
 use crate::base::{Epoch, ServerId, Zxid};
 use crate::runtime::peers::translate::{Side, decode, encode};
-use crate::wire::Id;
 use crate::wire::peer::packet::{PacketKind, encode_identities};
 use crate::wire::peer::snap::{SnapDecoder, SnapLimits};
 use crate::wire::peer::{QuorumPacket, body};
+use crate::wire::txn::{self, Txn, TxnHeader};
+use crate::wire::{Id, OpCode};
 use crate::zab::message::{Forwarded, LearnerInfo, Message};
 
 macro_rules! recorded {
@@ -115,6 +116,20 @@ fn every_message_is_told_from_every_other() {
             let (packet, taken) = QuorumPacket::decode(&bytes, LIMIT).unwrap().unwrap();
             assert_eq!(taken, bytes.len());
             assert_eq!(decode(packet, to).unwrap().as_ref(), Some(message));
+        }
+    }
+}
+
+// It would be in the log for good, and nobody could apply it.
+#[test]
+fn a_session_without_a_number_is_not_logged_m60() {
+    for (session, accepted) in [(0, false), (1, true)] {
+        let header = TxnHeader { session, cxid: 0, zxid: 7, time: 0, op: OpCode::CreateSession as i32 };
+        let mut data = Vec::new();
+        txn::encode(&header, &Txn::CreateSession(30_000), None, &mut data);
+        for kind in [PacketKind::PROPOSAL, PacketKind::INFORM] {
+            let packet = QuorumPacket::with(kind, Zxid(7), &data);
+            assert_eq!(decode(packet, Side::Learner).is_ok(), accepted, "{kind:?} {session}");
         }
     }
 }
