@@ -80,6 +80,35 @@ def a_leader_that_is_not_heard_is_replaced(ensemble, path):
     check_equal_everywhere(ensemble)
 
 
+def a_follower_that_is_heard_but_hears_nothing_costs_nobody_anything(ensemble, path):
+    leader, others = sides(ensemble)
+    victim = others[0]
+    with Load(ensemble, f"{path}/load", workers=2) as load:
+        for sid in ensemble.sids:
+            if sid != victim:
+                ensemble.network.cut(sid, victim)
+        until("the follower to stop serving", lambda: ensemble.members[victim].mode() is None)
+        load.pass_by(200)
+        ensemble.heal()
+    equal(leader, ensemble.leader(), "the leader")
+    check_equal_everywhere(ensemble)
+
+
+def a_leader_that_hears_nothing_is_replaced(ensemble, path):
+    leader, others = sides(ensemble)
+    node = create(ensemble.client(leader, timeout_ms=120000), f"{path}/n", b"before")
+    for sid in others:
+        ensemble.network.cut(sid, leader)
+    # It may not commit, so that it may as well not lead.
+    until("the deaf leader to stop serving", lambda: ensemble.members[leader].mode() is None)
+    until("a leader of the others", lambda: leads_among(ensemble, others))
+    writer = Session([ensemble.addresses[sid - 1] for sid in others])
+    writer.must(zk.SET_DATA, zk.set_data_body(node, b"by those who hear"))
+    writer.close()
+    ensemble.heal()
+    check_equal_everywhere(ensemble)
+
+
 def two_followers_that_do_not_hear_each_other_are_served_by_their_leader(ensemble, path):
     leader, others = sides(ensemble)
     ensemble.network.part(*([sid] for sid in others))
@@ -108,6 +137,8 @@ CHECKS = [
     m33_a_follower_cut_off_stops_serving_and_costs_nobody_anything,
     a_follower_that_hears_but_is_not_heard_costs_nobody_anything,
     a_leader_that_is_not_heard_is_replaced,
+    a_follower_that_is_heard_but_hears_nothing_costs_nobody_anything,
+    a_leader_that_hears_nothing_is_replaced,
     two_followers_that_do_not_hear_each_other_are_served_by_their_leader,
     no_acknowledged_write_is_lost_while_the_leader_is_cut_off_again_and_again,
 ]
