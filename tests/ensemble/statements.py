@@ -306,7 +306,88 @@ CHECKS = [
     m36_each_leader_has_a_higher_epoch_and_counts_from_the_start,
 ]
 # Checks that want an ensemble of their own.
+CREATE_CONTAINER, CREATE_TTL, AUTH, AUTH_XID, GET_ACL = 19, 21, 100, -4, 6
+CONTAINER, TTL = 4, 5
+READ_WRITE, ALL = 3, 31
+
+
+def as_user(client):
+    """The connection is that of a user from now on."""
+    body = struct.pack(">i", 0) + zk.text("digest") + zk.buffer(b"user:secret")
+    client.socket.sendall(struct.pack(">iii", 8 + len(body), AUTH_XID, AUTH) + body)
+    ok(client.receive())
+    return client
+
+
+def body_with(path, data, entries, flags, *ttl):
+    """A request to create a node with such an access list: permissions, scheme and id of each entry."""
+    acl = struct.pack(">i", len(entries))
+    for permissions, scheme, who in entries:
+        acl += struct.pack(">i", permissions) + zk.text(scheme) + zk.text(who)
+    return zk.text(path) + zk.buffer(data) + acl + struct.pack(">i", flags) + b"".join(struct.pack(">q", ms) for ms in ttl)
+
+
+def z3306_z4846_access_lists_and_kinds_of_nodes_reach_every_server(ensemble, path):
+    """By proposals, by a DIFF and by a whole state, whoever was asked; no digest covers access lists."""
+    anyone, paths = [(ALL, "world", "anyone")], []
+
+    def make(client, kind):
+        nodes = {
+            "auth": (zk.CREATE, b"x", [(ALL, "auth", "")], zk.PERSISTENT),
+            "several": (zk.CREATE, b"x", [(READ_WRITE, "ip", "127.0.0.0/8"), (ALL, "digest", "other:hash=")], 0),
+            "null": (zk.CREATE, None, anyone, zk.PERSISTENT),
+            "container": (CREATE_CONTAINER, b"x", anyone, CONTAINER),
+            "ttl": (CREATE_TTL, b"x", [(ALL, "auth", ""), *anyone], TTL, 10**9),
+        }
+        for name, (op, data, entries, *flags) in nodes.items():
+            node = f"{path}/{kind}-{name}"
+            ok(client.call(op, body_with(node, data, entries, *flags)))
+            paths.append(node)
+        # Empty, a container may go at any time.
+        create(client, f"{path}/{kind}-container/child")
+
+    def look(sid):
+        client = as_user(ensemble.client(sid))
+        catch_up(client)
+        seen = {}
+        for node in paths:
+            access = client.call(GET_ACL, zk.text(node))
+            content = client.call(zk.GET_DATA, zk.read_body(node))
+            # One of them is not this user's to read, nowhere.
+            seen[node] = [(reply.error, reply.body) for reply in (access, content)]
+        ok(client.close())
+        return seen
+
+    def compare():
+        reference = look(ensemble.sids[0])
+        for sid in ensemble.sids[1:]:
+            found = look(sid)
+            differing = [node for node in paths if found[node] != reference[node]]
+            equal([], [(node, found[node], reference[node]) for node in differing[:1]], f"{len(differing)} nodes differ")
+        check_equal_everywhere(ensemble)
+
+    for sid in ensemble.sids:
+        client = as_user(ensemble.client(sid))
+        make(client, f"through-{sid}")
+        ok(client.close())
+    compare()
+    for sid in ensemble.sids:
+        for empty in (False, True):
+            ensemble.members[sid].kill()
+            if empty:
+                ensemble.members[sid].empty()
+            client = as_user(ensemble.client(ensemble.leader()))
+            make(client, f"without-{sid}-{empty}")
+            ok(client.close())
+            ensemble.heal()
+            compare()
+
+
 APART = {
+    z3306_z4846_access_lists_and_kinds_of_nodes_reach_every_server: (
+        {},
+        {"zookeeper.extendedTypesEnabled": "true"},
+    ),
     m37_a_tail_that_was_never_committed_is_truncated: ({}, {}),
     m33_five_servers_work_without_two_and_stop_without_three: ({}, {}),
 }

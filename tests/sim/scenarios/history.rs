@@ -1,26 +1,41 @@
 #![forbid(unsafe_code)]
 //! What a server holds when its leader, its power or its disk is gone.
 
+use std::collections::BTreeSet;
+
 use crate::cluster::Cluster;
 
 /// The leader dies after each number of turns that servers take from the moment a client has asked, from before the
 /// proposal to after the last commit: whatever was answered stays, whatever was not is there whole or not at all.
 pub(super) fn leader_dies_at_every_step(is_told: bool) {
+    let mut met = BTreeSet::new();
     for power in [false, true] {
         for turns in 0..60 {
             let mut cluster = Cluster::calm(1_000 + turns, 3, 0, is_told);
             let leader = cluster.until_serving();
             cluster.until_writes(5);
             cluster.until("a request under way", Cluster::is_asked);
+            let before = (0..3).map(|at| cluster.logged(at)).max().expect("there are three");
             for _ in 0..turns {
                 cluster.step(u64::MAX, false);
             }
+            let logged = (0..3).filter(|at| cluster.logged(*at) > before).count();
+            let decided = (0..3).filter(|at| cluster.decided(*at) > before).count();
+            met.insert(match (cluster.logged(leader) > before, logged, decided) {
+                (_, 0, _) => "nobody has it",
+                (true, 1, _) => "its leader alone has it",
+                (false, _, 0) => "others have it, and not its leader",
+                (true, _, 0) => "a quorum has it, and does not know",
+                (_, _, 1 | 2) => "some know that it is decided",
+                _ => "all know",
+            });
             cluster.crash(leader, power);
             cluster.starts_after(leader, 2_000);
             cluster.until("another leader", |cluster| cluster.leader().is_some_and(|other| other != leader));
             cluster.finish();
         }
     }
+    assert_eq!(met.len(), 6, "not every step was met: {met:?}");
 }
 
 /// A logs what nobody else has, all crash, B and C go on in a new epoch, A returns: its tail is cut (ZOOKEEPER-1154).
