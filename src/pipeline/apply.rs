@@ -289,7 +289,10 @@ impl Pipeline {
     pub(super) fn created(&mut self, path: &[u8], kind: Kind) {
         match kind {
             Kind::Session(owner) => {
-                if self.misread.is_none() && matches!(Kind::of(owner, true), Kind::Ttl(_)) {
+                // A session may have such a number too, of a server whose own is 255; but then it is there.
+                let is_misread = matches!(Kind::of(owner, true), Kind::Ttl(_))
+                    && !self.sessions.contains(SessionId(owner));
+                if is_misread && self.misread.is_none() {
                     self.misread = Some(path.into());
                 }
                 self.sessions.add_ephemeral(SessionId(owner), Arc::from(path));

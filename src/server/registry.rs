@@ -10,7 +10,7 @@ use std::sync::atomic::{AtomicI64, AtomicU64, AtomicUsize, Ordering};
 
 use dashmap::DashMap;
 
-use crate::base::{ConnectionId, SessionId, ShardId};
+use crate::base::{ConnectionId, Millis, SessionId, ShardId};
 use crate::runtime::messages::SequencerPart;
 use crate::server::admission::ServerLoad;
 use crate::server::gather::ShardPart;
@@ -100,6 +100,26 @@ impl Full {
                 "its address has as many without a session as ringkeeper.maxSessionlessPerAddress allows"
             }
         }
+    }
+}
+
+/// How often the log tells that connections are refused, for each reason.
+const REFUSALS_TOLD_EVERY_MS: u64 = 10_000;
+
+/// What the log says of refused connections: they come in crowds, and a line for each would hide all others.
+#[derive(Default, Debug)]
+pub struct Refusals([(Option<Millis>, u64); 4]);
+
+impl Refusals {
+    /// One more is refused; gives how many were since the last line, if a line is due.
+    pub fn one_more(&mut self, full: Full, now: Millis) -> Option<u64> {
+        let (told, count) = &mut self.0[full as usize];
+        *count += 1;
+        if told.is_some_and(|told| now.since(told) < REFUSALS_TOLD_EVERY_MS) {
+            return None;
+        }
+        *told = Some(now);
+        Some(std::mem::take(count))
     }
 }
 
@@ -285,6 +305,22 @@ mod tests {
         assert_eq!((registry.connections(), registry.refused()), (1, 4));
         registry.forget_refused();
         assert_eq!(registry.refused(), 0);
+    }
+
+    #[test]
+    fn the_log_tells_of_refusals_once_in_a_while_for_each_reason() {
+        let mut refusals = Refusals::default();
+        let told = [
+            (Full::Address, 0, Some(1)),
+            (Full::Address, 1, None),
+            (Full::Descriptors, 2, Some(1)),
+            (Full::Address, 9_999, None),
+            (Full::Address, 10_000, Some(3)),
+            (Full::Address, 10_001, None),
+        ];
+        for (full, at, expected) in told {
+            assert_eq!(refusals.one_more(full, Millis(at)), expected, "{full:?} at {at}");
+        }
     }
 
     #[test]

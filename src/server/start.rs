@@ -14,7 +14,7 @@ use std::time::{Duration, Instant};
 use super::limits::{Bounds, Rates};
 use super::members::{self, MemberStart, Surroundings};
 use super::rebuild::{Building, rebuild};
-use super::registry::{AcceptLimits, Registry};
+use super::registry::{AcceptLimits, Refusals, Registry};
 use super::settings::Settings;
 use super::shard::{Shard, ShardParts};
 use super::throttle::{ConnectGate, ConnectThrottle};
@@ -489,13 +489,16 @@ fn launch(
             descriptors: None,
         };
         let registry = registry.clone();
+        let (mut refusals, now) = (Refusals::default(), clock.clone());
         let admit = move |peer| {
             // Asked anew each time: it can be raised while we run.
             let limits = AcceptLimits { descriptors: Some(host::clients_max()), ..limits };
             match registry.admit(peer, limits) {
                 Ok(()) => true,
                 Err(full) => {
-                    tracing::warn!(%peer, "connection refused: {}", full.why());
+                    if let Some(refused) = refusals.one_more(full, now.now()) {
+                        tracing::warn!(%peer, refused, "connection refused: {}", full.why());
+                    }
                     false
                 }
             }

@@ -4,10 +4,13 @@ Needs perf, and the right to trace the kernel (root).
 """
 
 import bisect
+import os
 import pathlib
 import re
+import select
 import signal
 import subprocess
+import tempfile
 
 SWITCH, SEND = "sched:sched_switch", "syscalls:sys_enter_sendto"
 # `perf script` with the fields below: thread, CPU, seconds, event. What the tracepoint of a switch says itself of threads are
@@ -28,30 +31,37 @@ class OnCpu:
     @staticmethod
     def problem():
         """Why nothing can be watched here; None when it can."""
-        try:
-            done = subprocess.run(
-                ["perf", "record", "-a", "-k", "CLOCK_MONOTONIC", "-e", SWITCH, "-e", SEND, "-o", "/dev/null", "true"],
-                capture_output=True,
-                text=True,
-            )
-        except FileNotFoundError:
-            return "there is no perf"
-        return (done.stderr.strip().splitlines() or ["perf failed"])[0] if done.returncode else None
+        with tempfile.TemporaryDirectory() as folder:
+            try:
+                with OnCpu(folder, os.getpid()):
+                    pass
+            except FileNotFoundError:
+                return "there is no perf"
+            except (RuntimeError, subprocess.CalledProcessError) as failure:
+                return str(failure)
+        return None
 
     def __enter__(self):
         self.threads = self._threads()
         control = [self.file.with_suffix(name) for name in (".control", ".ack")]
         for pipe in control:
             pipe.unlink(missing_ok=True)
-            subprocess.run(["mkfifo", pipe], check=True)
+            os.mkfifo(pipe)
         command = ["perf", "record", "-a", "-k", "CLOCK_MONOTONIC", "-e", SWITCH, "-e", SEND, "-m", "4M"]
         command += ["-o", self.file, "--delay", "-1", "--control", f"fifo:{control[0]},{control[1]}"]
-        self.process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
-        # It answers when it watches.
-        with control[0].open("w") as orders, control[1].open() as answers:
-            orders.write("enable\n")
-            orders.flush()
-            answers.readline()
+        # Both ways, so that opening waits for nobody.
+        orders, answers = (os.open(pipe, os.O_RDWR) for pipe in control)
+        try:
+            self.process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
+            os.write(orders, b"enable\n")
+            # It answers when it watches.
+            while not select.select([answers], [], [], 0.1)[0]:
+                if self.process.poll() is not None:
+                    told = self.process.communicate()[1].strip().splitlines()
+                    raise RuntimeError(told[0] if told else "perf ended")
+        finally:
+            os.close(orders)
+            os.close(answers)
         return self
 
     def __exit__(self, kind, *_):

@@ -143,6 +143,13 @@ fn a_ttl_node_of_another_server_is_noticed_where_they_are_unknown() {
     assert_eq!(other.pipeline.take_misread().as_deref(), Some(&b"/t"[..]));
     let mut loaded = Rig::from_image(&rig.image(), without());
     assert_eq!(loaded.pipeline.take_misread().as_deref(), Some(&b"/t"[..]));
+    // Server 255 gives sessions such numbers.
+    let of_255 = SessionId(0xff00_0000_0000_0123_u64 as i64);
+    let mut rig = Rig::with(without());
+    assert_eq!(rig.run(of_255, &Request::CreateSession(10_000)).err, 0);
+    assert_eq!(rig.run(of_255, &create("/e", 1)).err, 0);
+    assert_eq!(rig.pipeline.take_misread(), None);
+    assert_eq!(Rig::from_image(&rig.image(), without()).pipeline.take_misread(), None);
 }
 
 #[test]

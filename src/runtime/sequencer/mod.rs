@@ -574,14 +574,17 @@ impl<W: World> Sequencer<W> {
 
     /// How long those waited that have become durable: for their batch, and for the disk with it.
     fn count_durable(&mut self, up_to: Zxid, now: Millis) {
-        for entry in &self.entries {
-            match entry {
-                Entry::Txn { zxid, submitted, .. } if *zxid > self.flushed && *zxid <= up_to => {
-                    let (waited, flushed) = (self.write_began.since(*submitted), now.since(*submitted));
-                    self.metrics.txn_durable(waited * 1000, flushed * 1000);
-                }
-                Entry::Txn { zxid, .. } if *zxid > up_to => break,
-                Entry::Txn { .. } | Entry::Barrier(..) | Entry::Ephemerals { .. } => {}
+        if !self.serving.is_serving() {
+            return;
+        }
+        for entry in self.entries.iter().rev() {
+            let Entry::Txn { zxid, submitted, .. } = entry else { continue };
+            if *zxid <= self.flushed {
+                break;
+            }
+            if *zxid <= up_to {
+                let (waited, flushed) = (self.write_began.since(*submitted), now.since(*submitted));
+                self.metrics.txn_durable(waited * 1000, flushed * 1000);
             }
         }
     }
