@@ -61,11 +61,13 @@ pub enum Bug {
     SealsAreNews,
     /// States that a role was sending stay when it ends: a few, and nobody can be sent one any more.
     StatesOutliveRoles,
+    /// A leader that hands over ends before the others have heard its last words.
+    LeaderHangsUp,
 }
 
 impl Bug {
     /// All of them.
-    pub const ALL: [Bug; 28] = [
+    pub const ALL: [Bug; 29] = [
         Bug::AckBeforeFlush,
         Bug::NewLeaderBeforeHistory,
         Bug::EpochBeforeHistory,
@@ -94,6 +96,7 @@ impl Bug {
         Bug::ChecksumsAreIgnored,
         Bug::SealsAreNews,
         Bug::StatesOutliveRoles,
+        Bug::LeaderHangsUp,
     ];
 }
 

@@ -502,6 +502,7 @@ impl Cluster {
         self.checkers.durability.stores(id, standing.flushed);
         if standing.applied <= standing.decided {
             self.checkers.agreement.delivered(id, standing.applied, standing.digest);
+            self.checkers.agreement.recovered(id, standing.applied, found.state);
         }
         let node = &mut self.nodes[at];
         (node.applied, node.decided) = (standing.applied, standing.decided);
@@ -582,9 +583,7 @@ impl Cluster {
                 self.nodes[at].starts_at = now + self.rng.below(500);
             }
             8 if self.mix.stops && is_up => {
-                self.note(&format!("{a} is told to stop"));
-                self.nodes[at].server.as_ref().expect("it is up").stop();
-                self.wake(at);
+                self.stop(at);
                 self.nodes[at].starts_at = now + self.rng.below(1_500);
             }
             _ => {
@@ -621,6 +620,13 @@ impl Cluster {
         node.was_hurt = true;
         self.checkers.epochs.emptied(node.id);
         self.checkers.durability.stores(node.id, Zxid::ZERO);
+    }
+
+    /// SIGTERM.
+    pub(crate) fn stop(&mut self, at: usize) {
+        self.note(&format!("{} is told to stop", self.nodes[at].id.0));
+        self.nodes[at].server.as_ref().expect("it is up").stop();
+        self.wake(at);
     }
 
     fn wake(&mut self, at: usize) {

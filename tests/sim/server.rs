@@ -1,6 +1,7 @@
 //! One simulated server: production's recovery on the machine's disk, then production's sequencer on its world.
 
 use std::cell::RefCell;
+use std::hash::{DefaultHasher, Hash, Hasher};
 use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
@@ -18,7 +19,7 @@ use ringkeeper::runtime::snapshots::snapshots_in;
 use ringkeeper::runtime::sys::{Bell, Durability};
 use ringkeeper::server::members::MembershipParts;
 use ringkeeper::server::rebuild::{Building, Rebuilt, rebuild};
-use ringkeeper::sessions::SessionIds;
+use ringkeeper::sessions::{SessionIds, SessionImage};
 use ringkeeper::storage::epoch::EpochRecord;
 use ringkeeper::storage::recovery::{self, Empty, Mode};
 use ringkeeper::storage::snapshot::{SnapshotFile, SnapshotLimits};
@@ -149,10 +150,36 @@ pub(crate) struct Found {
     /// The history from there, of which what is up to `decided` is known to be decided.
     pub(crate) history: Vec<Txn>,
     pub(crate) decided: Zxid,
+    /// Of all that it applied: see [`fingerprint`].
+    pub(crate) state: u64,
     /// Why it has no vote, if it has none.
     pub(crate) lost: Option<String>,
     /// The epochs on disk.
     pub(crate) record: EpochRecord,
+}
+
+/// Everything that clients can see of a state, and its sessions; the digest that txns carry has neither sessions nor access
+/// lists. Without `/zookeeper`, where each server has things of its own.
+fn fingerprint(tree: &TreeReader, sessions: &SessionImage) -> u64 {
+    let view = tree.pin();
+    let mut hasher = DefaultHasher::new();
+    let mut paths = vec![b"/".to_vec()];
+    while let Some(path) = paths.pop() {
+        let znode = view.find(&path).expect("the name is in its parent's list");
+        (&path, znode.data()).hash(&mut hasher);
+        format!("{:?} {:?}", znode.stored_stat(), znode.acl()).hash(&mut hasher);
+        let mut below: Vec<Vec<u8>> = znode.children().map(<[u8]>::to_vec).collect();
+        below.sort();
+        let root: &[u8] = if path == b"/" { b"" } else { &path };
+        paths.extend(
+            below.into_iter().map(|name| [root, b"/", &name].concat()).filter(|path| path != b"/zookeeper"),
+        );
+    }
+    let mut sessions: Vec<_> =
+        sessions.sessions().map(|(session, timeout_ms)| (session.0, timeout_ms)).collect();
+    sessions.sort_unstable();
+    sessions.hash(&mut hasher);
+    hasher.finish()
 }
 
 impl Server {
@@ -212,6 +239,7 @@ impl Server {
         let Rebuilt { pipeline, reader, wal, durable, snapshot, since, built_in: _ } =
             rebuilt.unwrap_or_else(|zxid| panic!("{me:?}: the snapshot {zxid} has not its digest"));
         let decided = durable.confirmed;
+        let state = fingerprint(&reader, pipeline.sessions_ref().image());
         let snapshots = snapshots_in(&disk.view()).expect("the disk reads");
         let snapshots =
             snapshots.into_iter().map(|zxid| SnapshotFile { zxid, verified: Some(zxid) == snapshot });
@@ -274,7 +302,7 @@ impl Server {
         machine.borrow_mut().wake_at = now.0;
         (
             Server { sequencer, submissions, outcomes, reader, shared },
-            Found { lost, base, history, decided, record },
+            Found { lost, base, history, decided, state, record },
         )
     }
 }

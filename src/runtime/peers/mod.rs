@@ -596,6 +596,11 @@ impl Peers {
         quorum.close(&mut cx, link);
     }
 
+    /// Whether a link is being closed, and the other end has not done so too.
+    pub fn is_closing(&self) -> bool {
+        self.quorum.is_closing()
+    }
+
     /// A raw image follows what was sent so far; packets sent from now on wait behind it, up to
     /// [`crate::base::limits::LINK_HELD_BYTES_MAX`]. `ImageRoom` asks for its pieces one by one. Whoever calls this tells
     /// Zab of `SnapMoved` with each of them.

@@ -562,6 +562,10 @@ impl Quorum {
         self.finish(cx, id);
     }
 
+    pub(super) fn is_closing(&self) -> bool {
+        self.links.values().any(|link| link.closing.is_some())
+    }
+
     /// Says that nothing more comes, once a link that is being closed has sent everything.
     fn finish<S: Sockets>(&mut self, cx: &mut Context<'_, S>, id: LinkId) {
         let Some(link) = self.links.get_mut(&id) else { return };

@@ -523,6 +523,8 @@ impl<W: World> Sequencer<W> {
                 self.metrics.member.serves(role, now.since(member.unavailable_since), synced);
             }
         } else {
+            // What is decided by now is answered, if it is durable here: a leader that hands over says it in the same breath.
+            while self.apply_committed(now) {}
             self.serving = serving;
             if let Some(member) = &mut self.member {
                 member.unavailable_since = now;

@@ -76,8 +76,8 @@ use crate::zab::{Action, Event, Peer};
 /// A batch is followed by a seal when nothing came for so long (reliability R4).
 const SEAL_AFTER_MS: u64 = 50;
 
-/// Turns of the ring that a server takes when it stops, so that what is on its links leaves: a send and what waits behind it.
-const LAST_TURNS: usize = 3;
+/// How long a server that stops waits for others to have heard what it said last, ms.
+const LAST_WORDS_MS: u64 = 500;
 
 /// How a shard is reached.
 pub struct ShardLink {
@@ -276,6 +276,8 @@ pub struct Sequencer<W: World = Machine> {
     metrics: SequencerMetrics,
     disk_metrics: DiskMetrics,
     misread_said: bool,
+    /// Stops at this time, whether its links are closed or not.
+    ends_at: Option<Millis>,
     /// Shards that got something in this round.
     rung: u64,
     last_batch: Millis,
@@ -380,6 +382,7 @@ impl<W: World> Sequencer<W> {
             metrics: SequencerMetrics::default(),
             disk_metrics: start.loaded,
             misread_said: false,
+            ends_at: None,
             rung: 0,
             snapshots: start.snapshots,
             flush_warning_ms: start.flush_warning_ms,
@@ -410,16 +413,10 @@ impl<W: World> Sequencer<W> {
         self.start_write(now);
         busy |= self.apply_committed(now);
         self.pipeline.reclaim();
-        let stops = self.may_stop(now);
-        self.flush_links();
-        if stops {
-            // What a leader that hands over has said last leaves too, and what waited behind it.
-            for _ in 0..LAST_TURNS {
-                self.sleep(Some(Duration::ZERO));
-                self.flush_links();
-            }
+        if self.may_stop(now) && (planted(Bug::LeaderHangsUp) || self.has_said_all(now)) {
             return false;
         }
+        self.flush_links();
         // What others left for us to tell zab is told first.
         busy |= !self.events.is_empty();
         let wait = if busy { Some(Duration::ZERO) } else { self.wait(now) };
@@ -467,6 +464,9 @@ impl<W: World> Sequencer<W> {
         }
         if let Some(linger_ms) = self.lingers(now) {
             ms = ms.min(linger_ms);
+        }
+        if let Some(ends_at) = self.ends_at {
+            ms = ms.min(ends_at.since(now));
         }
         if W::WAKES_TO_RECLAIM && self.pipeline.has_backlog() {
             ms = ms.min(5);
@@ -692,6 +692,15 @@ impl<W: World> Sequencer<W> {
     }
 
     /// All shards have nothing left to ask, everything asked is durable and answered, and a leader has handed over.
+    /// Whether the others have closed the links of the role that has ended, and so have what a leader that hands over said
+    /// last: a process that ends before takes back what is on its way.
+    fn has_said_all(&mut self, now: Millis) -> bool {
+        if !self.member.as_ref().is_some_and(|member| member.peers.is_closing()) {
+            return true;
+        }
+        now >= *self.ends_at.get_or_insert(now.plus(LAST_WORDS_MS))
+    }
+
     fn may_stop(&mut self, now: Millis) -> bool {
         // Acquire: pairs with the shards' Release; what they submitted before they were done is in the queues.
         let done = self.shared.stopping.load(Ordering::Acquire)

@@ -1,6 +1,9 @@
 #![forbid(unsafe_code)]
 //! Who leads, and who does not.
 
+use ringkeeper::wire::OpCode;
+
+use super::sessions::{LONG_MS, node};
 use crate::cluster::Cluster;
 
 /// Observers acknowledge everything, voters are out of reach: nothing is committed, no epoch begins (ZOOKEEPER-2959).
@@ -67,4 +70,38 @@ pub(super) fn s25_mute_leader(is_told: bool) {
     }
     cluster.until("another leader", |cluster| cluster.leader().is_some_and(|other| other != leader));
     cluster.finish();
+}
+
+/// A leader is told to stop with a proposal of another server's client under way, which is on the disks of both: it decides
+/// it, everybody hears of that, and the client is answered. Then another leads.
+pub(super) fn handover_says_all(is_told: bool) {
+    let mut undecided = 0;
+    for seed in 0..40 {
+        let mut cluster = Cluster::calm(36_100 + seed, 3, 0, is_told);
+        let leader = cluster.until_serving();
+        let follower = cluster.others(leader)[seed as usize % 2];
+        let guest = cluster.guest(follower, LONG_MS);
+        cluster.set_asking(false);
+        cluster.until("everything to be decided", |cluster| {
+            let end = cluster.decided(leader);
+            (0..3).all(|at| cluster.logged(at) == end && cluster.nodes[at].applied == end)
+                && !cluster.is_asked()
+        });
+        let before = cluster.logged(leader);
+        let asked = cluster.ask(guest, OpCode::Create, node("/said", 0));
+        cluster.until("a proposal", |cluster| {
+            [leader, follower].into_iter().all(|at| cluster.logged(at) > before)
+        });
+        undecided += usize::from(cluster.decided(leader) == before);
+        cluster.stop(leader);
+        cluster.starts_after(leader, 60_000);
+        cluster.until("an end", |cluster| {
+            cluster.guests[guest].is_answered() || cluster.guests[guest].is_closed()
+        });
+        assert_eq!(cluster.guests[guest].err(asked), Some(0), "its client was left without an answer");
+        cluster.set_asking(true);
+        cluster.until("another leader", |cluster| cluster.leader().is_some_and(|other| other != leader));
+        cluster.finish();
+    }
+    assert!(undecided >= 10, "it was decided already, but for {undecided} times");
 }
