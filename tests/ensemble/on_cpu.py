@@ -20,7 +20,7 @@ LINE = re.compile(r"\s*(?P<tid>\d+)\s+\[(?P<cpu>\d+)\]\s+(?P<when>\d+\.\d+):\s+(
 
 
 class OnCpu:
-    """Watches from here until the end of the `with`; then `spent` and `sends` can be asked. Times are seconds of
+    """Watches from here until the end of the `with`; then `busy` and `first_send` can be asked. Times are seconds of
     CLOCK_MONOTONIC."""
 
     def __init__(self, folder, process_id):
@@ -94,9 +94,14 @@ class OnCpu:
             since[cpu] = when
         self.sends.sort()
 
-    def spent(self, begin, end):
-        """CPU time of all threads between two moments, seconds."""
-        return sum(max(0.0, min(end, until) - max(begin, since)) for since, until in self.spans)
+    def busy(self, begin, end):
+        """For how long between two moments at least one thread was on a CPU, seconds: what computing adds to a latency."""
+        total, upto = 0.0, begin
+        for since, until in sorted(self.spans):
+            since, until = max(since, upto), min(until, end)
+            if until > since:
+                total, upto = total + until - since, until
+        return total
 
     def first_send(self, begin, end):
         """The first call of `sendto` between two moments, or None."""
