@@ -41,31 +41,32 @@ def m36_a_leader_cut_off_from_all_others_acknowledges_nothing_and_returns(ensemb
     check_equal_everywhere(ensemble)
 
 
-def m33_a_follower_cut_off_stops_serving_and_costs_nobody_anything(ensemble, path):
+def costs_nobody_anything(ensemble, path, cut):
+    """A follower stops serving and the others go on, when `cut(follower, other)` has been done with each of them."""
     leader, others = sides(ensemble)
     victim = others[0]
     with Load(ensemble, f"{path}/load", workers=2) as load:
         load.pass_by(50)
-        ensemble.network.part([victim], [sid for sid in ensemble.sids if sid != victim])
+        for sid in ensemble.sids:
+            if sid != victim:
+                cut(victim, sid)
         until("the follower to stop serving", lambda: ensemble.members[victim].mode() is None)
         load.pass_by(200)
         ensemble.heal()
     equal(leader, ensemble.leader(), "the leader")
     check_equal_everywhere(ensemble)
+
+
+def m33_a_follower_cut_off_stops_serving_and_costs_nobody_anything(ensemble, path):
+    costs_nobody_anything(ensemble, path, lambda victim, sid: ensemble.network.part([victim], [sid]))
 
 
 def a_follower_that_hears_but_is_not_heard_costs_nobody_anything(ensemble, path):
-    leader, others = sides(ensemble)
-    victim = others[0]
-    with Load(ensemble, f"{path}/load", workers=2) as load:
-        for sid in ensemble.sids:
-            if sid != victim:
-                ensemble.network.cut(victim, sid)
-        until("the follower to stop serving", lambda: ensemble.members[victim].mode() is None)
-        load.pass_by(200)
-        ensemble.heal()
-    equal(leader, ensemble.leader(), "the leader")
-    check_equal_everywhere(ensemble)
+    costs_nobody_anything(ensemble, path, ensemble.network.cut)
+
+
+def a_follower_that_is_heard_but_hears_nothing_costs_nobody_anything(ensemble, path):
+    costs_nobody_anything(ensemble, path, lambda victim, sid: ensemble.network.cut(sid, victim))
 
 
 def a_leader_that_is_not_heard_is_replaced(ensemble, path):
@@ -77,20 +78,6 @@ def a_leader_that_is_not_heard_is_replaced(ensemble, path):
     writer.must(zk.CREATE, zk.create_body(f"{path}/n", b""))
     writer.close()
     ensemble.heal()
-    check_equal_everywhere(ensemble)
-
-
-def a_follower_that_is_heard_but_hears_nothing_costs_nobody_anything(ensemble, path):
-    leader, others = sides(ensemble)
-    victim = others[0]
-    with Load(ensemble, f"{path}/load", workers=2) as load:
-        for sid in ensemble.sids:
-            if sid != victim:
-                ensemble.network.cut(sid, victim)
-        until("the follower to stop serving", lambda: ensemble.members[victim].mode() is None)
-        load.pass_by(200)
-        ensemble.heal()
-    equal(leader, ensemble.leader(), "the leader")
     check_equal_everywhere(ensemble)
 
 

@@ -60,7 +60,7 @@ impl<W: World> Sequencer<W> {
     }
 
     /// Once: that the servers differ in a setting in which they must not.
-    pub(super) fn say_misread(&mut self) {
+    fn say_misread(&mut self) {
         if self.misread_said {
             return;
         }

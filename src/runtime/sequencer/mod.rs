@@ -66,7 +66,7 @@ use crate::base::{Millis, SessionId, ShardId, Zxid};
 use crate::pipeline::Pipeline;
 use crate::pipeline::acl::Identities;
 use crate::sessions::{Attachment, SessionIds};
-use crate::storage::wal::{WalWrite, WalWriter};
+use crate::storage::wal::{BatchKind, WalWrite, WalWriter};
 use crate::watches::InterestTable;
 use crate::zab::membership::Membership;
 use crate::zab::message::{LinkId, Payload};
@@ -550,7 +550,7 @@ impl<W: World> Sequencer<W> {
                         "slow flush: the disk took longer than fsync.warningthresholdms"
                     );
                 }
-                if flushed.sealed && !planted(Bug::SealsAreNews) {
+                if flushed.kind == BatchKind::Seal && !planted(Bug::SealsAreNews) {
                     return;
                 }
                 let now = self.clock.now();
@@ -559,13 +559,13 @@ impl<W: World> Sequencer<W> {
                 }
                 self.count_durable(flushed.up_to, now);
                 self.flushed = flushed.up_to;
-                if flushed.restarted {
-                    self.log_restarted(now);
-                } else if flushed.cut {
-                    self.step(now, Event::Truncated(flushed.up_to));
-                } else {
-                    self.member_flushed(flushed.up_to);
-                    self.step(now, Event::Flushed(flushed.up_to));
+                match flushed.kind {
+                    BatchKind::Restart => self.log_restarted(now),
+                    BatchKind::Cut => self.step(now, Event::Truncated(flushed.up_to)),
+                    BatchKind::Batch | BatchKind::Seal => {
+                        self.member_flushed(flushed.up_to);
+                        self.step(now, Event::Flushed(flushed.up_to));
+                    }
                 }
             }
             Err(error) => fatal(Fatal::Storage, &format!("{error}; nothing unflushed was acknowledged")),
@@ -691,7 +691,6 @@ impl<W: World> Sequencer<W> {
         self.ring_doorbells();
     }
 
-    /// All shards have nothing left to ask, everything asked is durable and answered, and a leader has handed over.
     /// Whether the others have closed the links of the role that has ended, and so have what a leader that hands over said
     /// last: a process that ends before takes back what is on its way.
     fn has_said_all(&mut self, now: Millis) -> bool {
@@ -701,6 +700,7 @@ impl<W: World> Sequencer<W> {
         now >= *self.ends_at.get_or_insert(now.plus(LAST_WORDS_MS))
     }
 
+    /// All shards have nothing left to ask, everything asked is durable and answered, and a leader has handed over.
     fn may_stop(&mut self, now: Millis) -> bool {
         // Acquire: pairs with the shards' Release; what they submitted before they were done is in the queues.
         let done = self.shared.stopping.load(Ordering::Acquire)

@@ -160,14 +160,11 @@ impl WalWrite {
 /// What a completed write made durable.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Flushed {
-    /// Every record up to this zxid is durable.
+    /// Every record up to this zxid is durable. Behind a cut the log ends here; behind a restart it goes on from the
+    /// snapshot here.
     pub up_to: Zxid,
-    /// The write was a cut: the log ends at `up_to`, and what was later is void.
-    pub cut: bool,
-    /// The write was a restart: the log goes on from the snapshot at `up_to`, and all that was in it is void.
-    pub restarted: bool,
-    /// The write was a seal: nothing is durable that was not before. A cut may have been asked for since.
-    pub sealed: bool,
+    /// What the write was. Behind a seal nothing is durable that was not before, and a cut may have been asked for since.
+    pub kind: BatchKind,
 }
 
 /// Segments to read a range of the log from, as of one instant ([`super::LogReader`]).
@@ -395,12 +392,7 @@ impl WalWriter {
         if self.spare.len() < SPARE_BUFFERS && write.buffer.capacity() <= 2 * limits::BATCH_BYTES_MAX {
             self.spare.push(write.buffer);
         }
-        Ok(Flushed {
-            up_to: self.flushed,
-            cut: in_flight.kind == BatchKind::Cut,
-            restarted: in_flight.kind == BatchKind::Restart,
-            sealed: in_flight.kind == BatchKind::Seal,
-        })
+        Ok(Flushed { up_to: self.flushed, kind: in_flight.kind })
     }
 
     /// A write or its flush failed: nothing is handed out any more (R5).
@@ -621,16 +613,10 @@ mod tests {
         wal.append(Zxid(2), b"two");
         wal.append(Zxid(3), b"three");
         assert!(wal.next_write(Zxid(0)).is_none(), "one is in flight");
-        assert_eq!(
-            complete(&mut wal, first),
-            Flushed { up_to: Zxid(1), cut: false, restarted: false, sealed: false }
-        );
+        assert_eq!(complete(&mut wal, first), Flushed { up_to: Zxid(1), kind: BatchKind::Batch });
         let second = wal.next_write(Zxid(1)).expect("two records wait");
         assert_eq!((second.offset, second.bytes().len()), (2 * BLOCK_BYTES as u64, BLOCK_BYTES));
-        assert_eq!(
-            complete(&mut wal, second),
-            Flushed { up_to: Zxid(3), cut: false, restarted: false, sealed: false }
-        );
+        assert_eq!(complete(&mut wal, second), Flushed { up_to: Zxid(3), kind: BatchKind::Batch });
         assert_eq!(wal.collected_bytes(), 0);
         assert!(wal.next_write(Zxid(3)).is_none(), "nothing waits");
     }
@@ -647,10 +633,7 @@ mod tests {
         complete(&mut wal, write);
         assert!(wal.seal_due());
         let seal = wal.seal(Zxid(1)).expect("due");
-        assert_eq!(
-            complete(&mut wal, seal),
-            Flushed { up_to: Zxid(1), cut: false, restarted: false, sealed: true }
-        );
+        assert_eq!(complete(&mut wal, seal), Flushed { up_to: Zxid(1), kind: BatchKind::Seal });
         assert!(!wal.seal_due());
         assert!(wal.seal(Zxid(1)).is_none());
     }
@@ -736,8 +719,13 @@ mod tests {
             Some(complete(&mut wal, write))
         })
         .collect();
-        let flushed = |zxid, cut| Flushed { up_to: Zxid(zxid), cut, restarted: false, sealed: false };
-        assert_eq!(ends, [flushed(2, false), flushed(1, true), flushed(0x1_0000_0001, false)]);
+        let flushed = |zxid, kind| Flushed { up_to: Zxid(zxid), kind };
+        let expected = [
+            flushed(2, BatchKind::Batch),
+            flushed(1, BatchKind::Cut),
+            flushed(0x1_0000_0001, BatchKind::Batch),
+        ];
+        assert_eq!(ends, expected);
     }
 
     #[test]
@@ -755,10 +743,7 @@ mod tests {
         wal.restart(to);
         let write = wal.next_write(Zxid(0)).expect("a segment");
         assert_eq!((write.segment, write.offset), (SegmentId(2), 0));
-        assert_eq!(
-            complete(&mut wal, write),
-            Flushed { up_to: to, cut: false, restarted: true, sealed: false }
-        );
+        assert_eq!(complete(&mut wal, write), Flushed { up_to: to, kind: BatchKind::Restart });
         assert_eq!((wal.last(), wal.flushed()), (to, to));
         wal.append(Zxid(0x6_0000_0001), b"y");
         assert_eq!(wal.span(to).segments, [SegmentId(2)]);
