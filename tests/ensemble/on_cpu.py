@@ -1,9 +1,8 @@
-"""When each thread of a process was on a CPU, and when it called `sendto`: what `perf` saw of the whole machine.
+"""When each thread of a process was on a CPU, and when it woke another or sent something: what `perf` saw.
 
 Needs perf, and the right to trace the kernel (root).
 """
 
-import bisect
 import os
 import pathlib
 import re
@@ -12,7 +11,8 @@ import signal
 import subprocess
 import tempfile
 
-SWITCH, SEND = "sched:sched_switch", "syscalls:sys_enter_sendto"
+SWITCH = "sched:sched_switch"
+SEND, WRITE = "syscalls:sys_enter_sendto", "syscalls:sys_enter_write"
 # `perf script` with the fields below: thread, CPU, seconds, event. What the tracepoint of a switch says itself of threads are
 # their numbers outside of a namespace of ours; the one that calls it, and leaves, comes as we number it.
 FIELDS = "tid,cpu,time,event"
@@ -20,7 +20,7 @@ LINE = re.compile(r"\s*(?P<tid>\d+)\s+\[(?P<cpu>\d+)\]\s+(?P<when>\d+\.\d+):\s+(
 
 
 class OnCpu:
-    """Watches from here until the end of the `with`; then `busy` and `first_send` can be asked. Times are seconds of
+    """Watches from here until the end of the `with`; then `path` can be asked. Times are seconds of
     CLOCK_MONOTONIC."""
 
     def __init__(self, folder, process_id):
@@ -47,7 +47,7 @@ class OnCpu:
         for pipe in control:
             pipe.unlink(missing_ok=True)
             os.mkfifo(pipe)
-        command = ["perf", "record", "-a", "-k", "CLOCK_MONOTONIC", "-e", SWITCH, "-e", SEND, "-m", "4M"]
+        command = ["perf", "record", "-a", "-k", "CLOCK_MONOTONIC", "-e", f"{SWITCH},{SEND},{WRITE}", "-m", "4M"]
         command += ["-o", self.file, "--delay", "-1", "--control", f"fifo:{control[0]},{control[1]}"]
         # Both ways, so that opening waits for nobody.
         orders, answers = (os.open(pipe, os.O_RDWR) for pipe in control)
@@ -79,31 +79,39 @@ class OnCpu:
         read = subprocess.run(command, capture_output=True, text=True, check=True)
         if "lost" in (told + read.stderr).lower():
             raise RuntimeError(f"perf lost events: {told}{read.stderr}")
-        self.spans, self.sends, since = [], [], {}
+        self.spans, self.calls, since = [], [], {}
         for line in read.stdout.splitlines():
             found = LINE.match(line)
             if not found:
                 continue
-            cpu, when, ours = found["cpu"], float(found["when"]), int(found["tid"]) in self.threads
-            if found["event"] == SEND:
-                if ours:
-                    self.sends.append(when)
-                continue
-            if ours and cpu in since:
-                self.spans.append((since[cpu], when))
-            since[cpu] = when
-        self.sends.sort()
+            cpu, when, thread, event = found["cpu"], float(found["when"]), int(found["tid"]), found["event"]
+            if event == SWITCH:
+                if thread in self.threads and cpu in since:
+                    self.spans.append((since[cpu], when, thread))
+                since[cpu] = when
+            elif thread in self.threads:
+                self.calls.append((when, event, thread))
+        self.spans.sort()
+        self.calls.sort()
 
-    def busy(self, begin, end):
-        """For how long between two moments at least one thread was on a CPU, seconds: what computing adds to a latency."""
+    def path(self, begin, end):
+        """The CPU time on the way from a moment to the first `sendto` before another, seconds, or None where there is none:
+        of all until a thread wakes the one that sends (an eventfd's `write`), and of that one from there. What the other
+        threads do beside it adds nothing to a latency."""
+        calls = [call for call in self.calls if begin <= call[0] <= end]
+        sent = next((call for call in calls if call[1] == SEND), None)
+        if sent is None:
+            return None
+        when, _, sender = sent
+        bells = (at for at, event, thread in calls if event == WRITE and thread != sender and at <= when)
+        bell = next(bells, when)
+        return self._busy(begin, bell, self.threads) + self._busy(bell, when, {sender})
+
+    def _busy(self, begin, end, threads):
+        """For how long between two moments at least one of the threads was on a CPU."""
         total, upto = 0.0, begin
-        for since, until in sorted(self.spans):
+        for since, until, thread in self.spans:
             since, until = max(since, upto), min(until, end)
-            if until > since:
+            if thread in threads and until > since:
                 total, upto = total + until - since, until
         return total
-
-    def first_send(self, begin, end):
-        """The first call of `sendto` between two moments, or None."""
-        at = bisect.bisect_left(self.sends, begin)
-        return self.sends[at] if at < len(self.sends) and self.sends[at] <= end else None
