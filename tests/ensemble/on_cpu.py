@@ -47,7 +47,9 @@ class OnCpu:
         for pipe in control:
             pipe.unlink(missing_ok=True)
             os.mkfifo(pipe)
-        command = ["perf", "record", "-a", "-k", "CLOCK_MONOTONIC", "-e", f"{SWITCH},{SEND},{WRITE}", "-m", "4M"]
+        command = ["perf", "record", "-a", "-k", "CLOCK_MONOTONIC", "-m", "4M", "-e", f"{SWITCH},{SEND}", "-e", WRITE]
+        # Its own writes would be events to write down, for ever: one CPU would be busy with nothing else.
+        command += ["--filter", 'comm != "perf"']
         command += ["-o", self.file, "--delay", "-1", "--control", f"fifo:{control[0]},{control[1]}"]
         # Both ways, so that opening waits for nobody.
         orders, answers = (os.open(pipe, os.O_RDWR) for pipe in control)
