@@ -63,11 +63,15 @@ pub enum Bug {
     StatesOutliveRoles,
     /// A leader that hands over ends before the others have heard its last words.
     LeaderHangsUp,
+    /// A leader answers a sync before a quorum has said that it still leads (ZOOKEEPER-1675).
+    SyncsAskNobody,
+    /// A change that is to be made of one version is made of any.
+    VersionsAreIgnored,
 }
 
 impl Bug {
     /// All of them.
-    pub const ALL: [Bug; 29] = [
+    pub const ALL: [Bug; 31] = [
         Bug::AckBeforeFlush,
         Bug::NewLeaderBeforeHistory,
         Bug::EpochBeforeHistory,
@@ -97,6 +101,8 @@ impl Bug {
         Bug::SealsAreNews,
         Bug::StatesOutliveRoles,
         Bug::LeaderHangsUp,
+        Bug::SyncsAskNobody,
+        Bug::VersionsAreIgnored,
     ];
 }
 

@@ -485,7 +485,8 @@ fn shared(acls: &[Acl]) -> Option<Arc<[Acl]>> {
 }
 
 fn check_version(expected: i32, current: i32) -> Result<()> {
-    if expected == -1 || expected == current { Ok(()) } else { Err(ErrorCode::BadVersion) }
+    let is_fine = expected == -1 || expected == current || planted(Bug::VersionsAreIgnored);
+    if is_fine { Ok(()) } else { Err(ErrorCode::BadVersion) }
 }
 
 /// Stock 3.9.5 `checkAndIncVersion`: one more, wrapping; -2 is followed by -1 in released lines.

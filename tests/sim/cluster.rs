@@ -22,8 +22,12 @@ use crate::oracle::Oracle;
 use ringkeeper::runtime::sequencer::Standing;
 
 use crate::server::{Plan, Server};
-use crate::workload::{Client, Place};
+use crate::workload::{Client, More, Place};
 use crate::world::{Machine, SharedMachine, Time};
+
+/// What a run draws from its seed grew with time. A seed that failed once is run as it was drawn then: what came later has
+/// a stream of its own, and is left out. 2: deletes and syncs.
+pub(crate) const DRAWS: u32 = 2;
 
 /// How long faults happen at most, ms.
 const HURT_MS: u64 = 4_000;
@@ -105,6 +109,7 @@ pub(crate) struct Cluster {
     pub(crate) oracle: Oracle,
     pub(crate) checkers: Checkers,
     rng: Rng,
+    more: More,
     pub(crate) connections: u64,
     next_fault: u64,
     hurt_ms: u64,
@@ -117,8 +122,12 @@ pub(crate) struct Cluster {
 
 impl Cluster {
     /// Draws everything about the run from its seed; `is_told` prints the trace as it grows.
-    pub(crate) fn new(seed: u64, is_told: bool) -> Cluster {
+    pub(crate) fn new(seed: u64, draws: u32, is_told: bool) -> Cluster {
         let mut rng = Rng::new(seed);
+        // Half of the runs have what came with these draws, each kind by itself.
+        let later =
+            |came_with: u32, number: u64| draws >= came_with && Rng::new(seed ^ (number << 40)).below(2) == 0;
+        let more = More { rng: Rng::new(seed ^ (1 << 40)), deletes: later(2, 2), syncs: later(2, 3) };
         let voters = [3, 3, 3, 5][rng.below(4) as usize];
         let observers = rng.below(3) as i64;
         // Two runs in three have a kind of fault; a few have nearly none.
@@ -149,7 +158,7 @@ impl Cluster {
             snap_count: [3 + rng.below(200) as u32, 50 + rng.below(1_000) as u32, u32::MAX]
                 [rng.below(3) as usize],
         };
-        Cluster::build(rng, plan, mix, is_told)
+        Cluster::build(rng, more, plan, mix, is_told)
     }
 
     /// A run in which nothing happens but what is asked for: three servers, three observers at most.
@@ -174,10 +183,11 @@ impl Cluster {
             counter_max: u32::MAX - (1 << 20),
             snap_count: 60,
         };
-        Cluster::build(Rng::new(seed), plan, none, is_told)
+        let more = More { rng: Rng::new(seed), deletes: false, syncs: false };
+        Cluster::build(Rng::new(seed), more, plan, none, is_told)
     }
 
-    fn build(mut rng: Rng, plan: Plan, mix: Mix, is_told: bool) -> Cluster {
+    fn build(mut rng: Rng, more: More, plan: Plan, mix: Mix, is_told: bool) -> Cluster {
         let time = Time::default();
         let network = Rc::new(RefCell::new(Network::new(rng.next(), 0..=rng.below(8))));
         let disk_delay = 0..=rng.below(6);
@@ -212,6 +222,7 @@ impl Cluster {
             oracle: Oracle::default(),
             checkers: Checkers::default(),
             rng,
+            more,
             connections: 0,
             next_fault: 300,
             hurt_ms: HURT_MS / 2 + rng_share,
@@ -436,7 +447,8 @@ impl Cluster {
         self.tell_guest(to, outcome);
         if let Some(client) = self.clients.iter_mut().find(|client| holds(client)) {
             let before = self.oracle.acknowledged_writes();
-            client.hears(outcome, now, &mut self.oracle);
+            let server = self.nodes[at].server.as_ref().expect("it speaks");
+            client.hears(outcome, now, &mut self.oracle, (id, &server.reader));
             if let Some(zxid) = self.oracle.newest(before) {
                 self.checkers.durability.acknowledged(&self.plan.voters, zxid);
             }
@@ -475,7 +487,9 @@ impl Cluster {
             }
             // Now and then it leaves without a word, with a request under way or not.
             Place::At { .. } if self.rng.below(50) == 0 => return client.lost(now),
-            Place::At { server, .. } => (server, client.ask(now, &mut self.rng, &mut self.oracle)),
+            Place::At { server, .. } => {
+                (server, client.ask(now, &mut self.rng, &mut self.more, &mut self.oracle))
+            }
             Place::Asking { .. } => return,
         };
         if let Some(submission) = submission {

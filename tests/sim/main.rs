@@ -5,7 +5,7 @@
 //! ```text
 //! cargo test --test sim                            scenarios, pinned seeds, a few more
 //! cargo test --test sim -- --all --seeds 0..3000   those seeds, and every planted bug has to be found
-//! cargo test --test sim -- --seed 7 --trace        one seed, told; --bug NAME plants a bug
+//! cargo test --test sim -- --seed 7 --trace        one seed, told; --bug NAME plants a bug, --draws 1 as it was once
 //! cargo test --test sim -- --seeds 0..100000       a campaign, on every core
 //! cargo test --test sim -- --scenario s01 --trace  one scenario, told; --bug NAME plants a bug
 //! ```
@@ -40,7 +40,7 @@ use std::sync::Mutex;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
-use cluster::{Cluster, Tally};
+use cluster::{Cluster, DRAWS, Tally};
 use ringkeeper::base::planted::{Bug, plant};
 use ringkeeper::runtime::fatal::{Fatal, on_fatal};
 
@@ -100,7 +100,8 @@ fn main() -> ExitCode {
     if let Some(seed) = value("--seed") {
         plant(bug);
         let seed: u64 = seed.parse().expect("--seed takes a number");
-        Cluster::new(seed, has("--trace")).run();
+        let draws = value("--draws").map_or(DRAWS, |draws| draws.parse().expect("--draws takes a number"));
+        Cluster::new(seed, draws, has("--trace")).run();
         println!("seed {seed} holds");
         return ExitCode::SUCCESS;
     }
@@ -135,11 +136,11 @@ fn attempt<T>(what: impl FnOnce() -> T) -> Result<T, String> {
 }
 
 /// One seed, or why it fails.
-fn run(seed: u64) -> Result<Tally, String> {
+fn run(seed: u64, draws: u32) -> Result<Tally, String> {
     attempt(|| {
-        let (tally, trace) = Cluster::new(seed, false).run();
+        let (tally, trace) = Cluster::new(seed, draws, false).run();
         if seed.is_multiple_of(TWICE_EVERY) {
-            let (_, again) = Cluster::new(seed, false).run();
+            let (_, again) = Cluster::new(seed, draws, false).run();
             let differs = trace.lines().zip(again.lines()).find(|(one, other)| one != other);
             assert!(trace == again, "two runs of one seed differ: {differs:?}");
         }
@@ -169,7 +170,7 @@ fn on_every_core(range: Range<u64>, run: &(dyn Fn(u64) -> bool + Sync)) {
 fn campaign(seeds: Range<u64>) -> bool {
     let (sum, count) = (Mutex::new((Tally::default(), 0u64, 0u64, Instant::now())), seeds.end - seeds.start);
     on_every_core(seeds, &|seed| {
-        let outcome = run(seed);
+        let outcome = run(seed, DRAWS);
         let mut sum = sum.lock().unwrap();
         sum.2 += 1;
         match outcome {
@@ -196,9 +197,11 @@ fn pinned() -> bool {
     let seeds = include_str!("seeds.txt").lines().filter(|line| !line.starts_with('#') && !line.is_empty());
     let mut holds = true;
     for line in seeds {
-        let seed = line.split_whitespace().next().unwrap().parse().unwrap();
-        if let Err(why) = run(seed) {
-            println!("FAIL pinned seed {seed}: {why}");
+        let mut words = line.split_whitespace();
+        let seed = words.next().unwrap().parse().unwrap();
+        let draws = words.next().unwrap().parse().unwrap();
+        if let Err(why) = run(seed, draws) {
+            println!("FAIL pinned seed {seed} of draws {draws}: {why}");
             holds = false;
         }
     }
@@ -227,7 +230,7 @@ fn finds(bug: Bug, seeds: Range<u64>) -> Option<(String, String)> {
     }
     on_every_core(seeds, &|seed| {
         plant(Some(bug));
-        judge(seed, attempt(|| drop(Cluster::new(seed, false).run())))
+        judge(seed, attempt(|| drop(Cluster::new(seed, DRAWS, false).run())))
     });
     found.into_inner().unwrap().map(|(seed, why)| (format!("seed {seed}"), why))
 }

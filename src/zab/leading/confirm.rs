@@ -11,6 +11,7 @@
 use std::collections::{BTreeSet, VecDeque};
 
 use super::Leading;
+use crate::base::planted::{Bug, planted};
 use crate::base::{ServerId, Zxid};
 use crate::zab::core::Core;
 use crate::zab::event::Action;
@@ -129,7 +130,8 @@ impl Leading {
         let (confirmed, committed) = (self.confirm.confirmed, self.horizon(core));
         while let Some(sync) = self.confirm.syncs.front() {
             let decided = sync.proposed <= committed || sync.proposed.counter() == 0;
-            if sync.round > confirmed || !decided {
+            let is_confirmed = sync.round <= confirmed || planted(Bug::SyncsAskNobody);
+            if !is_confirmed || !decided {
                 break;
             }
             match sync.asker {

@@ -21,6 +21,7 @@ pub(crate) type Scenario = fn(bool);
 
 /// All of them.
 pub(crate) const ALL: &[(&str, Scenario)] = &[
+    ("deposed_leader_answers_no_sync", syncs::deposed_leader_answers_no_sync),
     ("handover_says_all", elections::handover_says_all),
     ("leader_overlap", overlap::leader_overlap),
     ("mission_34_35_leader_dies_at_every_step_of_a_write", history::leader_dies_at_every_step),

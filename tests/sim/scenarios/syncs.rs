@@ -66,6 +66,41 @@ impl Cluster {
     }
 }
 
+/// The others are away for a moment and come back as an ensemble of their own, whom the leader does not reach: until it gives
+/// up it takes itself for the leader, and answers no sync, behind which a read would miss what they have acknowledged
+/// (reliability P5, ZOOKEEPER-1675).
+pub(super) fn deposed_leader_answers_no_sync(is_told: bool) {
+    let mut asked = 0;
+    for seed in 0..20 {
+        let mut cluster = Cluster::calm(16_750 + seed, 3, 0, is_told);
+        let leader = cluster.until_serving();
+        cluster.until_writes(3);
+        let others = cluster.others(leader);
+        let guest = cluster.guest(leader, LONG_MS);
+        for other in &others {
+            cluster.cut(leader, *other);
+            cluster.cut(*other, leader);
+            cluster.crash(*other, true);
+            cluster.starts_after(*other, 0);
+        }
+        let leads = |cluster: &Cluster, at: usize| matches!(cluster.nodes[at].serving, Serving::Leading(_));
+        cluster.until("another leader", |cluster| others.iter().any(|at| leads(cluster, *at)));
+        let other = cluster.guest(others[usize::from(!leads(&cluster, others[0]))], LONG_MS);
+        cluster.ask(other, OpCode::Create, node("/elsewhere", 0));
+        cluster.until("a write", |cluster| cluster.guests[other].is_answered());
+        // The end of a connection may have told it.
+        if !leads(&cluster, leader) {
+            continue;
+        }
+        asked += 1;
+        let sync = cluster.ask_sync(guest);
+        cluster.until("it gives up", |cluster| cluster.nodes[leader].serving == Serving::No);
+        assert_eq!(cluster.guests[guest].err(sync), None, "a sync of a leader that nobody follows");
+        cluster.finish();
+    }
+    assert!(asked >= 3, "only {asked} leaders did not know");
+}
+
 /// A leader that logged alone has to cut so many records and no more, in one process or over a crash at some point, and goes
 /// on right behind the cut (ZOOKEEPER-1156, -1489).
 pub(super) fn s02_trunc_exact(is_told: bool) {
