@@ -67,11 +67,17 @@ pub enum Bug {
     SyncsAskNobody,
     /// A change that is to be made of one version is made of any.
     VersionsAreIgnored,
+    /// What a start reads of the log is taken to be on disk, though its writer was killed before the flush.
+    ReadIsDurable,
+    /// A write of the log that failed counts as one that did not.
+    FailedWritesCount,
+    /// A server whose log or snapshots are damaged votes as before (reliability R11).
+    DamagedVotes,
 }
 
 impl Bug {
     /// All of them.
-    pub const ALL: [Bug; 31] = [
+    pub const ALL: [Bug; 34] = [
         Bug::AckBeforeFlush,
         Bug::NewLeaderBeforeHistory,
         Bug::EpochBeforeHistory,
@@ -103,6 +109,9 @@ impl Bug {
         Bug::LeaderHangsUp,
         Bug::SyncsAskNobody,
         Bug::VersionsAreIgnored,
+        Bug::ReadIsDurable,
+        Bug::FailedWritesCount,
+        Bug::DamagedVotes,
     ];
 }
 

@@ -7,8 +7,8 @@
 //! 3. The log is scanned from the segment that holds the base's zxid on, and joined; what stands before its last restart
 //!    is void. Damage after the base refuses the start of a single server, which has no other copy (F4). A member starts
 //!    with what is intact, without a vote until its ensemble has brought it up to date (R11, [`super::standing`]).
-//! 4. What must be written before anything is served comes out as [`Steps`]: the torn tail is zeroed, leftovers of
-//!    unfinished work go, the next segment is prepared, the epoch record is written last.
+//! 4. What must be written before anything is served comes out as [`Steps`]: what was read and may not be on disk yet is
+//!    flushed, the torn tail is zeroed, leftovers of unfinished work go, the next segment is prepared, the epoch record is written last.
 //!
 //! Nothing is written before the verdict, so a refused start leaves every byte as it was. Performing the steps twice,
 //! or a part of them and then a recovery again, ends in the same place.
@@ -31,6 +31,7 @@ use super::wal::{
     WalLimits, WalWriter,
 };
 use super::{ClusterId, Identity};
+use crate::base::planted::{Bug, planted};
 use crate::base::{ServerId, Zxid, limits};
 
 /// A file of a directory.
@@ -339,6 +340,10 @@ pub fn recover(
         steps.log.push(FileAction::Flush { name });
     }
 
+    if !planted(Bug::ReadIsDurable) {
+        make_durable(&heads, cluster, snapshot.is_some(), &mut steps);
+    }
+
     let last = joined.position.last;
     let epoch = found.record(settings, last, lost.is_some(), &mut steps);
     report.lost = standing::why_without_vote(&found, &epoch, lost);
@@ -356,6 +361,18 @@ pub fn recover(
     }
     let replay = Replay { segments: scanned.replay(&joined.replay), cuts: joined.cuts, after: base };
     Ok(Recovered { epoch, snapshot, replay, committed, confirmed, wal, steps, report })
+}
+
+/// What was read is not on disk for that: whoever wrote it may have been killed before its flush, and the machine went on
+/// (F1, then F2). It counts as durable from here on. Of the log that is its last batch (R2), in the newest segment; of the
+/// snapshots their names.
+fn make_durable(heads: &[Head], cluster: ClusterId, has_snapshot: bool, steps: &mut Steps) {
+    if let Some(newest) = heads.iter().rfind(|head| head.is_of(cluster) && !head.is_unused()) {
+        steps.log.insert(0, FileAction::Flush { name: newest.name() });
+    }
+    if has_snapshot {
+        steps.record.insert(0, FileAction::SyncDirectory);
+    }
 }
 
 /// Lets the log go on from the snapshot at `base` alone, before anything else is written to it.

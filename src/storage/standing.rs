@@ -20,6 +20,7 @@ use super::recovery::{Head, RecoverError, Settings, Steps};
 use super::snapshot::{Received, SnapshotFault};
 use super::wal::{ChainHash, Log, LogFault, SegmentId, Tail, WalPosition};
 use crate::base::Zxid;
+use crate::base::planted::{Bug, planted};
 
 /// How the server will run.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -145,7 +146,8 @@ impl Found {
                     Mode::Member { .. } if !record.member => record = record.member(settings.server, last),
                     _ => {}
                 }
-                if is_lost && (record.admitted || record.settled > Zxid::ZERO) {
+                let may_lose = record.admitted || record.settled > Zxid::ZERO;
+                if is_lost && may_lose && !planted(Bug::DamagedVotes) {
                     record = record.unadmitted();
                 }
                 if record != loaded.record || loaded.equal_copies < epoch::COPIES {

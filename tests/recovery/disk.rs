@@ -75,6 +75,9 @@ impl Inode {
 
     /// Each unsynced sector survives or not; so does the length.
     fn lose(&mut self, rng: &mut Rng) {
+        if self.dirty.is_empty() && self.live.len() == self.durable.len() {
+            return;
+        }
         let length = if self.live.len() == self.durable.len() || rng.coin() {
             self.live.len()
         } else {
@@ -165,14 +168,28 @@ impl Disk {
             };
         }
         state.live = state.durable.clone();
+        let named: BTreeSet<usize> = state.live.values().copied().collect();
+        for (inode, contents) in state.inodes.iter_mut().enumerate() {
+            if !named.contains(&inode) {
+                *contents = Inode::default();
+            }
+        }
     }
 
-    /// The process is gone, the machine is not: everything written stays.
+    /// The process is gone, the machine is not: everything written is still read. It is no more durable than it was: a
+    /// power loss may take it yet.
     pub(crate) fn kill(&self) {
-        let mut state = self.state();
-        state.until_power_loss = None;
-        state.inodes.iter_mut().for_each(Inode::flush);
-        state.durable = state.live.clone();
+        self.state().until_power_loss = None;
+    }
+
+    /// Whether a power loss would leave the files of such names as they are, and where they are.
+    pub(crate) fn are_durable(&self, such: impl Fn(&str) -> bool) -> bool {
+        let state = self.state();
+        state.live.iter().filter(|(name, _)| such(name)).all(|(name, inode)| {
+            let contents = &state.inodes[*inode];
+            let is_flushed = contents.dirty.is_empty() && contents.live.len() == contents.durable.len();
+            is_flushed && state.durable.get(name) == Some(inode)
+        })
     }
 
     pub(crate) fn perform(&self, actions: &[FileAction]) -> Result<(), DiskError> {

@@ -29,6 +29,9 @@ use crate::world::{Machine, SharedMachine, Time};
 /// a stream of its own, and is left out. 2: deletes and syncs.
 pub(crate) const DRAWS: u32 = 2;
 
+/// At one in so many flushes it is asked what a power cut would leave.
+const LOOK_EVERY: u64 = 150;
+
 /// How long faults happen at most, ms.
 const HURT_MS: u64 = 4_000;
 /// How long the healed cluster may take to serve again, ms of its own clock.
@@ -72,6 +75,10 @@ pub(crate) struct Node {
     starts_at: u64,
     pub(crate) applied: Zxid,
     decided: Zxid,
+    /// How far its log went on disk while it served, and how often that had changed.
+    promised: Zxid,
+    flushed: Zxid,
+    changes: u64,
     /// It does nothing until then.
     pub(crate) frozen_until: u64,
     /// Whether it has ever served as what it is; whether it has since its disk lost something.
@@ -110,6 +117,8 @@ pub(crate) struct Cluster {
     pub(crate) checkers: Checkers,
     rng: Rng,
     more: More,
+    /// For looks at what would be, which change nothing.
+    looks: Rng,
     pub(crate) connections: u64,
     next_fault: u64,
     hurt_ms: u64,
@@ -199,6 +208,9 @@ impl Cluster {
             starts_at: 0,
             applied: Zxid::ZERO,
             decided: Zxid::ZERO,
+            promised: Zxid::ZERO,
+            flushed: Zxid::ZERO,
+            changes: 0,
             frozen_until: 0,
             has_served: false,
             is_doubtful: false,
@@ -223,6 +235,7 @@ impl Cluster {
             checkers: Checkers::default(),
             rng,
             more,
+            looks: Rng::new(0),
             connections: 0,
             next_fault: 300,
             hurt_ms: HURT_MS / 2 + rng_share,
@@ -387,7 +400,27 @@ impl Cluster {
         assert!(applied >= bound, "{:?} goes from {bound} back to {applied}", node.id);
         let moved = applied != node.applied;
         (node.applied, node.decided) = (applied, decided);
-        self.checkers.durability.stores(node.id, flushed);
+        let machine = node.machine.borrow();
+        // What is logged while it does not serve may void what was there.
+        if !node.serving.is_serving() && machine.changes != node.changes {
+            node.promised = Zxid::ZERO;
+        }
+        node.changes = machine.changes;
+        if flushed != node.flushed && machine.log_is_durable() {
+            node.flushed = flushed;
+            self.checkers.durability.stores(node.id, flushed);
+            if node.serving.is_serving() {
+                node.promised = flushed;
+                if self.looks.below(LOOK_EVERY) == 0 {
+                    let disk = machine.disk.copy();
+                    disk.crash(&mut self.looks);
+                    let (last, lost) = self.plan.recovers(node.id, &disk);
+                    self.checkers.durability.found(node.id, flushed, last, lost.as_deref());
+                    assert!(lost.is_none() || node.was_hurt, "{:?} would lose a part: {lost:?}", node.id);
+                }
+            }
+        }
+        drop(machine);
         if moved {
             self.checkers.durability.applied(node.id, applied);
         }
@@ -511,8 +544,12 @@ impl Cluster {
             found.lost
         );
         node.is_doubtful |= found.lost.is_some();
-        node.lost = found.lost;
+        node.lost = found.lost.clone();
         let standing = server.sequencer.standing();
+        self.checkers.durability.found(id, node.promised, found.last, found.lost.as_deref());
+        let is_durable = node.machine.borrow().start_is_durable(found.base);
+        assert!(is_durable, "durability: {id:?} takes what it read for what is on disk");
+        node.flushed = standing.flushed;
         self.checkers.durability.stores(id, standing.flushed);
         if standing.applied <= standing.decided {
             self.checkers.agreement.delivered(id, standing.applied, standing.digest);
@@ -631,6 +668,7 @@ impl Cluster {
     pub(crate) fn hurt(&mut self, at: usize) {
         let node = &mut self.nodes[at];
         (node.applied, node.decided, node.is_doubtful) = (Zxid::ZERO, Zxid::ZERO, true);
+        (node.promised, node.flushed) = (Zxid::ZERO, Zxid::ZERO);
         node.was_hurt = true;
         self.checkers.epochs.emptied(node.id);
         self.checkers.durability.stores(node.id, Zxid::ZERO);

@@ -202,7 +202,10 @@ impl SimImages {
         let bytes = receive::write(&mut recorder, self.identity, &mut state, received, wall);
         let snapshot_bytes = bytes.expect("a list takes everything");
         let report = ImageReport::Installed { link, zxid, state: Box::new(state), snapshot_bytes };
-        self.machine.borrow_mut().images += 1;
+        let mut machine = self.machine.borrow_mut();
+        machine.images += 1;
+        machine.changes += 1;
+        drop(machine);
         self.tell(recorder.steps, report);
     }
 }

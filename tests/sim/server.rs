@@ -29,6 +29,7 @@ use ringkeeper::watches::{InterestTable, PathHasher};
 use ringkeeper::zab::membership::Quorum;
 use ringkeeper::zab::settings::Settings;
 
+use crate::disk::Disk;
 use crate::folder::{SimDisk, SimImages, cluster};
 use crate::network::{Network, ip};
 use crate::world::{Io, Keeper, SharedMachine, Simulated};
@@ -109,6 +110,26 @@ impl Plan {
         }
     }
 
+    fn recovery(&self, me: ServerId, empty: Empty, seed: u64) -> recovery::Settings<'static> {
+        recovery::Settings {
+            server: me,
+            mode: Mode::Member { empty },
+            new_cluster: cluster(me),
+            new_generation: seed,
+            limits: self.wal,
+            distrusted: &[],
+            runner: &recovery::run_in_turn,
+        }
+    }
+
+    /// Where the history ends that a server would find on this disk, and what it would say that it has lost.
+    pub(crate) fn recovers(&self, me: ServerId, disk: &Disk) -> (Zxid, Option<String>) {
+        let settings = self.recovery(me, Empty::Unsaid, 0);
+        let recovered = recovery::recover(&disk.view(), &disk.view(), &settings, &mut |_| {});
+        let report = recovered.unwrap_or_else(|error| panic!("{me:?} would not start: {error}")).report;
+        (report.last, report.lost)
+    }
+
     fn pipeline(&self) -> pipeline::Settings {
         pipeline::Settings {
             extended_types: true,
@@ -150,6 +171,8 @@ pub(crate) struct Found {
     /// The history from there, of which what is up to `decided` is known to be decided.
     pub(crate) history: Vec<Txn>,
     pub(crate) decided: Zxid,
+    /// Where the history ends.
+    pub(crate) last: Zxid,
     /// Of all that it applied: see [`fingerprint`].
     pub(crate) state: u64,
     /// Why it has no vote, if it has none.
@@ -199,15 +222,7 @@ impl Server {
         seed: u64,
     ) -> (Server, Found) {
         let (disk, time) = (machine.borrow().disk.clone(), machine.borrow().time.clone());
-        let settings = recovery::Settings {
-            server: me,
-            mode: Mode::Member { empty },
-            new_cluster: cluster(me),
-            new_generation: seed,
-            limits: plan.wal,
-            distrusted: &[],
-            runner: &recovery::run_in_turn,
-        };
+        let settings = plan.recovery(me, empty, seed);
         let recover = || {
             let recovered = recovery::recover(&disk.view(), &disk.view(), &settings, &mut |_| {});
             recovered.unwrap_or_else(|error| panic!("{me:?} does not start: {error}"))
@@ -222,7 +237,7 @@ impl Server {
         for steps in [&recovered.steps.record, &recovered.steps.log, &recovered.steps.data] {
             disk.perform(steps).expect("the power is on");
         }
-        let lost = recovered.report.lost.clone();
+        let (lost, last) = (recovered.report.lost.clone(), recovered.report.last);
         let now = time.now();
         let record = recovered.epoch;
         let view = disk.view();
@@ -302,7 +317,7 @@ impl Server {
         machine.borrow_mut().wake_at = now.0;
         (
             Server { sequencer, submissions, outcomes, reader, shared },
-            Found { lost, base, history, decided, state, record },
+            Found { lost, base, history, decided, last, state, record },
         )
     }
 }

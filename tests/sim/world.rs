@@ -19,7 +19,7 @@ use ringkeeper::runtime::sys::{Durability, SocketId, Woken};
 use ringkeeper::storage::action::FileAction;
 use ringkeeper::storage::aligned::AlignedBuf;
 use ringkeeper::storage::epoch::EpochRecord;
-use ringkeeper::storage::names;
+use ringkeeper::storage::names::{self, FileKind};
 use ringkeeper::storage::wal::{LogReader, LogSpan, SegmentId};
 use ringkeeper::zab::message::LinkId;
 
@@ -107,6 +107,8 @@ pub(crate) struct Machine {
     pub(crate) takes_bad_images: bool,
     /// After so many more writes of the log one fails; those behind it would succeed.
     pub(crate) fails_after: Option<u64>,
+    /// Writes of the log and whole states that were begun.
+    pub(crate) changes: u64,
     /// Whole states that were put in place of its own.
     pub(crate) images: u64,
     /// Whole states that are being sent.
@@ -132,6 +134,7 @@ impl Machine {
             install_ms: 0,
             takes_bad_images: false,
             fails_after: None,
+            changes: 0,
             images: 0,
             sending: 0,
             wake_at: 0,
@@ -169,6 +172,21 @@ impl Machine {
         let saves = self.saves.front().map(|work| work.due);
         let wakes = self.wakes.iter().copied();
         write.into_iter().chain(jobs).chain(saves).chain(wakes).fold(self.wake_at, u64::min)
+    }
+
+    /// Whether a power loss would leave the log as it is.
+    pub(crate) fn log_is_durable(&self) -> bool {
+        self.disk.are_durable(|name| matches!(names::parse(name), FileKind::Segment(_)))
+    }
+
+    /// Whether it would leave what a server starts from: its log, its epochs, and the snapshot.
+    pub(crate) fn start_is_durable(&self, snapshot: Zxid) -> bool {
+        let is_of_it = |name: &str| match names::parse(name) {
+            FileKind::Segment(_) | FileKind::Epoch => true,
+            FileKind::Snapshot(zxid) => zxid == snapshot,
+            _ => false,
+        };
+        self.disk.are_durable(is_of_it)
     }
 
     /// Whether a batch of the log is on its way to the disk.
@@ -277,6 +295,7 @@ impl SequencerIo for Io {
             steps.push(FileAction::Flush { name });
         }
         let due = machine.due(None);
+        machine.changes += 1;
         machine.write = Some(Work { due, steps, report: length });
         self.in_flight = Some(batch);
     }

@@ -523,6 +523,7 @@ impl<W: World> Sequencer<W> {
         let (segment, offset) = (write.segment, write.offset);
         let written = match result {
             Ok(written) => written,
+            Err(_) if planted(Bug::FailedWritesCount) => write.bytes().len(),
             Err(errno) => {
                 self.wal.failed(write);
                 let error = std::io::Error::from_raw_os_error(errno);

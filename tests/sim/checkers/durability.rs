@@ -1,9 +1,10 @@
 #![forbid(unsafe_code)]
 //! What is committed is durable on a quorum at that instant (L2), and what a server applies is durable on itself (L3).
-//! A log counts as far as the last write that its server took for flushed; whether a flush did flush is not asked here:
-//! power cuts and the oracle tell (`FlushIsForgotten`).
+//! The server's word does not count: its log goes as far as a power cut would leave it, says the model of its disk; now and
+//! then the power is cut on a copy, and recovery says what is left. What was there while it served is there when it starts
+//! again, or it says that it has lost something.
 //!
-//! Has caught: `AckBeforeFlush`, `OwnAckBeforeFlush`, `MinorityCommits`.
+//! Has caught: `AckBeforeFlush`, `FlushIsForgotten`, `OwnAckBeforeFlush`, `MinorityCommits`, `ReadIsDurable`.
 
 use std::collections::BTreeMap;
 
@@ -19,6 +20,14 @@ impl Checker {
     pub(crate) fn stores(&mut self, server: ServerId, zxid: Zxid) {
         let ever = self.0.get(&server).map_or(zxid, |(_, ever)| zxid.max(*ever));
         self.0.insert(server, (zxid, ever));
+    }
+
+    /// From its disk a server has recovered this much, of what it had promised to keep.
+    pub(crate) fn found(&self, server: ServerId, promised: Zxid, last: Zxid, lost: Option<&str>) {
+        assert!(
+            last >= promised || lost.is_some(),
+            "durability: {server:?} had {promised} on its disk, finds its log to end at {last}, and does not miss the rest"
+        );
     }
 
     /// A client was told that this is done.
