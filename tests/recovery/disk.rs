@@ -182,14 +182,16 @@ impl Disk {
         self.state().until_power_loss = None;
     }
 
-    /// Whether a power loss would leave the files of such names as they are, and where they are.
-    pub(crate) fn are_durable(&self, such: impl Fn(&str) -> bool) -> bool {
+    /// A file of such a name that a power loss might not leave as it is, or where it is.
+    pub(crate) fn unsafe_file(&self, such: impl Fn(&str) -> bool) -> Option<String> {
         let state = self.state();
-        state.live.iter().filter(|(name, _)| such(name)).all(|(name, inode)| {
+        let is_durable = |name: &String, inode: &usize| {
             let contents = &state.inodes[*inode];
             let is_flushed = contents.dirty.is_empty() && contents.live.len() == contents.durable.len();
             is_flushed && state.durable.get(name) == Some(inode)
-        })
+        };
+        let mut such = state.live.iter().filter(|(name, _)| such(name));
+        such.find(|(name, inode)| !is_durable(name, inode)).map(|(name, _)| name.clone())
     }
 
     pub(crate) fn perform(&self, actions: &[FileAction]) -> Result<(), DiskError> {
@@ -246,6 +248,22 @@ impl Disk {
         change(&mut inode.live);
         inode.durable = inode.live.clone();
         inode.dirty.clear();
+    }
+
+    /// A byte of a file is another one from now on, whoever reads it and whatever happens.
+    pub(crate) fn rot(&self, name: &str, offset: usize) {
+        let mut state = self.state();
+        let inode = state.inode(name);
+        for image in [&mut inode.live, &mut inode.durable] {
+            if let Some(byte) = image.get_mut(offset) {
+                *byte ^= 1;
+            }
+        }
+    }
+
+    /// Whether there is no more room than a limit leaves.
+    pub(crate) fn is_limited(&self) -> bool {
+        self.state().capacity.is_some()
     }
 
     /// Adds a file behind everybody's back.

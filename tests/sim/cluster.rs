@@ -21,13 +21,13 @@ use crate::network::Network;
 use crate::oracle::Oracle;
 use ringkeeper::runtime::sequencer::Standing;
 
-use crate::server::{Plan, Server};
+use crate::server::{NoStart, Plan, Server};
 use crate::workload::{Client, More, Place};
 use crate::world::{Machine, SharedMachine, Time};
 
 /// What a run draws from its seed grew with time. A seed that failed once is run as it was drawn then: what came later has
-/// a stream of its own, and is left out. 2: deletes and syncs.
-pub(crate) const DRAWS: u32 = 2;
+/// a stream of its own, and is left out. 2: deletes and syncs. 3: disks that fail, fill up and rot.
+pub(crate) const DRAWS: u32 = 3;
 
 /// At one in so many flushes it is asked what a power cut would leave.
 const LOOK_EVERY: u64 = 150;
@@ -54,6 +54,23 @@ struct Mix {
     stops: bool,
 }
 
+/// What disks do in a run.
+#[derive(Clone, Copy, Default, Debug)]
+struct Harm {
+    /// A write of the log fails, or its flush.
+    failures: bool,
+    /// No room is left for a while.
+    no_room: bool,
+    /// A byte of a sealed batch, or of a snapshot, is another one.
+    rot: bool,
+}
+
+impl Harm {
+    fn is_any(self) -> bool {
+        self.failures || self.no_room || self.rot
+    }
+}
+
 /// What a run did, for the summary.
 #[derive(Clone, Copy, Default, Debug)]
 pub(crate) struct Tally {
@@ -62,6 +79,12 @@ pub(crate) struct Tally {
     pub(crate) elections: usize,
     pub(crate) crashes: usize,
     pub(crate) faults: usize,
+    /// Writes that failed, or found no room; bytes that rotted, and starts that missed something for it.
+    pub(crate) ended: usize,
+    pub(crate) rotten: usize,
+    pub(crate) noticed: usize,
+    /// Starts that an operator had to see to.
+    pub(crate) refused: usize,
     pub(crate) turns: usize,
 }
 
@@ -85,6 +108,8 @@ pub(crate) struct Node {
     has_served: bool,
     is_doubtful: bool,
     was_hurt: bool,
+    /// A part of its disk has rotted since it started.
+    rotten: bool,
     /// What it said that its disk had lost, when it started last.
     pub(crate) lost: Option<String>,
     /// What it may end itself for, with which words it did, and when.
@@ -100,6 +125,10 @@ impl Tally {
         self.elections += other.elections;
         self.crashes += other.crashes;
         self.faults += other.faults;
+        self.ended += other.ended;
+        self.rotten += other.rotten;
+        self.noticed += other.noticed;
+        self.refused += other.refused;
         self.turns += other.turns;
     }
 }
@@ -108,6 +137,8 @@ impl Tally {
 pub(crate) struct Cluster {
     pub(crate) plan: Plan,
     mix: Mix,
+    harm: Harm,
+    next_harm: u64,
     pub(crate) time: Time,
     pub(crate) network: Rc<RefCell<Network>>,
     pub(crate) nodes: Vec<Node>,
@@ -167,7 +198,13 @@ impl Cluster {
             snap_count: [3 + rng.below(200) as u32, 50 + rng.below(1_000) as u32, u32::MAX]
                 [rng.below(3) as usize],
         };
-        Cluster::build(rng, more, plan, mix, is_told)
+        let mut cluster = Cluster::build(rng, more, plan, mix, is_told);
+        cluster.harm = Harm { failures: later(3, 4), no_room: later(3, 5), rot: later(3, 6) };
+        if cluster.harm.is_any() {
+            cluster.next_harm = 400;
+            cluster.note(&format!("{:?}", cluster.harm));
+        }
+        cluster
     }
 
     /// A run in which nothing happens but what is asked for: three servers, three observers at most.
@@ -215,6 +252,7 @@ impl Cluster {
             has_served: false,
             is_doubtful: false,
             was_hurt: false,
+            rotten: false,
             lost: None,
             may_end_for: None,
             ended: Vec::new(),
@@ -226,6 +264,8 @@ impl Cluster {
         let mut cluster = Cluster {
             plan,
             mix,
+            harm: Harm::default(),
+            next_harm: u64::MAX,
             time,
             network,
             nodes,
@@ -358,6 +398,8 @@ impl Cluster {
         let client = (0..self.clients.len()).find(|at| self.clients[*at].next_at <= now);
         if hurt && self.next_fault <= now {
             self.fault();
+        } else if hurt && self.next_harm <= now {
+            self.harm();
         } else if let Some(at) = client {
             self.client_turn(at);
         } else if !ready.is_empty() {
@@ -365,7 +407,7 @@ impl Cluster {
             self.node_turn(at);
         } else {
             let clients = self.clients.iter().map(|client| client.next_at);
-            let fault = hurt.then_some(self.next_fault);
+            let fault = hurt.then_some(self.next_fault.min(self.next_harm));
             let next = dues.into_iter().chain(clients).chain(fault).min().unwrap_or(end);
             self.turns_in_ms = 0;
             self.time.advance_to(next.min(end).max(now + 1));
@@ -411,7 +453,7 @@ impl Cluster {
             self.checkers.durability.stores(node.id, flushed);
             if node.serving.is_serving() {
                 node.promised = flushed;
-                if self.looks.below(LOOK_EVERY) == 0 {
+                if !node.rotten && self.looks.below(LOOK_EVERY) == 0 {
                     let disk = machine.disk.copy();
                     disk.crash(&mut self.looks);
                     let (last, lost) = self.plan.recovers(node.id, &disk);
@@ -532,8 +574,12 @@ impl Cluster {
 
     fn start(&mut self, at: usize) {
         let (id, seed) = (self.nodes[at].id, self.rng.next() >> 24);
-        let (server, found) =
-            Server::start(&self.plan, id, &self.nodes[at].machine, &self.network, self.nodes[at].empty, seed);
+        let node = &self.nodes[at];
+        let started = Server::start(&self.plan, id, &node.machine, &self.network, node.empty, seed);
+        let (server, found) = match started {
+            Ok(started) => started,
+            Err(why) => return self.does_not_start(at, &why),
+        };
         self.note(&format!("{} starts: decided {}, {} txns", id.0, found.decided, found.history.len()));
         self.checkers.prefix_consistency.found(id, &found);
         self.checkers.epochs.found(id, &found.record);
@@ -547,8 +593,15 @@ impl Cluster {
         node.lost = found.lost.clone();
         let standing = server.sequencer.standing();
         self.checkers.durability.found(id, node.promised, found.last, found.lost.as_deref());
-        let is_durable = node.machine.borrow().start_is_durable(found.base);
-        assert!(is_durable, "durability: {id:?} takes what it read for what is on disk");
+        if node.rotten {
+            node.rotten = false;
+            self.tally.noticed += usize::from(found.lost.is_some());
+        }
+        if found.lost.is_some() {
+            node.promised = Zxid::ZERO;
+        }
+        let left = node.machine.borrow().unsafe_start(found.base);
+        assert!(left.is_none(), "durability: {id:?} takes what it read in {left:?} for what is on disk");
         node.flushed = standing.flushed;
         self.checkers.durability.stores(id, standing.flushed);
         if standing.applied <= standing.decided {
@@ -558,6 +611,23 @@ impl Cluster {
         let node = &mut self.nodes[at];
         (node.applied, node.decided) = (standing.applied, standing.decided);
         node.server = Some(server);
+    }
+
+    /// It has no room for what a start writes, and tries again; or its operator gives it a new disk.
+    fn does_not_start(&mut self, at: usize, why: &NoStart) {
+        let node = &mut self.nodes[at];
+        let may_be = match why {
+            NoStart::NoRoom => node.machine.borrow().disk.is_limited(),
+            NoStart::Refused(_) => node.rotten,
+        };
+        assert!(may_be, "{:?} does not start: {why:?}", node.id);
+        node.starts_at = self.time.ms() + 500;
+        let note = format!("{} does not start: {why:?}", node.id.0);
+        self.note(&note);
+        if matches!(why, NoStart::Refused(_)) {
+            self.tally.refused += 1;
+            self.empty(at);
+        }
     }
 
     pub(crate) fn crash(&mut self, at: usize, power: bool) {
@@ -576,6 +646,7 @@ impl Cluster {
         };
         node.ended.push((self.time.ms(), died.reason.clone()));
         node.starts_at = self.time.ms() + 1_000;
+        self.tally.ended += 1;
         let note = format!("{} ends: {}", node.id.0, died.reason);
         // What it wrote last is there, or in part, or not.
         node.machine.borrow().disk.crash(&mut self.rng);
@@ -646,11 +717,69 @@ impl Cluster {
         self.tally.faults += 1;
     }
 
+    /// Something happens to a disk.
+    fn harm(&mut self) {
+        let now = self.time.ms();
+        self.next_harm = now + 50 + self.more.rng.below(900);
+        let at = self.more.rng.below(self.nodes.len() as u64) as usize;
+        let node = &mut self.nodes[at];
+        let id = node.id.0;
+        match self.more.rng.below(3) {
+            0 if self.harm.failures => {
+                let writes = self.more.rng.below(4);
+                node.may_end_for = Some(Fatal::Storage);
+                node.machine.borrow_mut().fails_after = Some(writes);
+                self.note(&format!("{id} fails to write after {writes} more"));
+            }
+            1 if self.harm.no_room => {
+                let disk = node.machine.borrow().disk.clone();
+                if disk.is_limited() {
+                    disk.limit(None);
+                    return self.note(&format!("{id} has room again"));
+                }
+                node.may_end_for = Some(Fatal::Storage);
+                disk.limit(Some(disk.used() + self.more.rng.below(40_000) as usize));
+                self.note(&format!("the disk of {id} is full"));
+            }
+            2 if self.harm.rot && self.may_rot(at) => return self.rots(at),
+            _ => return,
+        }
+        self.tally.faults += 1;
+    }
+
+    fn may_rot(&self, at: usize) -> bool {
+        let node = &self.nodes[at];
+        if self.plan.voters.contains(&node.id) {
+            return self.may_be_emptied(at);
+        }
+        node.has_served && !node.is_doubtful && !node.rotten
+    }
+
+    /// A byte of its log or of a snapshot is another one. It goes on with what it has in memory, or is killed at once.
+    fn rots(&mut self, at: usize) {
+        let node = &mut self.nodes[at];
+        let machine = node.machine.borrow();
+        let rng = &mut self.more.rng;
+        let place = if rng.below(3) == 0 { machine.in_snapshot(rng) } else { machine.sealed_batch(rng) };
+        let Some((name, offset)) = place else { return };
+        machine.disk.rot(&name, offset);
+        drop(machine);
+        (node.rotten, node.was_hurt) = (true, true);
+        let note = format!("{} has a rotten byte in {name} at {offset}", node.id.0);
+        self.note(&note);
+        self.tally.faults += 1;
+        self.tally.rotten += 1;
+        if self.nodes[at].server.is_some() && self.more.rng.coin() {
+            self.crash(at, false);
+            self.nodes[at].starts_at = self.time.ms() + self.more.rng.below(500);
+        }
+    }
+
     /// Only one voter at a time may have lost what it promised, and only of an ensemble that has begun: two would be more
     /// than what three copies can bear.
     fn may_be_emptied(&self, at: usize) -> bool {
         let voters = self.nodes.iter().filter(|node| self.plan.voters.contains(&node.id));
-        let is_sound = |node: &Node| node.has_served && !node.is_doubtful;
+        let is_sound = |node: &Node| node.has_served && !node.is_doubtful && !node.rotten;
         self.plan.voters.contains(&self.nodes[at].id) && voters.clone().all(is_sound)
     }
 
@@ -669,7 +798,7 @@ impl Cluster {
         let node = &mut self.nodes[at];
         (node.applied, node.decided, node.is_doubtful) = (Zxid::ZERO, Zxid::ZERO, true);
         (node.promised, node.flushed) = (Zxid::ZERO, Zxid::ZERO);
-        node.was_hurt = true;
+        (node.was_hurt, node.rotten) = (true, false);
         self.checkers.epochs.emptied(node.id);
         self.checkers.durability.stores(node.id, Zxid::ZERO);
     }
@@ -692,8 +821,9 @@ impl Cluster {
         self.network.borrow_mut().mend();
         for node in &mut self.nodes {
             node.starts_at = node.starts_at.min(self.time.ms());
-            node.frozen_until = 0;
+            (node.frozen_until, node.may_end_for) = (0, None);
             let mut machine = node.machine.borrow_mut();
+            machine.disk.limit(None);
             (machine.disk_delay, machine.image_delay, machine.fails_after) = (0..=5, None, None);
             machine.install_ms = 0;
         }

@@ -8,6 +8,7 @@ use std::io;
 use ringkeeper::base::{Millis, ServerId, WallMillis, Zxid};
 use ringkeeper::pipeline::{self, Leftover, Pipeline};
 use ringkeeper::runtime::disk::{Done, Job};
+use ringkeeper::runtime::fatal::{Fatal, fatal};
 use ringkeeper::runtime::images::{self, ImageOut, ImageReport, Intake, Txns, receive};
 use ringkeeper::runtime::sequencer::{Clocks, DiskShard, ImageMover};
 use ringkeeper::runtime::snapshots::{self, Folder, SnapshotJob, snapshots_in};
@@ -81,6 +82,13 @@ impl SimDisk {
         Done::Snapshot { log_up_to, bytes, took_us: 0 }
     }
 
+    fn abandoned(&mut self, zxid: Zxid) -> Done {
+        let mut recorder = Recorder { disk: self.machine.borrow().disk.clone(), steps: Vec::new() };
+        snapshots::abandon(&mut recorder, zxid);
+        recorder.disk.perform(&recorder.steps).expect("what goes needs no room");
+        Done::SnapshotFailed
+    }
+
     fn remove(&mut self, zxid: Zxid) {
         self.snapshots.retain(|kept| kept.zxid != zxid);
         let steps = vec![FileAction::Unlink { name: names::snapshot(zxid) }, FileAction::SyncDirectory];
@@ -119,11 +127,16 @@ impl DiskShard for SimDisk {
     }
     fn take(&mut self) -> Option<Done> {
         loop {
-            let then = self.machine.borrow_mut().finish_job()?;
-            match then {
-                Then::Report(done) => return Some(done),
-                Then::Snapshot { zxid, bytes } => return Some(self.written(zxid, bytes)),
-                Then::Nothing => {}
+            let (then, done) = self.machine.borrow_mut().finish_job()?;
+            match (then, done) {
+                (Then::Report(done), Ok(())) => return Some(done),
+                (Then::Snapshot { zxid, bytes }, Ok(())) => return Some(self.written(zxid, bytes)),
+                (Then::Nothing, Ok(())) => {}
+                // As production's disk shard has it, where there is no room.
+                (Then::Snapshot { zxid, .. }, Err(_)) => return Some(self.abandoned(zxid)),
+                (Then::Report(_) | Then::Nothing, Err(error)) => {
+                    fatal(Fatal::Storage, &format!("cannot prepare a log segment: {error:?}"));
+                }
             }
         }
     }
@@ -272,8 +285,10 @@ impl ImageMover for SimImages {
     fn take(&mut self) -> Option<ImageReport> {
         let now = self.now().0.0;
         self.told.front().filter(|told| told.due <= now)?;
-        let Told { steps, report, .. } = self.told.pop_front()?;
-        self.machine.borrow().disk.perform(&steps).expect("the power is on");
+        let Told { steps, mut report, .. } = self.told.pop_front()?;
+        if let Err(error) = self.machine.borrow().disk.perform(&steps) {
+            report = ImageReport::InstallFailed { link: report.link(), why: format!("{error:?}") };
+        }
         if matches!(report, ImageReport::Installed { .. } | ImageReport::Bad { .. }) {
             self.coming.remove(&report.link());
         }

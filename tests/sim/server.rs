@@ -164,6 +164,15 @@ pub(crate) struct Server {
     shared: Arc<Shared>,
 }
 
+/// Why a server does not start.
+#[derive(PartialEq, Eq, Debug)]
+pub(crate) enum NoStart {
+    /// The disk is full. Starting again is safe.
+    NoRoom,
+    /// What is on it cannot be used, and was left as it was: an operator has to see to it.
+    Refused(String),
+}
+
 /// What a start found on the disk.
 pub(crate) struct Found {
     /// Where the log begins to count: what is before is in a snapshot.
@@ -212,7 +221,7 @@ impl Server {
         self.shared.stopping.store(true, Ordering::Release);
     }
 
-    /// Starts on what the disk holds.
+    /// Starts on what the disk holds, or says why not.
     pub(crate) fn start(
         plan: &Plan,
         me: ServerId,
@@ -220,22 +229,22 @@ impl Server {
         network: &Rc<RefCell<Network>>,
         empty: Empty,
         seed: u64,
-    ) -> (Server, Found) {
+    ) -> Result<(Server, Found), NoStart> {
         let (disk, time) = (machine.borrow().disk.clone(), machine.borrow().time.clone());
         let settings = plan.recovery(me, empty, seed);
         let recover = || {
             let recovered = recovery::recover(&disk.view(), &disk.view(), &settings, &mut |_| {});
-            recovered.unwrap_or_else(|error| panic!("{me:?} does not start: {error}"))
+            recovered.map_err(|error| NoStart::Refused(error.to_string()))
         };
         // What the oracle sees is read on its own.
-        let seen = recover();
+        let seen = recover()?;
         let base = seen.snapshot.as_ref().map_or(Zxid::ZERO, |snapshot| snapshot.index.meta.zxid);
         let mut history = Vec::new();
         let mut see = |zxid: Zxid, payload: &[u8]| history.push((zxid, Box::from(payload)));
         seen.replay.run(&disk.view(), &mut see, &mut |_| {}).expect("what was verified reads again");
-        let recovered = recover();
+        let recovered = recover()?;
         for steps in [&recovered.steps.record, &recovered.steps.log, &recovered.steps.data] {
-            disk.perform(steps).expect("the power is on");
+            disk.perform(steps).map_err(|_| NoStart::NoRoom)?;
         }
         let (lost, last) = (recovered.report.lost.clone(), recovered.report.last);
         let now = time.now();
@@ -315,9 +324,7 @@ impl Server {
         let io = Io::new(me.0, machine.clone(), network.clone());
         let sequencer = Sequencer::with_io(start, io).expect("a simulated port is free");
         machine.borrow_mut().wake_at = now.0;
-        (
-            Server { sequencer, submissions, outcomes, reader, shared },
-            Found { lost, base, history, decided, last, state, record },
-        )
+        let server = Server { sequencer, submissions, outcomes, reader, shared };
+        Ok((server, Found { lost, base, history, decided, last, state, record }))
     }
 }

@@ -23,7 +23,7 @@ use ringkeeper::storage::names::{self, FileKind};
 use ringkeeper::storage::wal::{LogReader, LogSpan, SegmentId};
 use ringkeeper::zab::message::LinkId;
 
-use crate::disk::{Disk, Rng};
+use crate::disk::{Disk, DiskError, Rng};
 use crate::folder::{SimDisk, SimImages};
 use crate::network::Network;
 
@@ -92,6 +92,30 @@ pub(crate) enum Then {
     Nothing,
 }
 
+/// A write of the log.
+pub(crate) struct LogWrite {
+    pub(crate) name: String,
+    pub(crate) offset: usize,
+    pub(crate) length: usize,
+    begins: Vec<u8>,
+}
+
+impl LogWrite {
+    fn of(steps: &[FileAction]) -> LogWrite {
+        let [FileAction::Write { name, offset, bytes }, ..] = steps else { unreachable!("it writes") };
+        let (name, offset, begins) = (name.clone(), *offset as usize, bytes[..BEGINNING_BYTES].to_vec());
+        // What it is padded with may be anything.
+        let length = bytes.iter().rposition(|byte| *byte != 0).map_or(1, |last| last + 1);
+        LogWrite { name, offset, length, begins }
+    }
+}
+
+/// What rots is one of so many batches: older ones are in snapshots, and nobody misses them.
+const ROTS_OF_LAST: usize = 12;
+
+/// Of a batch, enough to know it by: its checksum is there.
+const BEGINNING_BYTES: usize = 128;
+
 /// A machine with one process: what its parts share.
 pub(crate) struct Machine {
     pub(crate) disk: Disk,
@@ -107,6 +131,8 @@ pub(crate) struct Machine {
     pub(crate) takes_bad_images: bool,
     /// After so many more writes of the log one fails; those behind it would succeed.
     pub(crate) fails_after: Option<u64>,
+    /// Writes of the log that succeeded, oldest first: where they are, and how they begin.
+    pub(crate) batches: Vec<LogWrite>,
     /// Writes of the log and whole states that were begun.
     pub(crate) changes: u64,
     /// Whole states that were put in place of its own.
@@ -134,6 +160,7 @@ impl Machine {
             install_ms: 0,
             takes_bad_images: false,
             fails_after: None,
+            batches: Vec::new(),
             changes: 0,
             images: 0,
             sending: 0,
@@ -176,17 +203,16 @@ impl Machine {
 
     /// Whether a power loss would leave the log as it is.
     pub(crate) fn log_is_durable(&self) -> bool {
-        self.disk.are_durable(|name| matches!(names::parse(name), FileKind::Segment(_)))
+        self.disk.unsafe_file(|name| matches!(names::parse(name), FileKind::Segment(_))).is_none()
     }
 
-    /// Whether it would leave what a server starts from: its log, its epochs, and the snapshot.
-    pub(crate) fn start_is_durable(&self, snapshot: Zxid) -> bool {
-        let is_of_it = |name: &str| match names::parse(name) {
-            FileKind::Segment(_) | FileKind::Epoch => true,
+    /// What it would not leave of what a server starts from: its log, and the snapshot.
+    pub(crate) fn unsafe_start(&self, snapshot: Zxid) -> Option<String> {
+        self.disk.unsafe_file(|name| match names::parse(name) {
+            FileKind::Segment(_) => true,
             FileKind::Snapshot(zxid) => zxid == snapshot,
             _ => false,
-        };
-        self.disk.are_durable(is_of_it)
+        })
     }
 
     /// Whether a batch of the log is on its way to the disk.
@@ -202,8 +228,8 @@ impl Machine {
         let under_way: Vec<Vec<FileAction>> = write.into_iter().chain(jobs).chain(saves).collect();
         for steps in under_way {
             let done = self.rng.below(steps.len() as u64 + 1) as usize;
-            self.disk.perform(&steps[..done]).expect("the power is on");
-            if done < steps.len() {
+            let performed = self.disk.perform(&steps[..done]);
+            if performed.is_err() || done < steps.len() {
                 break;
             }
         }
@@ -228,15 +254,40 @@ impl Machine {
         self.jobs.front().is_some_and(|work| work.due <= self.time.ms())
     }
 
-    pub(crate) fn finish_job(&mut self) -> Option<Then> {
+    /// Work that is over, and whether the disk had room for it.
+    pub(crate) fn finish_job(&mut self) -> Option<(Then, Result<(), DiskError>)> {
         Machine::finish(&self.disk, self.time.ms(), &mut self.jobs)
     }
 
-    fn finish<T>(disk: &Disk, now: u64, queue: &mut VecDeque<Work<T>>) -> Option<T> {
+    fn finish<T>(disk: &Disk, now: u64, queue: &mut VecDeque<Work<T>>) -> Option<(T, Result<(), DiskError>)> {
         queue.front().filter(|work| work.due <= now)?;
         let work = queue.pop_front()?;
-        disk.perform(&work.steps).expect("the power is on");
-        Some(work.report)
+        let done = disk.perform(&work.steps);
+        Some((work.report, done))
+    }
+
+    /// Somewhere in what the log holds, but for its last batch, which nobody can tell from one that was torn.
+    pub(crate) fn sealed_batch(&self, rng: &mut Rng) -> Option<(String, usize)> {
+        let (_, sealed) = self.batches.split_last()?;
+        let sealed = &sealed[sealed.len().saturating_sub(ROTS_OF_LAST)..];
+        let files = self.disk.files_like("wal-");
+        let is_there = |write: &&LogWrite| {
+            files.contains(&write.name)
+                && self.disk.contents(&write.name)[write.offset..].starts_with(&write.begins)
+        };
+        let there: Vec<&LogWrite> = sealed.iter().filter(is_there).collect();
+        let write = there.get(rng.below(there.len().max(1) as u64) as usize)?;
+        Some((write.name.clone(), write.offset + rng.below(write.length as u64) as usize))
+    }
+
+    /// Somewhere in a snapshot.
+    pub(crate) fn in_snapshot(&self, rng: &mut Rng) -> Option<(String, usize)> {
+        let files = self.disk.files_like("snapshot-");
+        let is_published = |name: &&String| matches!(names::parse(name), FileKind::Snapshot(_));
+        let there: Vec<&String> = files.iter().filter(is_published).collect();
+        let name = there.get(rng.below(there.len().max(1) as u64) as usize)?;
+        let bytes = self.disk.contents(name).len();
+        Some(((*name).clone(), rng.below(bytes as u64) as usize))
     }
 }
 
@@ -317,7 +368,10 @@ impl SequencerIo for Io {
             // Of a write that fails the disk may keep any part, until somebody looks.
             let fails = machine.fails();
             let steps = if fails { &work.steps[..1] } else { &work.steps[..] };
-            machine.disk.perform(steps).expect("the power is on");
+            machine.disk.perform(steps).expect("the log's segments are as large as they get");
+            if !fails {
+                machine.batches.push(LogWrite::of(steps));
+            }
             woken.write = Some(if fails { Err(IO_ERROR) } else { Ok(work.report) });
         }
         let mut network = self.network.borrow_mut();
@@ -419,6 +473,8 @@ impl EpochKeeper for Keeper {
     }
     fn take(&mut self) -> Option<KeeperReport> {
         let machine = &mut *self.machine.borrow_mut();
-        Machine::finish(&machine.disk, machine.time.ms(), &mut machine.saves)
+        let (report, done) = Machine::finish(&machine.disk, machine.time.ms(), &mut machine.saves)?;
+        done.expect("records are written in place");
+        Some(report)
     }
 }
