@@ -574,7 +574,7 @@ fn spawn_sequencer(
         interest,
         disk,
         shared: shared.clone(),
-        session_ids: SessionIds::new(me, clock.wall()),
+        session_ids: SessionIds::new(me, clock.wall()).starting_at(random[2] as u16),
         durability: if config.storage.force_sync && self_test.method != WriteMethod::BufferedFdatasync {
             Durability::Dsync
         } else {

@@ -3,11 +3,13 @@
 //!
 //! ```text
 //! bits 63-56  low byte of the server id       bits 55-16  low 40 bits of the clock in ms at start
-//! bits 15-0   0 at start; +1 for each session, carrying upwards
+//! bits 15-0   random at start (stock: 0); +1 for each session, carrying upwards
 //! ```
 //!
 //! Stock reads a clock that restarts with the machine, so that its ids can repeat (ensemble-protocol R-10); ours is
-//! given the wall clock. A wall clock may be set back as well, hence the question to the table before an id is used.
+//! given the wall clock. A wall clock may be set back as well: a machine without one of its own starts at the same time
+//! again and again. The table is asked before an id is used, and knows sessions in being; whose session is over, and does
+//! not know it yet, would come with its old id and take over a stranger's session. Hence the random bits.
 
 use crate::base::{ServerId, SessionId, WallMillis};
 
@@ -26,6 +28,12 @@ impl SessionIds {
         let clock = ((now.0 as u64) << 24) >> 8;
         let first = (clock | ((server.0 as u64) << 56)) as i64;
         SessionIds { next: first }
+    }
+
+    /// The same, at a random place within the millisecond: another start at what the clock takes for the same time has other
+    /// ids.
+    pub fn starting_at(self, random: u16) -> SessionIds {
+        SessionIds { next: self.next.wrapping_add(i64::from(random)) }
     }
 
     /// Whether the session's id was given out by `server`, or by one whose id has the same low byte (stock
@@ -64,6 +72,16 @@ mod tests {
             let first = SessionIds::new(ServerId(server), WallMillis(now)).next(|_| false);
             assert_eq!(first.0, expected, "server {server}, clock {now:#x}");
         }
+    }
+
+    #[test]
+    fn two_starts_at_one_time_of_the_clock_have_other_ids() {
+        let first = |random| {
+            let mut ids = SessionIds::new(ServerId(1), WallMillis(7)).starting_at(random);
+            ids.next(|_| false).0
+        };
+        assert_eq!(first(0x1234), 0x0100_0000_0007_1234);
+        assert_eq!(first(0xffff), 0x0100_0000_0007_ffff);
     }
 
     #[test]

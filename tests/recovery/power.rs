@@ -153,6 +153,24 @@ fn a_torn_last_batch_is_cut_whole_whatever_sectors_survive_s30() {
 }
 
 #[test]
+fn a_batch_whose_writer_was_killed_before_its_flush_is_on_disk_before_it_counts() {
+    for seed in 0..50 {
+        let disk = Disk::new();
+        let mut server = Server::must_start(&disk, 1);
+        server.append(b"kept");
+        server.flush().unwrap();
+        server.append(b"written");
+        disk.lose_power_after(Some(0));
+        assert_eq!(server.flush(), Err(DiskError::PowerLoss));
+        // The process alone is gone: the next one reads it, and tells others that it has it.
+        disk.kill();
+        assert_eq!(Server::must_start(&disk, 2).state[&2], b"written");
+        disk.crash(&mut Rng::new(seed));
+        assert_eq!(Server::must_start(&disk, 3).state[&2], b"written");
+    }
+}
+
+#[test]
 fn a_segment_is_there_once_its_first_batch_was_acknowledged_s31() {
     for seed in 0..50 {
         let disk = Disk::new();

@@ -19,18 +19,22 @@ use crate::disk::{Disk, Rng};
 use crate::guest::Guest;
 use crate::network::Network;
 use crate::oracle::Oracle;
-use ringkeeper::runtime::sequencer::Standing;
+use ringkeeper::runtime::sequencer::{Clocks as _, Standing};
 
 use crate::server::{NoStart, Plan, Server};
 use crate::workload::{Client, More, Place};
 use crate::world::{Machine, SharedMachine, Time};
 
 /// What a run draws from its seed grew with time. A seed that failed once is run as it was drawn then: what came later has
-/// a stream of its own, and is left out. 2: deletes and syncs. 3: disks that fail, fill up and rot.
-pub(crate) const DRAWS: u32 = 3;
+/// a stream of its own, and is left out. 2: deletes and syncs. 3: disks that fail, fill up and rot. 4:
+/// wall clocks that are set.
+pub(crate) const DRAWS: u32 = 4;
 
 /// At one in so many flushes it is asked what a power cut would leave.
 const LOOK_EVERY: u64 = 150;
+
+/// As far as a wall clock is set.
+const TEN_YEARS_MS: u64 = 10 * 365 * 86_400_000;
 
 /// How long faults happen at most, ms.
 const HURT_MS: u64 = 4_000;
@@ -71,6 +75,14 @@ impl Harm {
     }
 }
 
+/// Who sets wall clocks: when and where, and, from a stream of its own, by how much. All else that happens in a run has to
+/// be the same whatever that is.
+struct Clocks {
+    rng: Rng,
+    by: Rng,
+    next: u64,
+}
+
 /// What a run did, for the summary.
 #[derive(Clone, Copy, Default, Debug)]
 pub(crate) struct Tally {
@@ -82,6 +94,7 @@ pub(crate) struct Tally {
     /// Writes that failed, or found no room; bytes that rotted, and starts that missed something for it.
     pub(crate) ended: usize,
     pub(crate) rotten: usize,
+    pub(crate) clocks: usize,
     pub(crate) noticed: usize,
     /// Starts that an operator had to see to.
     pub(crate) refused: usize,
@@ -110,6 +123,9 @@ pub(crate) struct Node {
     was_hurt: bool,
     /// A part of its disk has rotted since it started.
     rotten: bool,
+    /// What its wall clock said when it started first; whether it says so again when it starts next.
+    started: Option<i64>,
+    starts_as_before: bool,
     /// What it said that its disk had lost, when it started last.
     pub(crate) lost: Option<String>,
     /// What it may end itself for, with which words it did, and when.
@@ -127,6 +143,7 @@ impl Tally {
         self.faults += other.faults;
         self.ended += other.ended;
         self.rotten += other.rotten;
+        self.clocks += other.clocks;
         self.noticed += other.noticed;
         self.refused += other.refused;
         self.turns += other.turns;
@@ -139,6 +156,7 @@ pub(crate) struct Cluster {
     mix: Mix,
     harm: Harm,
     next_harm: u64,
+    clocks: Clocks,
     pub(crate) time: Time,
     pub(crate) network: Rc<RefCell<Network>>,
     pub(crate) nodes: Vec<Node>,
@@ -204,7 +222,15 @@ impl Cluster {
             cluster.next_harm = 400;
             cluster.note(&format!("{:?}", cluster.harm));
         }
+        let (rng, by) = (Rng::new(seed ^ (7 << 40)), Rng::new(seed ^ (8 << 40)));
+        cluster.clocks = Clocks { rng, by, next: if later(4, 9) { 200 } else { u64::MAX } };
         cluster
+    }
+
+    /// The same run, but for what its wall clocks are set to.
+    pub(crate) fn with_other_clocks(mut self) -> Cluster {
+        self.clocks.by = Rng::new(self.clocks.by.next());
+        self
     }
 
     /// A run in which nothing happens but what is asked for: three servers, three observers at most.
@@ -253,6 +279,8 @@ impl Cluster {
             is_doubtful: false,
             was_hurt: false,
             rotten: false,
+            started: None,
+            starts_as_before: false,
             lost: None,
             may_end_for: None,
             ended: Vec::new(),
@@ -266,6 +294,7 @@ impl Cluster {
             mix,
             harm: Harm::default(),
             next_harm: u64::MAX,
+            clocks: Clocks { rng: Rng::new(0), by: Rng::new(0), next: u64::MAX },
             time,
             network,
             nodes,
@@ -400,6 +429,8 @@ impl Cluster {
             self.fault();
         } else if hurt && self.next_harm <= now {
             self.harm();
+        } else if hurt && self.clocks.next <= now {
+            self.set_clock();
         } else if let Some(at) = client {
             self.client_turn(at);
         } else if !ready.is_empty() {
@@ -407,7 +438,7 @@ impl Cluster {
             self.node_turn(at);
         } else {
             let clients = self.clients.iter().map(|client| client.next_at);
-            let fault = hurt.then_some(self.next_fault.min(self.next_harm));
+            let fault = hurt.then_some(self.next_fault.min(self.next_harm).min(self.clocks.next));
             let next = dues.into_iter().chain(clients).chain(fault).min().unwrap_or(end);
             self.turns_in_ms = 0;
             self.time.advance_to(next.min(end).max(now + 1));
@@ -574,7 +605,12 @@ impl Cluster {
 
     fn start(&mut self, at: usize) {
         let (id, seed) = (self.nodes[at].id, self.rng.next() >> 24);
-        let node = &self.nodes[at];
+        let node = &mut self.nodes[at];
+        let time = node.machine.borrow().time.clone();
+        let began = *node.started.get_or_insert(time.wall().0);
+        if std::mem::take(&mut node.starts_as_before) {
+            time.step_wall(began - time.wall().0);
+        }
         let started = Server::start(&self.plan, id, &node.machine, &self.network, node.empty, seed);
         let (server, found) = match started {
             Ok(started) => started,
@@ -747,6 +783,22 @@ impl Cluster {
         self.tally.faults += 1;
     }
 
+    /// Some server's wall clock is set: by up to ten years either way, by a little, or, with the next start, to the time of
+    /// an earlier one.
+    fn set_clock(&mut self) {
+        self.clocks.next = self.time.ms() + 50 + self.clocks.rng.below(600);
+        let at = self.clocks.rng.below(self.nodes.len() as u64) as usize;
+        let by = &mut self.clocks.by;
+        let most = [TEN_YEARS_MS, 1_000, 0][by.below(3) as usize];
+        let step = by.below(2 * most + 1) as i64 - most as i64;
+        let node = &mut self.nodes[at];
+        node.machine.borrow().time.step_wall(step);
+        node.starts_as_before = step == 0;
+        let id = node.id.0;
+        self.note(&format!("the clock of {id} is set"));
+        (self.tally.faults, self.tally.clocks) = (self.tally.faults + 1, self.tally.clocks + 1);
+    }
+
     fn may_rot(&self, at: usize) -> bool {
         let node = &self.nodes[at];
         if self.plan.voters.contains(&node.id) {
@@ -758,11 +810,12 @@ impl Cluster {
     /// A byte of its log or of a snapshot is another one. It goes on with what it has in memory, or is killed at once.
     fn rots(&mut self, at: usize) {
         let node = &mut self.nodes[at];
-        let machine = node.machine.borrow();
+        let mut machine = node.machine.borrow_mut();
         let rng = &mut self.more.rng;
         let place = if rng.below(3) == 0 { machine.in_snapshot(rng) } else { machine.sealed_batch(rng) };
         let Some((name, offset)) = place else { return };
         machine.disk.rot(&name, offset);
+        machine.rotten.push(name.clone());
         drop(machine);
         (node.rotten, node.was_hurt) = (true, true);
         let note = format!("{} has a rotten byte in {name} at {offset}", node.id.0);

@@ -50,6 +50,8 @@ pub(crate) struct Oracle {
     /// Ephemerals that were acknowledged, with their owner; sessions that were closed, acknowledged.
     ephemerals: Vec<(String, SessionId)>,
     closed: BTreeSet<SessionId>,
+    /// All that there were.
+    sessions: BTreeSet<SessionId>,
     /// Sessions whose end was asked for and not answered: they may be over.
     unsure: BTreeSet<SessionId>,
 }
@@ -75,6 +77,11 @@ impl Oracle {
     /// The newest acknowledged zxid, if there are more than so many.
     pub(crate) fn newest(&self, before: usize) -> Option<Zxid> {
         self.acknowledged.get(before..)?.last().map(|(zxid, _)| *zxid)
+    }
+
+    /// A new session has this id, which no other ever had.
+    pub(crate) fn opened(&mut self, session: SessionId) {
+        assert!(self.sessions.insert(session), "two sessions have the id {session:?}");
     }
 
     pub(crate) fn closing(&mut self, session: SessionId) {

@@ -311,7 +311,7 @@ impl Server {
                 free: Vec::new(),
             },
             shared: shared.clone(),
-            session_ids: SessionIds::new(me, time.wall()),
+            session_ids: SessionIds::new(me, time.wall()).starting_at(seed as u16),
             durability: Durability::Dsync,
             flush_apart: false,
             clock: time.clone(),

@@ -244,6 +244,9 @@ impl Client {
             Outcome::Attached { zxid, connection, session, generation, .. } => {
                 let Place::Asking { server, .. } = self.place else { panic!("attached twice") };
                 assert!(self.session == SessionId::NONE || self.session == *session, "another session");
+                if self.session == SessionId::NONE {
+                    oracle.opened(*session);
+                }
                 self.session = *session;
                 self.saw(*zxid);
                 self.place = Place::At { server, connection: *connection, generation: *generation };

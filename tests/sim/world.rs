@@ -133,6 +133,8 @@ pub(crate) struct Machine {
     pub(crate) fails_after: Option<u64>,
     /// Writes of the log that succeeded, oldest first: where they are, and how they begin.
     pub(crate) batches: Vec<LogWrite>,
+    /// Files with a rotten byte: nobody may have to know them as what they were.
+    pub(crate) rotten: Vec<String>,
     /// Writes of the log and whole states that were begun.
     pub(crate) changes: u64,
     /// Whole states that were put in place of its own.
@@ -161,6 +163,7 @@ impl Machine {
             takes_bad_images: false,
             fails_after: None,
             batches: Vec::new(),
+            rotten: Vec::new(),
             changes: 0,
             images: 0,
             sending: 0,
@@ -203,13 +206,13 @@ impl Machine {
 
     /// Whether a power loss would leave the log as it is.
     pub(crate) fn log_is_durable(&self) -> bool {
-        self.disk.unsafe_file(|name| matches!(names::parse(name), FileKind::Segment(_))).is_none()
+        self.unsafe_start(Zxid::ZERO).is_none()
     }
 
     /// What it would not leave of what a server starts from: its log, and the snapshot.
     pub(crate) fn unsafe_start(&self, snapshot: Zxid) -> Option<String> {
         self.disk.unsafe_file(|name| match names::parse(name) {
-            FileKind::Segment(_) => true,
+            FileKind::Segment(_) => !self.rotten.iter().any(|rotten| rotten == name),
             FileKind::Snapshot(zxid) => zxid == snapshot,
             _ => false,
         })
