@@ -23,7 +23,7 @@ class Story:
         self.t, self.zxid, self.model = 0.0, 1 << 32, Model()
         self.history, self.records, self.names = [], [], {}
         self.sessions, self.servers, self.xids, self.seen = {}, {}, {}, {}
-        self.calls = 0
+        self.calls = self.turns = 0
 
     def note(self, entry, client, name=None, **fields):
         self.t += 0.01
@@ -110,6 +110,12 @@ class Story:
 
     def event(self, client, kind, path, name, zxid=None):
         self.note("event", client, name, type=kind, path=path, zxid=self.zxid if zxid is None else zxid)
+
+    def fence(self, client, made, name=None, accepted=True):
+        """The holder of the lock whose node was made so writes to what it guards."""
+        self.turns += 1
+        token = made["stat"]["czxid"]
+        self.note("fenced", client, name, path=made["path"], token=token, turn=self.turns, accepted=accepted)
 
     def close(self, client):
         call = self.ask(client, "close", {"path": ""})
@@ -223,14 +229,19 @@ def good():
     story.close(3)
     story.read(1, "exists", "/e", "no ephemeral")
     # A lock.
-    held = story.write(1, "create", path="/lock/l-", data="", flags=3)["path"]
-    waits = story.write(2, "create", path="/lock/l-", data="", flags=3)["path"]
+    held = story.write(1, "create", path="/lock/l-", data="", flags=3)
+    waits = story.write(2, "create", path="/lock/l-", data="", flags=3)
     story.read(1, "list", "/lock", "first listing")
-    story.note("acquire", 1, "first holder", path=held, zxid=story.zxid, session=story.sessions[1])
-    story.write(1, "delete", path=held, version=-1)
+    story.note("acquire", 1, "first holder", path=held["path"], zxid=story.zxid, session=story.sessions[1])
+    story.fence(1, held, "first write")
+    story.write(1, "delete", path=held["path"], version=-1)
     story.read(2, "list", "/lock")
-    story.note("acquire", 2, "second holder", path=waits, zxid=story.zxid, session=story.sessions[2])
-    story.write(2, "delete", path=waits, version=-1)
+    story.note("acquire", 2, "second holder", path=waits["path"], zxid=story.zxid, session=story.sessions[2])
+    story.fence(1, held, "before the second")
+    story.fence(2, waits, "second write")
+    story.fence(1, held, "late write", accepted=False)
+    story.fence(2, waits, "last write")
+    story.write(2, "delete", path=waits["path"], version=-1)
     # Connections are lost.
     story.read(2, "get", "/r", watch=True)
     story.read(2, "exists", "/q", watch=True)
@@ -377,7 +388,14 @@ def too_soon(story):
 
 
 def without_a_node(story):
+    """Nor without having held does it write."""
     story.names["first holder"]["path"] = "/lock/l-0000000009"
+
+
+def swapped_turns(story):
+    """The first holder's token comes after the second's, and both are taken."""
+    one, other = story.names["before the second"], story.names["second write"]
+    one["turn"], other["turn"] = other["turn"], one["turn"]
 
 
 def too_late(story):
@@ -454,6 +472,12 @@ STORIES = [
     ("a_second_holder_while_the_first_holds", "C7", too_soon),
     ("a_holder_without_a_node", "C7", without_a_node),
     ("a_holder_whose_node_is_gone", "C7", too_late),
+    ("a_lower_token_accepted", "C7", reply("late write", accepted=True)),
+    ("a_lower_token_before_the_higher", "C7", swapped_turns),
+    ("a_token_refused_without_a_higher_one", "C7", reply("before the second", accepted=False)),
+    ("the_same_token_refused", "C7", reply("last write", accepted=False)),
+    ("a_token_that_is_not_its_node's", "C7", lambda story: story.names["first write"].update(token=story.zxid)),
+    ("a_token_of_one_who_never_held", "C7", lambda story: story.remove("second holder")),
     ("no_event_of_a_change", "C8", lambda story: story.remove("changed")),
     ("no_event_of_a_child", "C8", lambda story: story.remove("children")),
     ("no_event_of_a_creation", "C8", lambda story: story.remove("created")),

@@ -8,7 +8,8 @@
     C4  after a sync a session sees all that was acknowledged before it asked
     C5  registers are linearizable without a look at zxids (`linear`); no read is older than what its session has seen
     C6  sessions end when they should and not before; their ephemerals live as long as they do; no id is given twice
-    C7  the lock has one holder at a time
+    C7  the lock has one holder at a time; its tokens are the czxids of its nodes, and what it guards takes none that is lower
+        than one it has taken, and every other
     C8  watches: every event has its cause, is the first after it was asked for, comes before what it announces, and comes
     C9  answers come in the order of the questions
 
@@ -317,6 +318,23 @@ def check_lock(run):
         gone = next((at for at, kind in run.model.changes.get(path, ()) if kind == "deleted"), None)
         if gone is None or gone > zxid:
             run.fault("C7", f"{after} was held at {zxid:#x}, while {path} was there")
+    check_fence(run, {path for _, path in held})
+
+
+def check_fence(run, held):
+    """Who paused for too long and is refused has done nothing wrong."""
+    attempts = [entry for entries in run.clients.values() for entry in entries if entry["e"] == "fenced"]
+    newest = 0
+    for attempt in sorted(attempts, key=lambda attempt: attempt["turn"]):
+        path, token = attempt["path"], attempt["token"]
+        made = next((zxid for zxid, kind in run.model.changes.get(path, ()) if kind == "created"), None)
+        if path not in held or token != made:
+            run.fault("C7", f"the token {token:#x} of {path}, made at {made}, held or not: {path in held}")
+        if attempt["accepted"] != (token >= newest):
+            what = "accepted" if attempt["accepted"] else "refused"
+            run.fault("C7", f"the token {token:#x} of {path} was {what} when {newest:#x} had been")
+        if attempt["accepted"]:
+            newest = max(newest, token)
 
 
 def check_order(run):

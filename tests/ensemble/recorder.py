@@ -10,6 +10,7 @@ all). Entries of one client are in the order in which it saw them.
     lost     the connection; what was asked on it and not answered stays unknown
     over     session, silence; the ensemble says that the session has ended
     acquire, release   path, zxid: what a client of the lock believes
+    fenced   path, token, turn, accepted; what the resource said that the lock guards, see `Fence`
 """
 
 import itertools
@@ -124,6 +125,22 @@ class Connection(RawClient):
             return Reply(xid, zxid, error, bytes(body[16:]))
         kind, _ = struct.unpack_from(">ii", body, 16)
         return Event(zxid, kind, zk.parse_buffer(body, 24)[0].decode())
+
+
+class Fence:
+    """What a lock guards: it takes no token that is lower than one it has taken. Not of the ensemble; shared by threads."""
+
+    def __init__(self):
+        self._lock = threading.Lock()
+        self.newest = self.turns = 0
+
+    def write(self, token):
+        """The number of this attempt among all, and whether it was accepted."""
+        with self._lock:
+            self.turns += 1
+            accepted = token >= self.newest
+            self.newest = max(self.newest, token)
+            return self.turns, accepted
 
 
 class Client(threading.Thread):
@@ -333,7 +350,14 @@ class Mixed(Client):
 
 
 class Locker(Client):
-    """The lock recipe: a sequential ephemeral, the smallest holds; who waits looks at the one before."""
+    """The lock recipe: a sequential ephemeral, the smallest holds; who waits looks at the one before. The czxid of the node is
+    the token that the holder shows to what the lock guards."""
+
+    TIMEOUT_MS = 3000
+
+    def __init__(self, ensemble, number, seed, fence):
+        super().__init__(ensemble, number, seed, self.TIMEOUT_MS)
+        self.fence = fence
 
     def work(self):
         created = self.call("create", path="/h/lock/l-", data="", flags=zk.EPHEMERAL_SEQUENTIAL)
@@ -341,7 +365,7 @@ class Locker(Client):
             # It may be there all the same; then it goes with the session, and nobody waits for ever.
             self.close()
             return
-        path, session = created[1]["path"], self.identity[0]
+        path, token, session = created[1]["path"], created[1]["stat"]["czxid"], self.identity[0]
         while not self.over.is_set():
             listed = self.call("list", path="/h/lock")
             if self.identity[0] != session:
@@ -354,11 +378,26 @@ class Locker(Client):
             before = [name for name in sorted(names) if name < path]
             if not before:
                 self.note("acquire", path=path, zxid=listed[2], session=session)
-                self.call("set", path="/h/fenced", data=path, version=-1)
+                self.hold(path, token)
                 self.note("release", path=path)
                 break
             self.wait_for(before[-1])
         self.call("delete", path=path, version=-1)
+
+    def hold(self, path, token):
+        self.write(path, token)
+        self.call("set", path="/h/fenced", data=path, version=-1)
+        if self.random.random() < 0.005:
+            # Like a process that is paused: it says nothing, and believes for too long that it holds. Until another does.
+            paused = time.monotonic()
+            while self.fence.newest <= token and time.monotonic() - paused < 3 * self.timeout_ms / 1000:
+                if self.over.wait(0.01):
+                    break
+        self.write(path, token)
+
+    def write(self, path, token):
+        turn, accepted = self.fence.write(token)
+        self.note("fenced", path=path, token=token, turn=turn, accepted=accepted)
 
     def wait_for(self, path):
         there = self.call("exists", path=path, watch=True)
