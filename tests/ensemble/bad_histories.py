@@ -12,6 +12,8 @@ from model import OK, Model
 
 TYPES = {"create": 15, "delete": 2, "set": 5, "multi": 14}
 TIMEOUT_MS, TICK_MS = 10000, 500
+# Of those who die.
+SHORT_MS = 2000
 # Answers of these servers are exact; 3 is a stranger.
 EXACT = [1, 2]
 
@@ -40,7 +42,7 @@ class Story:
         """The newest record carries what the tree has become."""
         self.records[-1] = self.records[-1]._replace(digest=self.model.digest % 2**64)
 
-    def open(self, client, server):
+    def open(self, client, server, timeout_ms=TIMEOUT_MS):
         if client not in self.sessions:
             self.zxid += 1
             self.sessions[client], self.xids[client] = 1000 + self.zxid % 1000, 0
@@ -48,7 +50,7 @@ class Story:
             self.model.open_session(self.sessions[client])
             self.digested()
         self.servers[client] = server
-        self.note("open", client, session=self.sessions[client], server=server, timeout_ms=TIMEOUT_MS)
+        self.note("open", client, session=self.sessions[client], server=server, timeout_ms=timeout_ms)
 
     def lost(self, client):
         self.note("lost", client)
@@ -125,6 +127,26 @@ class Story:
         self.digested()
         self.answer(call, self.zxid, OK, {})
         self.lost(client)
+
+    def live_and_die(self, client, name=None):
+        self.open(client, 1, SHORT_MS)
+        self.write(client, "create", path=f"/d{client}", data="", flags=1)
+        self.note("dead", client, name, session=self.sessions[client], heard=self.t - 0.02)
+        self.lost(client)
+
+    def pass_by(self, seconds):
+        """Another client goes on with its work."""
+        until = self.t + seconds
+        while self.t < until:
+            self.t += 0.04
+            self.write(7, "set", path="/w", data=f"at {self.t:.2f}", version=-1)
+
+    def expire(self, client):
+        self.zxid += 1
+        self.record(self.sessions[client], 0, CLOSE_SESSION)
+        self.model.close_session(self.zxid, self.sessions[client])
+        self.digested()
+        self.say(7, "ping")
 
     def trees(self):
         tree = {
@@ -263,6 +285,13 @@ def good():
     story.open(1, 2)
     story.say(1, "sync", path="/")
     story.read(1, "get", "/r")
+    # One dies.
+    story.open(7, 2)
+    story.write(7, "create", path="/w", data="", flags=0)
+    story.pass_by(4)
+    story.live_and_die(5, "death")
+    story.pass_by(2.3)
+    story.expire(5)
     story.before_last = (story.trees(), None)
     story.write(1, "set", "last", path="/r", data="last", version=-1)
     return story.finish()
@@ -363,6 +392,52 @@ def over(silence):
         story.note("over", 4, session=story.sessions[4], silence=silence)
 
     return change
+
+
+def died(earlier):
+    """So much earlier than it looks."""
+
+    def change(story):
+        story.names["death"]["t"] -= earlier
+        story.names["death"]["heard"] -= earlier
+
+    return change
+
+
+def another_death(*steps):
+    """After the story: one dies, and is expired after these steps, each a number of seconds or a function."""
+
+    def change(story):
+        story.live_and_die(6)
+        for step in steps:
+            step(story) if callable(step) else story.pass_by(step)
+        story.expire(6)
+        story.finish()
+
+    return change
+
+
+def stand_still(story):
+    story.t += 9
+
+
+def another_leader(story):
+    story.zxid = (story.zxid >> 32) + 1 << 32
+
+
+def hurt(before, after):
+    """Servers were hurt from so long before until so long after this moment."""
+
+    def change(story):
+        story.history.append({"e": "hurt", "c": -1, "t": story.t - before, "kind": "cut", "until": story.t + after})
+
+    return change
+
+
+def never_ends(story):
+    story.live_and_die(6)
+    story.pass_by(6)
+    story.finish()
 
 
 def a_session_twice(story):
@@ -466,6 +541,20 @@ STORIES = [
     ("a_read_before_its_write", "C5", before_it_was_written),
     ("a_read_of_what_was_overwritten", "C4 C5", after_it_was_overwritten),
     ("a_session_that_ends_too_soon", "C6", over(0.5)),
+    ("a_dead_session_in_its_time", "", another_death(4.5)),
+    ("a_dead_session_that_lasts", "C6", another_death(6)),
+    ("a_dead_session_that_lasts_longer_than_it_seems", "C6", died(3.9)),
+    ("a_dead_session_that_never_ends", "C6", never_ends),
+    ("a_dead_session_that_ends_too_soon", "C6", died(-1.1)),
+    ("a_dead_session_that_ends_at_once", "C6", another_death()),
+    ("a_dead_session_and_a_standstill", "", another_death(2, stand_still, 2)),
+    ("a_dead_session_and_a_new_leader", "", another_death(3, another_leader, 4)),
+    ("a_dead_session_that_lasts_under_a_new_leader", "C6", another_death(3, another_leader, 6)),
+    ("a_dead_session_and_a_fault", "", another_death(hurt(0.5, 0.5), 6)),
+    ("a_dead_session_long_after_a_fault", "C6", another_death(hurt(2.5, -1.5), 6)),
+    ("a_dead_session_long_before_a_fault", "C6", another_death(3, hurt(0.5, 0.5), 3)),
+    ("a_session_that_ends_too_soon_after_a_fault", "C6", lambda story: (hurt(3, -2)(story), over(6)(story))),
+    ("a_session_whose_contact_a_fault_kept", "", lambda story: (hurt(3, -1)(story), over(6)(story))),
     ("a_session_id_given_twice", "C6", a_session_twice),
     ("a_write_after_the_session's_end", "C6", after_the_end(3)),
     ("a_write_of_a_session_that_never_was", "C6", after_the_end(9)),

@@ -7,7 +7,8 @@
     C3  a read is what the model holds at the zxid of its answer; a session's zxids never go back
     C4  after a sync a session sees all that was acknowledged before it asked
     C5  registers are linearizable without a look at zxids (`linear`); no read is older than what its session has seen
-    C6  sessions end when they should and not before; their ephemerals live as long as they do; no id is given twice
+    C6  sessions end when they should, not before and not much later; their ephemerals live as long as they do; no id is
+        given twice
     C7  the lock has one holder at a time; its tokens are the czxids of its nodes, and what it guards takes none that is lower
         than one it has taken, and every other
     C8  watches: every event has its cause, is the first after it was asked for, comes before what it announces, and comes
@@ -21,9 +22,11 @@ C4 finds there is said and does not count, and reads after a sync are none of C5
 
 import bisect
 import collections
+import itertools
+import math
 
 import linear
-from logs import CLOSE_SESSION, CREATE_SESSION, ERROR
+from logs import CLOSE_SESSION, CREATE_SESSION, ERROR, epoch
 from model import NO_NODE, OK, OWN, Model, parent_of
 
 CHECKS = [f"C{number}" for number in range(1, 10)]
@@ -32,6 +35,10 @@ READS = ("get", "exists", "list")
 # Answers about the session, not about the tree: given whatever the tree is.
 REFUSED = (-112, -118, -4)
 REGISTER_OPERATIONS_MAX = 300
+# Where nobody's write is answered for so long, the ensemble or the machine stood still, s.
+STANDSTILL = 0.1
+# How much longer than it may a session may last, on a machine that has other things to do, s. Standstills come on top.
+PATIENCE = 2.0
 
 
 class Run:
@@ -44,9 +51,12 @@ class Run:
         self.faults = {check: [] for check in CHECKS}
         self.clients = collections.defaultdict(list)
         self.calls = {}
-        self.over = []
+        self.over, self.dead, self.hurts = [], [], []
         for entry in history:
-            self.clients[entry["c"]].append(entry)
+            if entry["e"] == "hurt":
+                self.hurts.append(entry)
+            else:
+                self.clients[entry["c"]].append(entry)
         for entries in self.clients.values():
             self._follow(entries)
         self.model = Model()
@@ -72,6 +82,8 @@ class Run:
                 seen = max(seen, entry["zxid"])
             elif entry["e"] == "over":
                 self.over.append((entry, timeout_ms))
+            elif entry["e"] == "dead":
+                self.dead.append((entry, timeout_ms))
 
     def fault(self, check, text):
         self.faults[check].append(text)
@@ -91,6 +103,7 @@ def check(run):
     check_syncs(run)
     check_registers(run)
     check_sessions(run)
+    check_deaths(run)
     check_lock(run)
     check_watches(run)
     check_order(run)
@@ -289,7 +302,8 @@ def check_registers(run):
 
 def check_sessions(run):
     for entry, timeout_ms in run.over:
-        if entry["silence"] < (timeout_ms - run.tick_ms) / 1000:
+        least = (timeout_ms - run.tick_ms) / 1000 - unknown(run, entry["t"] - entry["silence"], entry["t"])
+        if entry["silence"] < least:
             run.fault(
                 "C6",
                 f"session {entry['session']:#x} was over {entry['silence']:.2f} s after a contact; it had {timeout_ms} ms",
@@ -297,6 +311,62 @@ def check_sessions(run):
     for session, paths in run.model.ephemerals.items():
         if paths and session not in run.model.open:
             run.fault("C6", f"{sorted(paths)} are there without their session {session:#x}")
+
+
+def after_effect(hurt):
+    """Until when a fault delays what one server tells another: TCP that has backed off waits as long again."""
+    return hurt["until"] + (hurt["until"] - hurt["t"])
+
+
+def unknown(run, since, until):
+    """For how long, at most, a leader may not have heard of a contact that a follower took."""
+    return sum(after_effect(hurt) - hurt["t"] for hurt in run.hurts if hurt["t"] < until and after_effect(hurt) > since)
+
+
+def check_deaths(run):
+    """P7: a session that nobody keeps ends within its time-out and two ticks, and not before its time-out.
+
+    Clocks of servers have no part in it. A write with a lower zxid than the end, asked for so late, says that the session
+    was there too long; an answer with a zxid that is not lower, so early, that it was not there for long enough. After
+    a change of leaders it begins again; what a fault delays counts from there; no time passes while all stands still.
+    """
+    closed = {record.session: record.zxid for record in run.committed if record.type == CLOSE_SESSION}
+    begun = {}  # By epoch, when somebody was first answered in it.
+    replies = sorted((call["reply"]["zxid"], call["reply"]["t"]) for call in run.calls.values() if call["reply"])
+    for zxid, t in replies:
+        begun[epoch(zxid)] = min(begun.get(epoch(zxid), t), t)
+    earliest = list(itertools.accumulate(reversed([t for _, t in replies]), min))[::-1]
+    writes = sorted((call["fate"][0], call["t"]) for call in run.calls.values() if call["op"] in WRITES and call["fate"])
+    latest = list(itertools.accumulate((t for _, t in writes), max))
+    answers = sorted(call["reply"]["t"] for call in run.answered(*WRITES))
+    standstills = [(one, other) for one, other in zip(answers, answers[1:]) if other - one > STANDSTILL]
+
+    for entry, timeout_ms in run.dead:
+        session, died = entry["session"], entry["t"]
+        end = closed.get(session, math.inf)
+        at = bisect.bisect_left(replies, (end, 0))
+        if at < len(replies):
+            least = (timeout_ms - run.tick_ms) / 1000 - unknown(run, entry["heard"], earliest[at])
+            if earliest[at] - entry["heard"] < least:
+                run.fault(
+                    "C6",
+                    f"session {session:#x} of {timeout_ms} ms was over {earliest[at] - entry['heard']:.2f} s after a contact",
+                )
+        ticks = 2 * run.tick_ms / 1000
+        since = [died]
+        since += [after_effect(hurt) for hurt in run.hurts if hurt["t"] < died + ticks and after_effect(hurt) > died]
+        since += [t for number, t in begun.items() if t > died and (end is math.inf or number <= epoch(end))]
+        at = bisect.bisect_left(writes, (end, 0))
+        if at == 0 or max(since) > latest[at - 1]:
+            continue
+        still = sum(max(0, min(to, latest[at - 1]) - max(start, max(since))) for start, to in standstills)
+        lasted = latest[at - 1] - max(since) - still
+        if lasted > timeout_ms / 1000 + ticks + PATIENCE:
+            run.fault(
+                "C6",
+                f"session {session:#x} of {timeout_ms} ms was there {lasted:.2f} s after its client had died, {still:.2f} s of"
+                f" standstill and what faults add left out",
+            )
 
 
 def check_lock(run):
@@ -395,6 +465,7 @@ def check_watches(run):
             elif entry["e"] == "event":
                 armed = fire(run, entry, armed)
             elif entry["e"] == "reply":
+                call = run.calls[entry["id"]]
                 overdue(run, entry, armed)
                 arm(run, run.calls[entry["id"]], armed)
 
@@ -420,6 +491,7 @@ def asked_again(run, call):
     return [
         Watch(path, CHILD if kind == "list" else DATA, since, since, again=kind)
         for kind, paths in call["args"]["paths"].items()
+        if kind in ("get", "exists", "list")
         for path in paths
     ]
 

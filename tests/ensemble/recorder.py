@@ -9,6 +9,8 @@ all). Entries of one client are in the order in which it saw them.
     event    zxid (-1 where the server does not say), type, path
     lost     the connection; what was asked on it and not answered stays unknown
     over     session, silence; the ensemble says that the session has ended
+    dead     session, heard; nobody keeps the session from now on, and its last contact that counts was asked for then
+    hurt     kind, until; servers were killed, frozen, …, and all was well again at `until`
     acquire, release   path, zxid: what a client of the lock believes
     fenced   path, token, turn, accepted; what the resource said that the lock guards, see `Fence`
 """
@@ -29,6 +31,10 @@ SET_WATCHES_XID = -8
 EVENTS = {1: "created", 2: "deleted", 3: "changed", 4: "children"}
 NO_WATCHER, CHECK = 0, 13
 REGISTERS = 10
+# The number that entries have which are no client's.
+NOBODY = -1
+# What a server does not answer by itself.
+OF_THE_LEADER = ("create", "delete", "set", "multi", "sync")
 
 
 def encode(op, arguments):
@@ -156,6 +162,7 @@ class Client(threading.Thread):
         self.over = threading.Event()
         self.failure = None
         self.connection, self.at = None, number
+        self.left = []  # Connections that nobody speaks on any more.
         self.forget()
 
     def forget(self):
@@ -200,7 +207,7 @@ class Client(threading.Thread):
                 continue
             self.connection, self.server, self.identity = connection, sid, connection.session
             connection.xid = self.xid
-            self.heard = asked
+            self.heard, self.connection_timeout = asked, connection.timeout_ms / 1000
             self.note("open", session=self.identity[0], server=sid, timeout_ms=connection.timeout_ms)
             if any(self.watches.values()):
                 paths = {kind: sorted(paths) for kind, paths in self.watches.items()}
@@ -261,9 +268,15 @@ class Client(threading.Thread):
         except (ConnectionLost, OSError):
             if self.connection is not None:
                 self.lose()
-        if answers:
-            self.heard = sent
+        self.reached(sent, [op for op, _ in requests[: len(answers)]])
         return answers + [None] * (len(requests) - len(answers))
+
+    def reached(self, sent, ops):
+        """These were answered. What a follower answers alone its leader learns of later, and it may have ended the session by
+        then: that counts as a contact only where most of the time-out was left."""
+        is_known = sent - self.heard < self.connection_timeout / 2
+        if ops and (is_known or any(op in OF_THE_LEADER for op in ops)):
+            self.heard = sent
 
     def call(self, op, **arguments):
         return self.call_all([(op, arguments)])[0]
@@ -288,6 +301,19 @@ class Client(threading.Thread):
                 self.connection = None
             self.note("lost")
             self.forget()
+
+    def die(self):
+        """As a process dies, whose connection is closed, or its machine, whose connection stays and is silent."""
+        if self.connection is None:
+            return
+        if self.random.random() < 0.5:
+            self.left.append(self.connection)
+        else:
+            self.connection.abandon()
+        self.connection = None
+        self.note("dead", session=self.identity[0], heard=self.heard)
+        self.note("lost")
+        self.forget()
 
 
 class Mixed(Client):
@@ -347,6 +373,34 @@ class Mixed(Client):
         if self.random.random() < 0.2:
             operations.append(["create", {"path": f"/h/t{self.number}-{next(Client.numbers)}", "data": "", "flags": 0}])
         return operations
+
+
+class Mortal(Client):
+    """Lives for a moment, with an ephemeral, and dies without a word."""
+
+    TIMEOUT_MS = 2000
+
+    def __init__(self, ensemble, number, seed):
+        super().__init__(ensemble, number, seed, self.TIMEOUT_MS)
+
+    def work(self):
+        path = f"/h/e/{self.number}-{next(Client.numbers)}"
+        self.call("create", path=path, data="", flags=zk.EPHEMERAL)
+        for _ in range(self.random.randrange(20)):
+            self.call_all([("exists", {"path": path}), ("ping", {})])
+            self.over.wait(0.02)
+        self.die()
+
+
+class Witness(Client):
+    """Works on, alone, until no session is left that nobody keeps: its writes say until when they were there."""
+
+    def work(self):
+        self.call("set", path="/h/fenced", data=f"{next(Client.numbers)}", version=-1)
+        listings = [("list", {"path": path}) for path in ("/h/e", "/h/lock")]
+        if all(listed and listed[0] == zk.OK and not listed[1]["names"] for listed in self.call_all(listings)):
+            self.over.set()
+        self.over.wait(0.01)
 
 
 class Locker(Client):
