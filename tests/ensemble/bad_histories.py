@@ -245,6 +245,50 @@ def good():
     story.write(1, "delete", path="/none", version=-1)
     story.event(2, "deleted", "/none", "deleted", zxid=-1)
     story.read(2, "exists", "/none", "after deleted")
+    # Watches that last.
+    story.open(8, 2)
+    story.say(8, "addwatch", path="/r", mode=0)
+    story.say(8, "addwatch", path="/q", mode=1)
+    story.read(8, "get", "/r", watch=True)
+    for name in ("one", "two", "three"):
+        story.write(1, "set", f"lasting {name}", path="/r", data=name, version=-1)
+        story.event(8, "changed", "/r", f"tells {name}")
+    story.write(1, "create", "deep", path="/q/y", data="", flags=0)
+    story.event(8, "created", "/q/y", "tells deep")
+    story.write(1, "create", path="/q/z", data="", flags=0)
+    story.event(8, "created", "/q/z", "tells other")
+    story.write(1, "multi", path="", operations=[
+        ["set", {"path": "/q/y", "data": "m", "version": -1}],
+        ["set", {"path": "/q/z", "data": "m", "version": -1}],
+        ["set", {"path": "/r", "data": "m2", "version": -1}],
+    ])  # fmt: skip
+    story.event(8, "changed", "/q/y", "tells one of multi")
+    story.event(8, "changed", "/q/z", "tells two of multi")
+    story.event(8, "changed", "/r", "tells set at last", zxid=-1)
+    story.say(8, "ping", "after telling")
+    story.say(8, "unwatch", "unwatch", path="/r")
+    story.write(1, "set", "not told", path="/r", data="quiet", version=-1)
+    story.write(1, "delete", path="/q/y", version=-1)
+    story.event(8, "deleted", "/q/y", "tells deleted")
+    story.say(8, "ping")
+    since = story.zxid
+    story.lost(8)
+    story.write(1, "set", path="/q/z", data="missed", version=-1)
+    story.open(8, 1)
+    lists = {"get": [], "exists": [], "list": [], "persistent": [], "recursive": ["/q"]}
+    story.say(8, "watches", path="", zxid=since, paths=lists)
+    story.write(1, "set", path="/q/z", data="told", version=-1)
+    story.event(8, "changed", "/q/z", "tells again")
+    story.say(8, "ping")
+    # The end of a session with two ephemerals below one watch, in whatever order.
+    story.open(9, 1)
+    for name in ("e1", "e2"):
+        story.write(9, "create", path=f"/q/{name}", data="", flags=1)
+        story.event(8, "created", f"/q/{name}", f"tells {name}")
+    story.close(9)
+    for name in ("e2", "e1"):
+        story.event(8, "deleted", f"/q/{name}", f"tells end of {name}")
+    story.say(8, "ping", "after the ends")
     # An ephemeral and its session.
     story.write(3, "create", path="/e", data="", flags=1)
     story.read(1, "exists", "/e", "ephemeral")
@@ -482,6 +526,27 @@ def twice(story):
     story.history.insert(story.place("changed"), dict(story.names["changed"]))
 
 
+def swapped(one, other):
+    """Two events of one connection, the other way round."""
+
+    def change(story):
+        at, to = story.place(one), story.place(other)
+        story.history[at], story.history[to] = story.history[to], story.history[at]
+
+    return change
+
+
+def told_after(name, kind, path, zxid_of=None):
+    """One more event, after that entry."""
+
+    def change(story):
+        zxid = story.names[zxid_of or name]["zxid"]
+        event = {"e": "event", "c": 8, "t": story.names[name]["t"], "type": kind, "path": path, "zxid": zxid}
+        story.history.insert(story.place(name) + 1, event)
+
+    return change
+
+
 def told_nothing(story):
     story.remove("again")
 
@@ -583,6 +648,20 @@ STORIES = [
     ("an_event_nobody_asked_for", "C8", reply("again", path="/p1")),
     ("set_watches_tells_nothing", "C8", told_nothing),
     ("set_watches_tells_what_never_was", "C8", reply("again", type="deleted")),
+    ("the_ends_of_ephemerals_in_another_order", "", swapped("tells end of e1", "tells end of e2")),
+    ("a_lasting_watch_that_fires_once", "C8", lambda story: story.remove("tells two")),
+    ("a_lasting_watch_that_leaves_out_the_last", "C8", lambda story: story.remove("tells three")),
+    ("a_lasting_watch_in_another_order", "C8", swapped("tells one", "tells two")),
+    ("a_lasting_watch_in_another_order_in_a_multi", "C8", swapped("tells one of multi", "tells two of multi")),
+    ("a_lasting_watch_that_leaves_out_a_part_of_a_multi", "C8", lambda story: story.remove("tells two of multi")),
+    ("a_lasting_watch_after_its_announcement", "C8", lambda story: story.move("tells set at last", "after telling")),
+    ("a_lasting_watch_that_tells_twice", "C8", told_after("tells two", "changed", "/r")),
+    ("a_recursive_watch_that_leaves_out_a_deletion", "C8", lambda story: story.remove("tells deleted")),
+    ("a_recursive_watch_that_tells_of_children", "C8", told_after("tells deep", "children", "/q")),
+    ("a_recursive_watch_that_leaves_out_one_end_of_two", "C8", lambda story: story.remove("tells end of e1")),
+    ("a_removed_watch_that_tells", "C8", told_after("tells deleted", "changed", "/r", "not told")),
+    ("a_removed_watch_that_was_not_there", "C8", reply("unwatch", err=-121)),
+    ("a_watch_set_again_that_tells_nothing", "C8", lambda story: story.remove("tells again")),
     ("answers_in_another_order", "C9", out_of_turn("first", "multi")),
     ("a_ping_answered_out_of_turn", "C9", out_of_turn("ping after", "after deleted")),
 ]

@@ -11,7 +11,8 @@
         given twice
     C7  the lock has one holder at a time; its tokens are the czxids of its nodes, and what it guards takes none that is lower
         than one it has taken, and every other
-    C8  watches: every event has its cause, is the first after it was asked for, comes before what it announces, and comes
+    C8  watches: every event has its cause, is the first after it was asked for, comes before what it announces, and comes;
+        to persistent and recursive ones every one, in order; to none that was removed
     C9  answers come in the order of the questions
 
 Servers that are `exact` answer reads with data of exactly the answer's zxid. Stock does not promise that: its data are of
@@ -26,6 +27,7 @@ import itertools
 import math
 
 import linear
+from lasting import PERSISTENT, RECURSIVE, Lasting
 from logs import CLOSE_SESSION, CREATE_SESSION, ERROR, epoch
 from model import NO_NODE, OK, OWN, Model, parent_of
 
@@ -336,7 +338,9 @@ def check_deaths(run):
     for zxid, t in replies:
         begun[epoch(zxid)] = min(begun.get(epoch(zxid), t), t)
     earliest = list(itertools.accumulate(reversed([t for _, t in replies]), min))[::-1]
-    writes = sorted((call["fate"][0], call["t"]) for call in run.calls.values() if call["op"] in WRITES and call["fate"])
+    writes = sorted(
+        (call["fate"][0], call["t"]) for call in run.calls.values() if call["op"] in WRITES and call["fate"]
+    )
     latest = list(itertools.accumulate((t for _, t in writes), max))
     answers = sorted(call["reply"]["t"] for call in run.answered(*WRITES))
     standstills = [(one, other) for one, other in zip(answers, answers[1:]) if other - one > STANDSTILL]
@@ -424,7 +428,10 @@ class Watch:
 
     def firsts(self, model):
         """What could be the first change after it was asked for: pairs of zxid and kind."""
-        changes = [change for change in model.changes.get(self.path, ()) if change[1] in self.kinds]
+        changes = model.changes.get(self.path, [])
+        changes = [
+            change for change in changes[bisect.bisect_left(changes, (self.low + 1,)) :] if change[1] in self.kinds
+        ]
         found = []
         for since in [self.low, *(zxid for zxid, _ in changes if self.low < zxid <= self.high)]:
             first = next((change for change in changes if change[0] > since), None)
@@ -435,8 +442,11 @@ class Watch:
 
     def due(self, model):
         """The zxid at which the event must have come, or None."""
-        later = (zxid for zxid, kind in model.changes.get(self.path, ()) if kind in self.kinds and zxid > self.high)
-        return next(later, None)
+        changes = model.changes.get(self.path, [])
+        for at in range(bisect.bisect_left(changes, (self.high + 1,)), len(changes)):
+            if changes[at][1] in self.kinds:
+                return changes[at][0]
+        return None
 
 
 DATA, CHILD = ("created", "changed", "deleted"), ("children", "deleted")
@@ -456,18 +466,46 @@ def immediate(model, watch, zxid):
 
 def check_watches(run):
     for entries in run.clients.values():
-        armed = []
+        armed, lasting = [], Lasting(run.model.order)
         for entry in entries:
             if entry["e"] in ("open", "lost", "over"):
-                armed = []
+                armed, lasting = [], Lasting(run.model.order)
             elif entry["e"] == "call" and entry["op"] == "watches":
                 armed = asked_again(run, run.calls[entry["id"]])
             elif entry["e"] == "event":
-                armed = fire(run, entry, armed)
+                if lasting.take(entry["zxid"], entry["type"], entry["path"]):
+                    armed = [
+                        watch for watch in armed if watch.path != entry["path"] or entry["type"] not in watch.kinds
+                    ]
+                else:
+                    armed = fire(run, entry, armed)
             elif entry["e"] == "reply":
                 call = run.calls[entry["id"]]
                 overdue(run, entry, armed)
-                arm(run, run.calls[entry["id"]], armed)
+                overdue_of_lasting(run, call, lasting)
+                arm(run, call, armed)
+                arm_lasting(run, call, lasting)
+
+
+def overdue_of_lasting(run, call, lasting):
+    zxid = call["reply"]["zxid"]
+    # A stranger may have removed the watch at an older zxid than it says.
+    due = lasting.overdue(window(run, call)[0] if call["op"] == "unwatch" else zxid)
+    if due:
+        run.fault("C8", f"an answer of {zxid:#x} came before the event {due.kind} {due.path} of {due.zxid:#x}")
+
+
+def arm_lasting(run, call, lasting):
+    reply, arguments = call["reply"], call["args"]
+    low, _ = window(run, call)
+    if call["op"] == "addwatch" and reply["err"] == OK:
+        lasting.add(arguments["path"], arguments["mode"], low, reply["zxid"])
+    elif call["op"] == "watches":
+        for kind, mode in (("persistent", PERSISTENT), ("recursive", RECURSIVE)):
+            for path in arguments["paths"].get(kind, ()):
+                lasting.add(path, mode, low, reply["zxid"])
+    elif call["op"] == "unwatch" and lasting.remove(arguments["path"]) != (reply["err"] == OK):
+        run.fault("C8", f"the removal of a watch on {arguments['path']} was answered with {reply['err']}")
 
 
 def arm(run, call, armed):

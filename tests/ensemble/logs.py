@@ -5,9 +5,14 @@ takes from a server's disk: what a transaction *did* it works out by itself, fro
 """
 
 import collections
+import contextlib
+import math
 import re
+import shutil
 import struct
 import subprocess
+import threading
+import time
 import zlib
 
 from server import ringkeeper_binary
@@ -55,6 +60,48 @@ _BATCH = re.compile(r"^ *\d+  (batch|seal |cut  )  zxids 0x[0-9a-f]+ to 0x([0-9a
 _RECORD = re.compile(r"^ +0x([0-9a-f]+)  \S+ \((-?\d+)\)  session 0x([0-9a-f]+)  cxid (-?\d+)  time (\d+)")
 
 
+class Keeper(threading.Thread):
+    """Copies the segments of our servers' logs: once later snapshots have been read back, they are used again."""
+
+    # What was not written to for so long is probably full, or prepared for later. If not, it is copied again. s
+    AT_REST = 0.2
+
+    def __init__(self, members, folder):
+        super().__init__(daemon=True)
+        self.members, self.folder = [member for member in members if member.called == "ours"], folder
+        self.copied = {}  # copy -> when the original had last been written to
+        self.over = threading.Event()
+
+    def of(self, member):
+        """Where copies of its segments are."""
+        return self.folder / f"{member.sid}"
+
+    def run(self):
+        while not self.over.wait(0.05):
+            self.copy(time.time() - self.AT_REST)
+
+    def copy(self, before):
+        """All that were last written to before that moment."""
+        for member in self.members:
+            self.of(member).mkdir(parents=True, exist_ok=True)
+            for segment in member.data_folder.rglob("wal-*.seg"):
+                copy = self.of(member) / segment.name
+                # A segment loses its name before it is used again.
+                with contextlib.suppress(FileNotFoundError):
+                    written = segment.stat().st_mtime_ns
+                    if written < before * 10**9 and written != self.copied.get(copy):
+                        shutil.copyfile(segment, copy.with_suffix(".part"))
+                        if segment.stat().st_mtime_ns == written:
+                            copy.with_suffix(".part").rename(copy)
+                            self.copied[copy] = written
+
+    def stop(self):
+        """When the servers have stopped."""
+        self.over.set()
+        self.join()
+        self.copy(math.inf)
+
+
 def read_ours(data_folder):
     """What `inspect wal` says of the log segments, in order."""
     files = sorted(str(path) for path in data_folder.rglob("wal-*.seg"))
@@ -77,8 +124,10 @@ def parse_ours(text):
     return records
 
 
-def read(member):
-    return read_ours(member.data_folder) if member.called == "ours" else read_stock(member.data_folder)
+def read(member, keeper=None):
+    if member.called != "ours":
+        return read_stock(member.data_folder)
+    return read_ours(keeper.of(member) if keeper else member.data_folder)
 
 
 def merge(logs, seen):

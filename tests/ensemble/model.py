@@ -4,12 +4,17 @@ Written from what ZooKeeper promises its clients (PrepRequestProcessor, DataTree
 a checker that shares the server's code shares its mistakes.
 """
 
+import bisect
+import collections
 import struct
 import zlib
 
 OK, NO_NODE, BAD_VERSION, NO_CHILDREN_FOR_EPHEMERALS, NODE_EXISTS, NOT_EMPTY = 0, -101, -103, -108, -110, -111
 RUNTIME_INCONSISTENCY = -2
 OWN = "/zookeeper/"
+
+# `step` numbers the operations: a create changes two nodes, the end of a session as many as it likes.
+Change = collections.namedtuple("Change", "zxid kind path step")
 
 
 class Node:
@@ -22,6 +27,15 @@ class Node:
         self.version = self.changes = self.aversion = 0
         self.owner = owner
         self.children = set()
+        self.comings = []  # Of children: (name, whether it came or went), as they happened.
+
+    def come(self, name):
+        self.children.add(name)
+        self.comings.append((name, True))
+
+    def go(self, name):
+        self.children.discard(name)
+        self.comings.append((name, False))
 
     def stat(self):
         return {
@@ -48,10 +62,24 @@ class Node:
 class View:
     """A node as a client would have read it at some zxid."""
 
-    __slots__ = ("data", "names", "stat")
+    __slots__ = ("_comings", "_count", "_names", "data", "stat")
+
+    # A View is kept of every change, and copies of long lists of children would need the square of their number.
+    KEPT_NAMES_MAX = 64
 
     def __init__(self, node):
-        self.data, self.stat, self.names = node.data, node.stat(), frozenset(node.children)
+        self.data, self.stat = node.data, node.stat()
+        self._names = frozenset(node.children) if len(node.children) <= self.KEPT_NAMES_MAX else None
+        self._comings, self._count = node.comings, len(node.comings)
+
+    @property
+    def names(self):
+        if self._names is not None:
+            return self._names
+        names = set()
+        for name, came in self._comings[: self._count]:
+            (names.add if came else names.discard)(name)
+        return names
 
 
 def parent_of(path):
@@ -63,10 +91,12 @@ class Model:
 
     def __init__(self):
         self.nodes = {"/": Node("", 0, 0, 0), "/zookeeper": Node("", 0, 0, 0)}
-        self.nodes["/"].children.add("zookeeper")
+        self.nodes["/"].come("zookeeper")
         self.digest = sum(node.digest(path) for path, node in self.nodes.items())
         self.versions = {path: [(0, View(node))] for path, node in self.nodes.items()}
         self.changes = {}  # path -> [(zxid, "created" | "changed" | "deleted" | "children")]
+        self.order = []  # Every Change, as they happened; those of one multi in the order of its operations.
+        self.steps = 0
         self.open = set()
         self.ephemerals = {}  # session -> paths
         self.zxid = 0
@@ -85,7 +115,7 @@ class Model:
             return NO_CHILDREN_FOR_EPHEMERALS, None
         self._touch(parent_of(path), path)
         node = self.nodes[path] = Node(data, zxid, time, session if flags & 1 else 0)
-        parent.children.add(path.rsplit("/", 1)[1])
+        parent.come(path.rsplit("/", 1)[1])
         parent.changes += 1
         parent.pzxid = zxid
         if flags & 1:
@@ -155,14 +185,16 @@ class Model:
 
     def close_session(self, zxid, session):
         self.open.discard(session)
+        step = self.steps
         for path in sorted(self.ephemerals.pop(session, ())):
+            self.steps = step
             self._remove(zxid, path)
 
     def _remove(self, zxid, path):
         parent = self.nodes[parent_of(path)]
         self._touch(parent_of(path), path)
         node = self.nodes.pop(path)
-        parent.children.discard(path.rsplit("/", 1)[1])
+        parent.go(path.rsplit("/", 1)[1])
         parent.pzxid = max(parent.pzxid, zxid)
         if node.owner:
             self.ephemerals.get(node.owner, set()).discard(path)
@@ -173,6 +205,7 @@ class Model:
         self.digest -= sum(self.nodes[path].digest(path) for path in paths if path in self.nodes)
 
     def _touched(self, zxid, kinds):
+        self.steps += 1
         for path, kind in kinds.items():
             node = self.nodes.get(path)
             self.digest += node.digest(path) if node else 0
@@ -182,6 +215,7 @@ class Model:
                 versions.pop()
             versions.append((zxid, View(node) if node else None))
             self.changes.setdefault(path, []).append((zxid, kind))
+            self.order.append(Change(zxid, kind, path, self.steps))
 
     def save(self, operations):
         """What a failing multi must give back: the nodes that it names, and their parents. (None of it is sequential.)"""
@@ -189,13 +223,14 @@ class Model:
         nodes = {}
         for path in {*named, *map(parent_of, named)}:
             node = self.nodes.get(path)
-            fields = node and dict(vars(node), children=set(node.children))
+            fields = node and dict(vars(node), children=set(node.children), comings=list(node.comings))
             nodes[path] = (node, fields, list(self.versions.get(path, ())), list(self.changes.get(path, ())))
         ephemerals = {session: set(paths) for session, paths in self.ephemerals.items()}
-        return nodes, ephemerals, self.digest
+        return nodes, ephemerals, self.digest, len(self.order)
 
     def restore(self, saved):
-        nodes, self.ephemerals, self.digest = saved
+        nodes, self.ephemerals, self.digest, changes = saved
+        del self.order[changes:]
         for path, (node, fields, versions, changes) in nodes.items():
             self.nodes.pop(path, None)
             if node is not None:
@@ -205,9 +240,12 @@ class Model:
 
     def at(self, path, zxid):
         """The View of a path after that zxid, or None."""
-        return next((view for since, view in reversed(self.versions.get(path, ())) if since <= zxid), None)
+        versions = self.versions.get(path, ())
+        at = bisect.bisect_left(versions, (zxid + 1,))
+        return versions[at - 1][1] if at else None
 
     def between(self, path, low, high):
         """Every View that a path had at some zxid from `low` to `high`."""
-        views = [self.at(path, low)]
-        return views + [view for since, view in self.versions.get(path, ()) if low < since <= high]
+        versions = self.versions.get(path, ())
+        first, last = (bisect.bisect_left(versions, (zxid + 1,)) for zxid in (low, high))
+        return [self.at(path, low)] + [view for _, view in versions[first:last]]

@@ -23,10 +23,12 @@ import time
 
 import raw_client as zk
 from ensemble import PATIENCE
+from lasting import PERSISTENT, RECURSIVE
 from raw_client import ConnectionLost, RawClient, Reply, SessionRefused
 from sessions import SESSION_EXPIRED, SESSION_MOVED, STAT_FORMAT, stat
 
-GET_CHILDREN2 = 12
+GET_CHILDREN2, REMOVE_WATCHES = 12, 18
+ANY_WATCH = 3
 SET_WATCHES_XID = -8
 EVENTS = {1: "created", 2: "deleted", 3: "changed", 4: "children"}
 NO_WATCHER, CHECK = 0, 13
@@ -62,7 +64,12 @@ def encode(op, arguments):
         lists = b"".join(
             struct.pack(">i", len(paths)) + b"".join(map(zk.text, paths)) for paths in arguments["paths"].values()
         )
-        return zk.SET_WATCHES, struct.pack(">q", arguments["zxid"]) + lists
+        code = zk.SET_WATCHES2 if "persistent" in arguments["paths"] else zk.SET_WATCHES
+        return code, struct.pack(">q", arguments["zxid"]) + lists
+    if op == "addwatch":
+        return zk.ADD_WATCH, zk.text(path) + struct.pack(">i", arguments["mode"])
+    if op == "unwatch":
+        return REMOVE_WATCHES, zk.text(path) + struct.pack(">i", ANY_WATCH)
     if op == "multi":
         parts = []
         for part, inner in arguments["operations"]:
@@ -170,6 +177,7 @@ class Client(threading.Thread):
         self.identity, self.xid, self.last_zxid = (0, bytes(16)), 0, 0
         self.heard = time.monotonic()
         self.watches = {"get": set(), "exists": set(), "list": set()}
+        self.lasting = {}  # path -> mode of addWatch
 
     def note(self, entry, **fields):
         self.history.append({"e": entry, "c": self.number, "t": time.monotonic(), **fields})
@@ -209,8 +217,11 @@ class Client(threading.Thread):
             connection.xid = self.xid
             self.heard, self.connection_timeout = asked, connection.timeout_ms / 1000
             self.note("open", session=self.identity[0], server=sid, timeout_ms=connection.timeout_ms)
-            if any(self.watches.values()):
+            if self.lasting or any(self.watches.values()):
                 paths = {kind: sorted(paths) for kind, paths in self.watches.items()}
+                if self.lasting:
+                    for kind, mode in (("persistent", PERSISTENT), ("recursive", RECURSIVE)):
+                        paths[kind] = sorted(path for path, asked in self.lasting.items() if asked == mode)
                 self.call_all([("watches", {"path": "", "zxid": self.last_zxid, "paths": paths})])
 
     def ended(self, asked):
@@ -264,6 +275,10 @@ class Client(threading.Thread):
                 self.last_zxid = max(self.last_zxid, found.zxid)
                 if arguments.get("watch"):
                     self.watch(op, found.error, arguments["path"])
+                elif op == "addwatch" and found.error == zk.OK:
+                    self.lasting[arguments["path"]] = arguments["mode"]
+                elif op == "unwatch":
+                    self.lasting.pop(arguments["path"], None)
                 answers.append((found.error, result, found.zxid))
         except (ConnectionLost, OSError):
             if self.connection is not None:
@@ -373,6 +388,27 @@ class Mixed(Client):
         if self.random.random() < 0.2:
             operations.append(["create", {"path": f"/h/t{self.number}-{next(Client.numbers)}", "data": "", "flags": 0}])
         return operations
+
+
+class Listener(Client):
+    """Has watches that last, and little to say itself."""
+
+    WATCHED = {"/h/r0": PERSISTENT, "/h/r1": RECURSIVE, "/h/e": PERSISTENT, "/h/q": RECURSIVE, "/h/lock": RECURSIVE}
+
+    def work(self):
+        chance = self.random.random()
+        path = self.random.choice(sorted(self.WATCHED))
+        if chance < 0.01:
+            self.close()
+        elif chance < 0.15:
+            self.call("addwatch", path=path, mode=self.WATCHED[path])
+        elif chance < 0.20:
+            self.call("unwatch", path=path)
+        elif chance < 0.30:
+            self.call("set", path="/h/r0", data=f"{self.number}-{next(Client.numbers)}", version=-1)
+        else:
+            self.call_all([("get", {"path": "/h/r0"}), ("list", {"path": "/h/lock"}), ("ping", {})])
+        self.over.wait(0.005)
 
 
 class Mortal(Client):
