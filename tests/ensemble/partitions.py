@@ -2,6 +2,7 @@
 
 import raw_client as zk
 from ensemble import until
+from faults import epoch_of
 from raw_client import ConnectionLost
 from sessions import Load, Session
 from smoke import create, equal
@@ -12,6 +13,10 @@ def sides(ensemble):
     """The leader, and the others."""
     leader = ensemble.leader()
     return leader, [sid for sid in ensemble.sids if sid != leader]
+
+
+def serves(ensemble, sid):
+    return ensemble.members[sid].mode() is not None
 
 
 def leads_among(ensemble, sids):
@@ -119,6 +124,75 @@ def no_acknowledged_write_is_lost_while_the_leader_is_cut_off_again_and_again(en
     check_equal_everywhere(ensemble)
 
 
+def f18_a_leader_of_one_of_two_pairs_that_a_fifth_joins_leads_on(ensemble, path):
+    leader, others = sides(ensemble)
+    pair, far = [leader, others[0]], others[2:]
+    epoch = epoch_of(ensemble, leader)
+    with Load(ensemble, f"{path}/load") as load:
+        load.pass_by(100)
+        ensemble.network.part(pair, far)
+        for sid in far:
+            until(f"server {sid}, which does not hear its leader, to stop serving", lambda: not serves(ensemble, sid))
+        load.pass_by(300)
+        # The far ones want another leader, and tell the fifth so.
+        equal(leader, leads_among(ensemble, ensemble.sids), "the leader")
+        ensemble.heal()
+        load.pass_by(100)
+    equal((leader, epoch), (ensemble.leader(), epoch_of(ensemble, leader)), "leader and epoch")
+    check_equal_everywhere(ensemble)
+
+
+def f18_a_leader_that_joins_two_pairs_serves_both(ensemble, path):
+    leader, others = sides(ensemble)
+    epoch = epoch_of(ensemble, leader)
+    with Load(ensemble, f"{path}/load") as load:
+        load.pass_by(100)
+        ensemble.network.part(others[:2], others[2:])
+        load.pass_by(500)
+        equal([True] * 5, [serves(ensemble, sid) for sid in ensemble.sids], "who serves")
+        ensemble.heal()
+    equal((leader, epoch), (ensemble.leader(), epoch_of(ensemble, leader)), "leader and epoch")
+    check_equal_everywhere(ensemble)
+
+
+def f18_a_leader_of_a_pair_that_dies_has_a_successor_beyond_the_bridge(ensemble, path):
+    """The one that is left of its pair has as much as the fifth, and reaches nobody else: it must not keep the others from
+    leading."""
+    leader, others = sides(ensemble)
+    left, bridge, far = others[0], others[1], others[2:]
+    with Load(ensemble, f"{path}/load") as load:
+        load.pass_by(100)
+        ensemble.network.part([leader, left], far)
+        for sid in far:
+            until(f"server {sid}, which does not hear its leader, to stop serving", lambda: not serves(ensemble, sid))
+        load.pass_by(100)
+        ensemble.members[leader].kill()
+        until("a leader", lambda: leads_among(ensemble, [bridge, *far]))
+        load.pass_by(100)
+        ensemble.heal()
+    print(f"    the longest time without an acknowledged write {load.findings.gap * 1000:.0f} ms")
+    check_equal_everywhere(ensemble)
+
+
+def f18_a_leader_in_a_ring_of_five_leads_on_with_its_neighbours(ensemble, path):
+    """Each hears its two neighbours alone. (If it died, the two that have its last writes would reach nobody's majority.)"""
+    leader, others = sides(ensemble)
+    ring = [leader, *others]
+    epoch = epoch_of(ensemble, leader)
+    with Load(ensemble, f"{path}/load") as load:
+        load.pass_by(100)
+        for place, sid in enumerate(ring):
+            ensemble.network.part([sid], [ring[(place + 2) % 5]])
+        for sid in ring[2:4]:
+            until(f"server {sid}, which does not hear its leader, to stop serving", lambda: not serves(ensemble, sid))
+        load.pass_by(300)
+        equal(leader, leads_among(ensemble, ensemble.sids), "the leader")
+        ensemble.heal()
+        load.pass_by(100)
+    equal((leader, epoch), (ensemble.leader(), epoch_of(ensemble, leader)), "leader and epoch")
+    check_equal_everywhere(ensemble)
+
+
 CHECKS = [
     m36_a_leader_cut_off_from_all_others_acknowledges_nothing_and_returns,
     m33_a_follower_cut_off_stops_serving_and_costs_nobody_anything,
@@ -128,4 +202,11 @@ CHECKS = [
     a_leader_that_hears_nothing_is_replaced,
     two_followers_that_do_not_hear_each_other_are_served_by_their_leader,
     no_acknowledged_write_is_lost_while_the_leader_is_cut_off_again_and_again,
+]
+# Of five servers: two pairs that do not hear each other, and one that both hear; and rings.
+FIVE = [
+    f18_a_leader_of_one_of_two_pairs_that_a_fifth_joins_leads_on,
+    f18_a_leader_that_joins_two_pairs_serves_both,
+    f18_a_leader_of_a_pair_that_dies_has_a_successor_beyond_the_bridge,
+    f18_a_leader_in_a_ring_of_five_leads_on_with_its_neighbours,
 ]
