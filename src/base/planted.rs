@@ -73,11 +73,26 @@ pub enum Bug {
     FailedWritesCount,
     /// A server whose log or snapshots are damaged votes as before (reliability R11).
     DamagedVotes,
+    /// What a learner was brought up to date with is not in memory when it leads, and others are sent what is
+    /// (ZOOKEEPER-4925).
+    SyncedAreNotKept,
+    /// A role begins while txns of the one before it are on their way to the disk (ZOOKEEPER-4712).
+    RolesOverlap,
+    /// A learner takes the zxid that a diff leads to for its own before it has the txns (ZOOKEEPER-2355).
+    DiffIsBelieved,
+    /// Observers count where an epoch is proposed, and where it is accepted (ZOOKEEPER-2959).
+    ObserversCount,
+    /// An epoch's zxids run over into the next epoch's (ZOOKEEPER-1277).
+    CounterOverflows,
+    /// Snapshots of a state that was replaced by an earlier one stay (ZOOKEEPER-4837).
+    SupersededStays,
+    /// Nobody is given up because nothing is heard of it (reliability S25).
+    SilenceIsBorne,
 }
 
 impl Bug {
     /// All of them.
-    pub const ALL: [Bug; 34] = [
+    pub const ALL: [Bug; 41] = [
         Bug::AckBeforeFlush,
         Bug::NewLeaderBeforeHistory,
         Bug::EpochBeforeHistory,
@@ -112,6 +127,13 @@ impl Bug {
         Bug::ReadIsDurable,
         Bug::FailedWritesCount,
         Bug::DamagedVotes,
+        Bug::SyncedAreNotKept,
+        Bug::RolesOverlap,
+        Bug::DiffIsBelieved,
+        Bug::ObserversCount,
+        Bug::CounterOverflows,
+        Bug::SupersededStays,
+        Bug::SilenceIsBorne,
     ];
 }
 

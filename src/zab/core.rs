@@ -8,6 +8,7 @@ use super::masters::Masters;
 use super::membership::Membership;
 use super::message::{LinkId, Vote};
 use super::settings::{Durable, Settings};
+use crate::base::planted::{Bug, planted};
 use crate::base::{Epoch, Millis, ServerId, Zxid};
 
 /// Epochs at and above this are nobody's: an epoch is a signed 32-bit number on the wire, and the leader of the next one
@@ -51,6 +52,8 @@ pub(super) struct Core {
     admitting: bool,
     /// The own state cannot be continued from: a leader has to send all of its own.
     pub(super) needs_image: bool,
+    /// Where the last diff was to lead to. Nothing goes by it (ZOOKEEPER-2355), unless that bug is planted.
+    pub(super) announced: Zxid,
     /// The server is stopping: no role is taken up any more.
     pub(super) resigning: bool,
     /// Highest epoch that a voter is known to have accepted: the next one we propose is above it.
@@ -75,6 +78,7 @@ impl Core {
             admitting: false,
             log: Log::new(durable, settings.history_txns_max, settings.history_bytes_max),
             needs_image: false,
+            announced: Zxid::ZERO,
             resigning: false,
             accepted_by_voters: Epoch(0),
             links: 0,
@@ -105,6 +109,9 @@ impl Core {
 
     /// Where our log ends, as a leader is told.
     pub(super) fn position(&self) -> Zxid {
+        if planted(Bug::DiffIsBelieved) && self.announced > self.log.flushed() {
+            return self.announced;
+        }
         if self.needs_image { Zxid::ZERO } else { self.log.flushed() }
     }
 

@@ -332,7 +332,7 @@ impl Learning {
         if matches!(self.stage, Stage::Installing(_)) {
             self.heard = now;
         }
-        if self.deadline(core) <= now {
+        if self.deadline(core) <= now && !planted(Bug::SilenceIsBorne) {
             return Err(Leave::over("nothing heard of the leader"));
         }
         if matches!(self.stage, Stage::Waiting { retry_at } if retry_at <= now) {
@@ -377,7 +377,8 @@ impl Learning {
     ) -> Result<(), Leave> {
         match (&mut self.stage, message) {
             (Stage::Informed, Message::LeaderInfo { epoch }) => self.on_leader_info(core, epoch, actions),
-            (Stage::Offered, Message::Diff { .. }) => {
+            (Stage::Offered, Message::Diff { zxid }) => {
+                core.announced = zxid;
                 if core.needs_image {
                     return Err(Leave::contradicted(
                         "the leader continues a state that is not to be continued",
@@ -536,6 +537,10 @@ impl Learning {
         }
         match &mut self.stage {
             Stage::Receiving(image) | Stage::Installing(image) => image.held.push_back((zxid, payload)),
+            Stage::Syncing(_) if planted(Bug::SyncedAreNotKept) => {
+                core.log.append(zxid, Payload::from([]), &mut Vec::new());
+                actions.push(Action::Append { zxid, payload });
+            }
             _ => core.log.append(zxid, payload, actions),
         }
         Ok(())

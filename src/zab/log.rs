@@ -10,6 +10,7 @@ use super::event::Action;
 use super::history::History;
 use super::message::{LinkId, Payload};
 use super::settings::Durable;
+use crate::base::planted::{Bug, planted};
 use crate::base::{Epoch, Zxid};
 
 /// The own log.
@@ -77,7 +78,8 @@ impl Log {
 
     /// Whether the disk has reported everything it was told.
     pub(super) fn is_idle(&self) -> bool {
-        self.flushed == self.last() && self.cuts.is_empty() && self.installing.is_none()
+        let is_flushed = self.flushed == self.last() || planted(Bug::RolesOverlap);
+        is_flushed && self.cuts.is_empty() && self.installing.is_none()
     }
 
     /// Whether the log holds everything up to here, durably, and nothing that was cut.

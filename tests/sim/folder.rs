@@ -5,6 +5,7 @@
 use std::collections::{BTreeMap, VecDeque};
 use std::io;
 
+use ringkeeper::base::planted::{Bug, planted};
 use ringkeeper::base::{Millis, ServerId, WallMillis, Zxid};
 use ringkeeper::pipeline::{self, Leftover, Pipeline};
 use ringkeeper::runtime::disk::{Done, Job};
@@ -114,8 +115,9 @@ impl DiskShard for SimDisk {
             Job::FreeSegments(segments) => self.free.extend(segments),
             Job::Snapshot(job) => self.write(*job),
             Job::Received(zxid) => {
+                let snapshots = self.snapshots.iter().map(|file| file.zxid);
                 let newer: Vec<Zxid> =
-                    self.snapshots.iter().map(|file| file.zxid).filter(|other| *other > zxid).collect();
+                    snapshots.filter(|other| *other > zxid && !planted(Bug::SupersededStays)).collect();
                 newer.into_iter().for_each(|other| self.remove(other));
                 self.snapshots.retain(|file| file.zxid < zxid);
                 self.snapshots.push(SnapshotFile { zxid, verified: true });

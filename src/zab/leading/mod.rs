@@ -115,8 +115,12 @@ impl Leading {
     }
 
     pub(super) fn next_zxid(&self, core: &Core) -> Option<Zxid> {
-        let free = self.outstanding.len() < core.settings.outstanding_max
-            && self.proposed.counter() < core.settings.counter_max;
+        let is_last = self.proposed.counter() >= core.settings.counter_max;
+        let free = self.outstanding.len() < core.settings.outstanding_max && !is_last;
+        if is_last && planted(Bug::CounterOverflows) {
+            // What a sum that carries comes to.
+            return Some(Zxid::from_parts(Epoch(self.proposed.epoch().0 + 1), 1));
+        }
         (self.phase == Phase::Active && !core.resigning && free).then(|| self.proposed.next())
     }
 
@@ -210,7 +214,8 @@ impl Leading {
             if decided && core.resigning {
                 return Err(Leave::over("stopping"));
             }
-            if decided && self.proposed.counter() >= core.settings.counter_max {
+            let is_last = self.proposed.counter() >= core.settings.counter_max;
+            if decided && is_last && !planted(Bug::CounterOverflows) {
                 return Err(Leave::over("the epoch's zxids are used up"));
             }
             if self.deserted {
@@ -375,7 +380,7 @@ impl Leading {
         if self.phase == Phase::Discovery {
             // Who has no vote raises the epoch, and does not count (ZOOKEEPER-2959).
             self.accepted = self.accepted.max(info.accepted);
-            if votes {
+            if votes || planted(Bug::ObserversCount) {
                 self.informed.insert(server);
             }
             self.discover(core, now, actions);
@@ -387,7 +392,7 @@ impl Leading {
 
     /// Proposes an epoch, once a quorum said what it has accepted.
     fn discover(&mut self, core: &mut Core, now: Millis, actions: &mut Vec<Action>) {
-        if !core.membership.is_quorum(&self.informed) {
+        if !core.membership.is_quorum(&self.informed) && !is_crowd(core, &self.informed) {
             return;
         }
         self.epoch = Epoch(self.accepted.0 + 1);
@@ -443,7 +448,8 @@ impl Leading {
             if (current, last) > (self.initial_epoch, self.initial) && !planted(Bug::LaggardLeads) {
                 return Err("it is ahead of us");
             }
-            if let (true, true, Some(server)) = (learner.votes, last != Zxid(-1), learner.server) {
+            let counts = learner.votes || planted(Bug::ObserversCount);
+            if let (true, true, Some(server)) = (counts, last != Zxid(-1), learner.server) {
                 self.agreed.insert(server);
             }
             self.count_agreed(core, now, actions);
@@ -460,7 +466,7 @@ impl Leading {
     }
 
     fn count_agreed(&mut self, core: &mut Core, now: Millis, actions: &mut Vec<Action>) {
-        if core.membership.is_quorum(&self.agreed) {
+        if core.membership.is_quorum(&self.agreed) || is_crowd(core, &self.agreed) {
             self.enter(Phase::Establishing, now);
             core.epochs.save(self.epoch, self.epoch, actions);
         }
@@ -524,11 +530,17 @@ impl Leading {
         }
         if self.phase == Phase::Active {
             assert!(core.epochs.current() == self.epoch, "leads in an epoch that is not durable");
-            assert!(self.proposed.epoch() == self.epoch, "proposed {} in {:?}", self.proposed, self.epoch);
+            let is_ours = self.proposed.epoch() == self.epoch || planted(Bug::CounterOverflows);
+            assert!(is_ours, "proposed {} in {:?}", self.proposed, self.epoch);
         } else {
             assert!(core.log.last() == self.initial, "the history grew before the epoch is established");
         }
-        debug_assert!(self.agreed.iter().all(|server| core.membership.voters.contains(server)), "Z13");
-        debug_assert!(self.informed.iter().all(|server| core.membership.voters.contains(server)), "Z13");
+        let vote = |servers: &BTreeSet<ServerId>| servers.is_subset(&core.membership.voters);
+        debug_assert!(planted(Bug::ObserversCount) || vote(&self.agreed) && vote(&self.informed), "Z13");
     }
+}
+
+/// A planted bug's quorum: as many as a majority, whoever they are.
+fn is_crowd(core: &Core, servers: &BTreeSet<ServerId>) -> bool {
+    planted(Bug::ObserversCount) && servers.len() > core.membership.voters.len() / 2
 }

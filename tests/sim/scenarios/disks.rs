@@ -10,7 +10,7 @@ use crate::cluster::Cluster;
 use crate::workload::create;
 
 /// Ticks after which an ensemble that may serve does: twice `syncLimit` (reliability P17).
-const PATIENCE_MS: u64 = 2 * 5 * 100;
+pub(super) const PATIENCE_MS: u64 = 2 * 5 * 100;
 
 /// The leader's log takes one write more, or some, and then no other; its network is fine (ZOOKEEPER-2247): it ends, at
 /// once another one leads, and what it had not written was acknowledged to nobody.
@@ -192,6 +192,31 @@ pub(super) fn s33_sealed_damage(is_told: bool) {
         cluster.for_ms(20_000);
         assert_eq!(cluster.leader(), None, "led by servers that lost {block:?}");
         assert!(cluster.nodes.iter().all(|node| node.lost.is_some()));
+    }
+}
+
+/// A voter whose log is damaged near its end and a voter that was away are all there is: nobody leads until one that holds
+/// everything is back (reliability S34).
+pub(super) fn s34_damaged_voter(is_told: bool) {
+    for back in 0..4 {
+        let mut cluster = Cluster::calm(34_000 + back, 3, 0, is_told);
+        cluster.plan.snap_count = u32::MAX;
+        let leader = cluster.until_serving();
+        let [away, damaged] = cluster.others(leader)[..] else { unreachable!("there are three") };
+        cluster.until_writes(5);
+        cluster.leave(away);
+        cluster.until_writes(20);
+        // What is idle is sealed.
+        cluster.quiet();
+        cluster.for_ms(500);
+        for at in [leader, damaged] {
+            cluster.leave(at);
+        }
+        let blocks = log_blocks(&cluster, damaged);
+        cluster.rot(damaged, &blocks[blocks.len() - LAST_BLOCKS - 1 - back as usize]);
+        cluster.holder_is_waited_for([away, damaged], leader);
+        assert!(cluster.nodes[damaged].lost.as_ref().is_some_and(|lost| lost.contains("damaged")));
+        cluster.finish();
     }
 }
 

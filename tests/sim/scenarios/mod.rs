@@ -21,7 +21,6 @@ pub(crate) type Scenario = fn(bool);
 
 /// All of them.
 pub(crate) const ALL: &[(&str, Scenario)] = &[
-    ("deposed_leader_answers_no_sync", syncs::deposed_leader_answers_no_sync),
     ("handover_says_all", elections::handover_says_all),
     ("leader_overlap", overlap::leader_overlap),
     ("mission_34_35_leader_dies_at_every_step_of_a_write", history::leader_dies_at_every_step),
@@ -30,9 +29,15 @@ pub(crate) const ALL: &[(&str, Scenario)] = &[
     ("s02_trunc_exact", syncs::s02_trunc_exact),
     ("s03_would_be_leader_crashes_at_every_step", history::s03_would_be_leader_crashes),
     ("s07_epoch_after_log_at_every_step", history::s07_epoch_after_log),
+    ("s11_zombie_log_writer", syncs::s11_zombie_log_writer),
+    ("s12_committed_log_hole", syncs::s12_committed_log_hole),
+    ("s17_snapshot_above_trunc_at_every_step", syncs::s17_snapshot_above_trunc),
+    ("s18_stale_ephemeral_after_diff_at_every_step", syncs::s18_stale_ephemeral_after_diff),
     ("s19_txnlog_diff_branch", syncs::s19_txnlog_diff_branch),
     ("s21_observers_are_no_quorum", elections::s21_observers_are_no_quorum),
+    ("s21_observers_accept_no_epoch_at_every_ms", elections::s21_observers_accept_no_epoch),
     ("s23_zxid_rollover", elections::s23_zxid_rollover),
+    ("s23_leader_dies_at_rollover_at_every_step", elections::s23_leader_dies_at_rollover),
     ("s24_bridge_partition", elections::s24_bridge_partition),
     ("s25_deaf_leader", elections::s25_deaf_leader),
     ("s25_mute_leader", elections::s25_mute_leader),
@@ -41,6 +46,7 @@ pub(crate) const ALL: &[(&str, Scenario)] = &[
     ("s30_all_lose_power_mid_batch", history::s30_all_lose_power),
     ("s33_sealed_damage", disks::s33_sealed_damage),
     ("s34_amnesiac_voter", history::s34_amnesiac_voter),
+    ("s34_amnesiac_voter_of_a_damaged_log", disks::s34_damaged_voter),
     ("s39_unsynced_diff_snapshot_at_every_step", disks::s39_unsynced_diff_snapshot),
     ("s40_leader_log_dead_at_every_write", disks::s40_leader_log_dead),
     ("s41_fsync_once_at_every_write", disks::s41_fsync_once),
@@ -51,6 +57,7 @@ pub(crate) const ALL: &[(&str, Scenario)] = &[
     ("s51_read_only_client", sessions::s51_read_only_client),
     ("s53_late_request_after_close", sessions::s53_late_request_after_close),
     ("s54_connect_at_leader_change_at_every_step", sessions::s54_connect_at_leader_change),
+    ("s57_stale_sync", elections::s57_stale_sync),
     ("s58_clock_step", sessions::s58_clock_step),
     ("s59_poison_entries", poison::s59_poison_entries),
     ("s60_auth_in_log_at_every_step", sessions::s60_auth_in_log),
@@ -96,6 +103,20 @@ impl Cluster {
             cluster.leader().is_some() && cluster.is_whole() && votes
         });
         self.leader().unwrap()
+    }
+
+    /// Clients ask for nothing any more, and what they asked is known everywhere.
+    fn quiet(&mut self) {
+        self.set_asking(false);
+        self.until("an answer", |cluster| !cluster.is_asked());
+        self.set_asking(false);
+        self.for_ms(500);
+    }
+
+    /// It is killed, and comes back when it is told to; its clients wait for that.
+    fn leave(&mut self, at: usize) {
+        self.crash(at, false);
+        self.starts_after(at, 600_000);
     }
 
     fn for_ms(&mut self, ms: u64) {

@@ -66,41 +66,6 @@ impl Cluster {
     }
 }
 
-/// The others are away for a moment and come back as an ensemble of their own, whom the leader does not reach: until it gives
-/// up it takes itself for the leader, and answers no sync, behind which a read would miss what they have acknowledged
-/// (reliability P5, ZOOKEEPER-1675).
-pub(super) fn deposed_leader_answers_no_sync(is_told: bool) {
-    let mut asked = 0;
-    for seed in 0..20 {
-        let mut cluster = Cluster::calm(16_750 + seed, 3, 0, is_told);
-        let leader = cluster.until_serving();
-        cluster.until_writes(3);
-        let others = cluster.others(leader);
-        let guest = cluster.guest(leader, LONG_MS);
-        for other in &others {
-            cluster.cut(leader, *other);
-            cluster.cut(*other, leader);
-            cluster.crash(*other, true);
-            cluster.starts_after(*other, 0);
-        }
-        let leads = |cluster: &Cluster, at: usize| matches!(cluster.nodes[at].serving, Serving::Leading(_));
-        cluster.until("another leader", |cluster| others.iter().any(|at| leads(cluster, *at)));
-        let other = cluster.guest(others[usize::from(!leads(&cluster, others[0]))], LONG_MS);
-        cluster.ask(other, OpCode::Create, node("/elsewhere", 0));
-        cluster.until("a write", |cluster| cluster.guests[other].is_answered());
-        // The end of a connection may have told it.
-        if !leads(&cluster, leader) {
-            continue;
-        }
-        asked += 1;
-        let sync = cluster.ask_sync(guest);
-        cluster.until("it gives up", |cluster| cluster.nodes[leader].serving == Serving::No);
-        assert_eq!(cluster.guests[guest].err(sync), None, "a sync of a leader that nobody follows");
-        cluster.finish();
-    }
-    assert!(asked >= 3, "only {asked} leaders did not know");
-}
-
 /// A leader that logged alone has to cut so many records and no more, in one process or over a crash at some point, and goes
 /// on right behind the cut (ZOOKEEPER-1156, -1489).
 pub(super) fn s02_trunc_exact(is_told: bool) {
@@ -129,6 +94,163 @@ pub(super) fn s02_trunc_exact(is_told: bool) {
             }
             cluster.finish();
         }
+    }
+}
+
+/// A leader is deposed with txns on their way to its disk that nobody else has, and finds the next one before they are there
+/// (ZOOKEEPER-4712): it keeps still until they are, says so, and cuts them.
+pub(super) fn s11_zombie_log_writer(is_told: bool) {
+    for flush_ms in (200..4_000).step_by(200) {
+        let mut cluster = Cluster::calm(11_500 + flush_ms, 3, 0, is_told);
+        let leader = cluster.until_serving();
+        cluster.until_writes(5);
+        let guest = cluster.guest(leader, LONG_MS);
+        cluster.until("its disk rests", |cluster| !cluster.nodes[leader].machine.borrow().is_writing());
+        for other in cluster.others(leader) {
+            cluster.cut(leader, other);
+        }
+        cluster.nodes[leader].machine.borrow_mut().disk_delay = flush_ms..=flush_ms;
+        for number in 0..3 {
+            cluster.ask(guest, OpCode::Create, node(&format!("/alone-{number}"), 1));
+        }
+        cluster.until("a write", |cluster| cluster.nodes[leader].machine.borrow().is_writing());
+        cluster.nodes[leader].machine.borrow_mut().disk_delay = 0..=5;
+        cluster.until("another leader", |cluster| cluster.leads_instead_of(leader));
+        cluster.network.borrow_mut().mend();
+        cluster.until("it is back", |cluster| cluster.nodes[leader].serving == Serving::Following);
+        for number in 0..3 {
+            assert!(!cluster.has(leader, &format!("/alone-{number}")), "nobody decided it");
+        }
+        cluster.finish();
+    }
+}
+
+/// A server that was away is brought up to date with txns, leads next, and brings another one up to date that was away for
+/// as long (ZOOKEEPER-4925), before anything else is written or after: what it was sent, it sends.
+pub(super) fn s12_committed_log_hole(is_told: bool) {
+    for (seed, more) in [(0, 0), (1, 0), (2, 3), (3, 10)] {
+        let mut cluster = Cluster::calm(12_100 + seed, 5, 0, is_told);
+        cluster.plan.history_txns = 1_000;
+        let old = cluster.until_serving();
+        let [away, .., next] = cluster.others(old)[..] else { unreachable!("there are four") };
+        cluster.until_writes(5);
+        cluster.leave(away);
+        cluster.leave(next);
+        cluster.until_writes(10);
+        cluster.starts_after(next, 0);
+        cluster.until("it is back", |cluster| cluster.nodes[next].serving == Serving::Following);
+        // Of those that have the same, the one with the highest id leads.
+        cluster.quiet();
+        cluster.leave(old);
+        cluster.set_asking(more > 0);
+        cluster.until("it leads", |cluster| cluster.leader() == Some(next));
+        cluster.until_writes(more);
+        let before = cluster.images(away);
+        cluster.starts_after(away, 0);
+        cluster.until("it is back too", |cluster| cluster.nodes[away].serving == Serving::Following);
+        assert_eq!(cluster.images(away), before, "txns are all that it lacks");
+        cluster.set_asking(true);
+        cluster.until_writes(5);
+        cluster.finish();
+    }
+}
+
+/// Who is about to lead sends its state to a server that is far behind, with a tail that nobody decided, and is gone before
+/// it leads. The next leader's state ends before that tail (ZOOKEEPER-4837): the snapshot with the tail goes, and the
+/// ephemeral in it does not come back, wherever the server loses its power meanwhile, and when it starts again.
+pub(super) fn s17_snapshot_above_trunc(is_told: bool) {
+    for turns in [None].into_iter().chain((0..100).step_by(5).map(Some)) {
+        let (mut cluster, old) = Cluster::calm(17_000, 5, 0, is_told).with_much_state(40);
+        let [behind, accepts, one, other] = cluster.others(old)[..] else { unreachable!("there are four") };
+        cluster.leave(behind);
+        cluster.until_writes(150);
+        let guest = cluster.guest(old, LONG_MS);
+        cluster.quiet();
+        let decided = cluster.logged(old);
+        for at in [accepts, one, other] {
+            cluster.cut(old, at);
+        }
+        cluster.ask(guest, OpCode::Create, node("/mayfly", 1));
+        cluster.until("a tail", |cluster| cluster.logged(old) > decided);
+        for at in [old, accepts, one, other] {
+            cluster.leave(at);
+        }
+        cluster.set_asking(false);
+        cluster.network.borrow_mut().mend();
+        for at in [old, accepts, behind] {
+            cluster.starts_after(at, 0);
+        }
+        // One of those that accept its epoch hears no more of it.
+        let epoch = cluster.record(old).accepted;
+        cluster.until("a quorum accepts", |cluster| cluster.record(accepts).accepted > epoch);
+        cluster.cut(old, accepts);
+        cluster.until("the state has come", |cluster| cluster.nodes[behind].applied > decided);
+        assert_eq!(cluster.logged(accepts), decided, "a quorum has the tail");
+        for at in [old, accepts, behind] {
+            cluster.leave(at);
+        }
+        cluster.network.borrow_mut().mend();
+        for at in [accepts, one, other] {
+            cluster.starts_after(at, 0);
+        }
+        cluster.until("another leader", |cluster| cluster.leader().is_some());
+        cluster.starts_after(behind, 0);
+        cluster.until("another state", |cluster| cluster.images(behind) == 2);
+        cluster.set_asking(true);
+        if let Some(turns) = turns {
+            for _ in 0..turns {
+                cluster.step(u64::MAX, false);
+            }
+            cluster.crash(behind, true);
+            cluster.starts_after(behind, 0);
+        }
+        cluster.until("it is back", |cluster| cluster.nodes[behind].serving.is_serving());
+        assert!(!cluster.has(behind, "/mayfly"), "nobody decided it");
+        cluster.until_writes(3);
+        cluster.crash(behind, true);
+        cluster.starts_after(behind, 0);
+        cluster.until("it is back again", |cluster| cluster.nodes[behind].serving.is_serving());
+        assert!(!cluster.has(behind, "/mayfly"), "it has come back");
+        cluster.finish();
+    }
+}
+
+/// An ephemeral ends with its session while a server is away; its leader is gone at any point of the diff that tells it so
+/// (ZOOKEEPER-2355): it is told by the next.
+pub(super) fn s18_stale_ephemeral_after_diff(is_told: bool) {
+    for turns in (0..300).step_by(6) {
+        let mut cluster = Cluster::calm(18_000 + turns, 3, 0, is_told);
+        (cluster.plan.history_txns, cluster.plan.snap_count) = (1_000, u32::MAX);
+        let leader = cluster.until_serving();
+        cluster.until_writes(5);
+        let guest = cluster.guest(leader, LONG_MS);
+        cluster.ask(guest, OpCode::Create, node("/mayfly", 1));
+        let [behind, other] = cluster.others(leader)[..] else { unreachable!("there are three") };
+        cluster.until("a mayfly", |cluster| cluster.has(behind, "/mayfly"));
+        cluster.leave(behind);
+        // More than one piece of the link takes.
+        for number in 0..200 {
+            let mut body = Vec::new();
+            create(&format!("/much-{number}"), &[b'm'; 3_000], &mut body);
+            cluster.ask(guest, OpCode::Create, body);
+        }
+        cluster.ask(guest, OpCode::CloseSession, Vec::new());
+        cluster.until("an end", |cluster| cluster.guests[guest].is_answered());
+        cluster.quiet();
+        cluster.starts_after(behind, 0);
+        cluster.until("it runs", |cluster| cluster.nodes[behind].server.is_some());
+        for _ in 0..turns {
+            cluster.step(u64::MAX, false);
+        }
+        cluster.leave(leader);
+        cluster.set_asking(false);
+        cluster.until("both serve", |cluster| {
+            [behind, other].iter().all(|at| cluster.nodes[*at].serving.is_serving())
+        });
+        assert!(!cluster.has(behind, "/mayfly"), "it outlives its session");
+        cluster.set_asking(true);
+        cluster.until_writes(5);
+        cluster.finish();
     }
 }
 
