@@ -173,6 +173,8 @@ pub enum Observation {
     LearnerSynced { learner: ServerId, mode: SyncMode },
     /// As a leader: it was let go.
     LearnerDropped { learner: ServerId, reason: &'static str },
+    /// As a leader, or as a follower that serves observers: it is not taken in.
+    LearnerRefused { learner: Option<ServerId>, link: LinkId, reason: &'static str },
     /// As a learner: how we are synchronized.
     Syncing { leader: ServerId, mode: SyncMode, from: Zxid },
     /// As a leader or learner: the role ended.

@@ -45,6 +45,11 @@ fn syncs_max(core: &Core, mode: SyncMode) -> usize {
     }
 }
 
+/// Somebody is not taken in.
+pub(super) fn refused(info: &LearnerInfo, link: LinkId, reason: &'static str) -> Action {
+    Action::Observed(Observation::LearnerRefused { learner: info.server, link, reason })
+}
+
 /// Learners by link.
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
 pub(super) struct Learners {
@@ -74,7 +79,7 @@ impl Learners {
     /// Who says so much of itself, with a name of our making if it has none, or why it is not to be served.
     pub(super) fn introduce(&mut self, core: &Core, info: &LearnerInfo) -> Result<ServerId, &'static str> {
         if info.config_version > core.membership.version {
-            return Err("its configuration is newer");
+            return Err("its configuration is newer than ours: give all servers the same");
         }
         // So far ahead is nobody of this ensemble, and the epochs would be used up by a few who said so (M56).
         if !plausible(info.accepted)
@@ -83,7 +88,7 @@ impl Learners {
             return Err("no server has this epoch");
         }
         if info.server == Some(core.me()) {
-            return Err("it has our id");
+            return Err("it has our id: give one of the two another myid");
         }
         Ok(info.server.unwrap_or_else(|| {
             self.nameless -= 1;

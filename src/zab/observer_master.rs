@@ -12,7 +12,7 @@ use super::Figures;
 use super::core::{Core, ignored};
 use super::event::{Action, Event, Observation};
 use super::learner::{Learner, Stage};
-use super::learners::{Learners, Source};
+use super::learners::{Learners, Source, refused};
 use super::learning::name;
 use super::message::{LearnerInfo, LinkId, Message, Payload, Port};
 use crate::base::{Epoch, Millis, Zxid};
@@ -156,7 +156,10 @@ impl ObserverMaster {
         learner.heard = now;
         let (stage, server) = (learner.stage, learner.server);
         match (stage, message) {
-            (Stage::Connected, Message::ObserverInfo(info)) => self.on_info(core, link, info, actions),
+            (Stage::Connected, Message::ObserverInfo(info)) => {
+                let taken = self.on_info(core, link, info, actions);
+                taken.inspect_err(|reason| actions.push(refused(&info, link, reason)))
+            }
             (Stage::Connected, Message::FollowerInfo(_)) => {
                 Err("it would follow: only observers are served here")
             }

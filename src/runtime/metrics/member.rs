@@ -35,6 +35,8 @@ pub struct MemberMetrics {
     pub inflight_snaps: Summary,
     /// See `inflight_snaps`.
     pub inflight_diffs: Summary,
+    /// Servers that were not taken in, as often as they came.
+    pub refused: u64,
     /// Sessions that learners asked about.
     pub revalidations: u64,
     /// Proposals received from a leader.
@@ -60,6 +62,7 @@ impl MemberMetrics {
             Observation::LearnerSyncing { mode: SyncMode::Snap, .. } => self.snaps += 1,
             // Stock counts a cut among these (`LearnerHandler.run`).
             Observation::LearnerSyncing { mode: SyncMode::Diff | SyncMode::Trunc, .. } => self.diffs += 1,
+            Observation::LearnerRefused { .. } => self.refused += 1,
             Observation::SteppedDown { reason } if *reason == DISLOYAL => self.disloyal += 1,
             _ => {}
         }
@@ -91,6 +94,11 @@ impl MemberMetrics {
     /// A quorum has so many more of our proposals.
     pub fn committed(&mut self, txns: u64) {
         self.commits += txns;
+    }
+
+    /// So many more servers were refused where elections are spoken of.
+    pub fn refused(&mut self, servers: u64) {
+        self.refused += servers;
     }
 
     /// A learner asked about a session.
@@ -126,6 +134,7 @@ impl MemberMetrics {
             diffs,
             inflight_snaps,
             inflight_diffs,
+            refused,
             revalidations,
             proposals_received,
             commits_received,
@@ -144,6 +153,7 @@ impl MemberMetrics {
         self.diffs += diffs;
         self.inflight_snaps.merge(inflight_snaps);
         self.inflight_diffs.merge(inflight_diffs);
+        self.refused += refused;
         self.revalidations += revalidations;
         self.proposals_received += proposals_received;
         self.commits_received += commits_received;

@@ -10,8 +10,8 @@
 //!                                           └─ called back ──►
 //! ```
 //!
-//! Where this is not stock's way: ids that are not configured are refused (reliability M55); a link is kept until the one
-//! that replaces it works; a lost link is tried again without anything to send, so that an election finds links; of several
+//! Where this is not stock's way: ids that are not configured are refused (reliability M55), and so are
+//! servers of another ensemble ([`super::lists`]); a link is kept until the one that replaces it works; a lost link is tried again without anything to send, so that an election finds links; of several
 //! notifications that came at once the newest is reported; nothing old is sent again when a link is new, because Zab says
 //! what has to be said. An observer without an id keeps the connection it opened, as it does itself: called back, it would
 //! hang up and call again.
@@ -22,6 +22,7 @@ use std::os::fd::OwnedFd;
 use std::time::Duration;
 
 use super::dial::{Dial, Progress};
+use super::lists::is_foreign;
 use super::names::Answer;
 use super::strangers::{Stranger, Strangers};
 use super::translate::{decode_notification, encode_notification};
@@ -33,7 +34,7 @@ use crate::base::{Millis, ServerId};
 use crate::runtime::sys::{self, SocketId};
 use crate::wire::peer::election::{ANONYMOUS_OBSERVER, ElectionAddress, Opening, decode_frame};
 use crate::zab::event::Event;
-use crate::zab::message::Notification;
+use crate::zab::message::{Notification, Payload};
 
 /// First wait before a lost or failed link is tried again, ms; it doubles, scattered, up to the second.
 const RETRY_MS: u64 = 100;
@@ -72,6 +73,9 @@ struct Peer {
     failed_at: Option<Millis>,
     /// Links in a row that were lost before a word was said.
     fruitless: u32,
+    /// The list that it sent last, and whether it is another ensemble's; and how often in a row that ended its link.
+    list: Option<(Payload, bool)>,
+    foreign: u32,
 }
 
 struct Link {
@@ -400,12 +404,59 @@ impl Elections {
             link.received = Vec::new();
         }
         let socket = link.socket;
+        if newest.as_ref().is_some_and(|newest| self.is_of_another_ensemble(cx, server, &newest.config)) {
+            return self.refuse_list(cx, server);
+        }
         if let Some(notification) = newest {
             cx.event(Event::Notified { from: server, notification });
         }
         match broken {
             Some(why) => self.lost(cx, server, &why),
             None => cx.sockets.receive(socket),
+        }
+    }
+
+    /// Whether this list, which a server sent, is one of other servers than ours.
+    fn is_of_another_ensemble<S: Sockets>(
+        &mut self,
+        cx: &Context<'_, S>,
+        server: ServerId,
+        list: &Payload,
+    ) -> bool {
+        let Some(peer) = self.peers.get_mut(&server) else { return false };
+        if peer.list.as_ref().is_none_or(|(known, _)| known != list) {
+            let foreign = is_foreign(&cx.shared.settings.servers, self.me, server, list).unwrap_or(false);
+            peer.list = Some((list.clone(), foreign));
+        }
+        let foreign = peer.list.as_ref().is_some_and(|(_, foreign)| *foreign);
+        peer.foreign = if foreign { peer.foreign.saturating_add(1) } else { 0 };
+        foreign
+    }
+
+    /// Hangs up on a server of another ensemble. The connection that it took the place of may be to the server that we
+    /// mean: it goes too, so that both ends know that they have to open one.
+    fn refuse_list<S: Sockets>(&mut self, cx: &mut Context<'_, S>, server: ServerId) {
+        let Some(peer) = self.peers.get_mut(&server) else { return };
+        let Some(link) = peer.link.take() else { return };
+        peer.kept = None;
+        peer.failures = peer.foreign;
+        peer.failed_at = Some(cx.now());
+        let retired = peer.retired.take().map(|(socket, _)| socket);
+        let is_new = peer.foreign == 1;
+        cx.close(link.socket);
+        retired.into_iter().for_each(|socket| cx.close(socket));
+        cx.event(Event::PeerLost(server));
+        cx.shared.refused += 1;
+        if is_new && let Some(left_out) = cx.shared.refusals.may_log(cx.now()) {
+            tracing::error!(
+                address = shown(link.address),
+                left_out,
+                "refused server {}: by its list it is of another ensemble, which shares an entry with ours; take that entry out of one of the lists",
+                server.0
+            );
+        }
+        if matches!(self.peers.get(&server), Some(Peer { attempt: Attempt::None, .. })) {
+            self.retry_later(cx, server);
         }
     }
 
@@ -608,6 +659,7 @@ fn refuse_server<S: Sockets>(
     address: Option<SocketAddr>,
 ) {
     cx.close(socket);
+    cx.shared.refused += 1;
     let Some(left_out) = cx.shared.refusals.may_log(cx.now()) else { return };
     let (id, me) = (server.0, me.0);
     if id == me {

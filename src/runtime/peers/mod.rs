@@ -36,6 +36,7 @@
 
 mod dial;
 mod elections;
+mod lists;
 mod names;
 mod outbox;
 mod quorum;
@@ -277,6 +278,8 @@ struct Shared {
     known: BTreeMap<Box<str>, Vec<IpAddr>>,
     events: VecDeque<PeerEvent>,
     refusals: Refusals,
+    /// Servers that elections refused, since it was asked for.
+    refused: u64,
     queues: LinkQueues,
     /// State of a xorshift generator, never 0.
     random: u64,
@@ -448,6 +451,7 @@ impl Peers {
             known: BTreeMap::new(),
             events: VecDeque::new(),
             refusals: Refusals::default(),
+            refused: 0,
             queues: LinkQueues::default(),
             random,
             now,
@@ -659,6 +663,11 @@ impl Peers {
     /// `srst`.
     pub fn reset_queues(&mut self) {
         self.shared.queues = LinkQueues::default();
+    }
+
+    /// How many servers elections have refused since this was asked last.
+    pub fn take_refused(&mut self) -> u64 {
+        std::mem::take(&mut self.shared.refused)
     }
 
     /// The address at the other end of a quorum link, for log lines and `mntr`.

@@ -778,7 +778,7 @@ fn log_lost(shared: &mut Shared, id: LinkId, link: &Link, why: &LinkError) {
             "gave up the link to the leader: what it sent cannot be followed"
         ),
         (Side::Learner, _) => {
-            tracing::warn!(leader = server, address = shown(address), link = link_id, %why, "lost the link to the leader");
+            tracing::warn!(leader = server, address = shown(address), link = link_id, %why, "lost the link to the leader; if it is so again and again, see that server's log");
         }
         (Side::Leader, LinkError::Slow { .. }) => tracing::warn!(
             learner = server,

@@ -14,6 +14,7 @@ use std::collections::{HashMap, VecDeque};
 use std::rc::Rc;
 
 use super::read_only::Patience;
+use super::refused::Refused;
 use super::underway::Underway;
 use super::{Clocks, DiskShard, Entry, EpochKeeper, ImageMover, Origin, Sequencer, World};
 use crate::base::planted::{Bug, planted};
@@ -55,6 +56,7 @@ pub(super) struct Member<W: World> {
     /// Without a role since then; and synchronized with a leader since then.
     unavailable_since: Millis,
     syncing_since: Option<Millis>,
+    refused: Refused,
     /// The configuration as clients read it, and its version.
     document: Rc<str>,
     version: i64,
@@ -103,6 +105,7 @@ impl<W: World> Member<W> {
             resigned: false,
             unavailable_since: now,
             syncing_since: None,
+            refused: Refused::default(),
         }
     }
 }
@@ -396,6 +399,16 @@ impl<W: World> Sequencer<W> {
                 }
                 let figures = self.zab.figures();
                 self.metrics.member.observed(&observation, figures.snaps, figures.diffs);
+                if let Observation::LearnerRefused { learner, link, reason } = observation
+                    && let Some(left_out) = member.refused.may_log(now, learner, reason)
+                {
+                    tracing::error!(
+                        learner = learner.map(|server| server.0),
+                        address = member.peers.address(link).map(tracing::field::display),
+                        left_out,
+                        "refused a server: {reason}"
+                    );
+                }
                 observe(&observation);
                 self.look(&observation, now);
             }
@@ -658,6 +671,8 @@ fn observe(observation: &Observation) {
         Observation::LearnerDropped { learner, reason } => {
             tracing::warn!(learner = learner.0, reason, "a server is let go");
         }
+        // Logged with its address, and not each time.
+        Observation::LearnerRefused { .. } => {}
         Observation::Syncing { leader, mode, from } => {
             tracing::info!(leader = leader.0, ?mode, %from, "being brought up to date");
         }

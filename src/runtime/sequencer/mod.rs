@@ -34,6 +34,7 @@ mod local;
 mod member;
 mod orders;
 mod read_only;
+mod refused;
 mod underway;
 mod world;
 
@@ -651,6 +652,9 @@ impl<W: World> Sequencer<W> {
         match what {
             Gather::Shards => {}
             Gather::Metrics => {
+                if let Some(member) = &mut self.member {
+                    self.metrics.member.refused(member.peers.take_refused());
+                }
                 part.metrics = self.metrics.clone();
                 part.disk = self.disk_metrics.clone();
                 if let Some(member) = &self.member {
@@ -662,6 +666,7 @@ impl<W: World> Sequencer<W> {
                 self.disk_metrics.reset();
                 if let Some(member) = &mut self.member {
                     member.peers.reset_queues();
+                    member.peers.take_refused();
                 }
             }
             Gather::Sessions => {

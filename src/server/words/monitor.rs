@@ -372,6 +372,7 @@ fn counters(metrics: &Metrics, lines: &mut Lines) {
         ("snapshot_error_count", disk.snapshot_errors),
         ("ttl_node_created_count", sequencer.ttl_created),
         ("ttl_node_deleted_count", sequencer.ttl_deleted),
+        ("servers_refused", member.refused),
         ("namespaces_dropped", shards.reads.dropped() + sequencer.writes.dropped()),
     ] {
         lines.line(key, count);

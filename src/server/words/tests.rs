@@ -347,7 +347,13 @@ fn check_keys(view: MonitorView, recorded: &str) {
     let known = |key: &&&&str| {
         key.starts_with("zk_op_count_")
             || key.starts_with("zk_ttl_node_")
-            || ["zk_fsync_threshold_exceed_count", "zk_namespaces_dropped", "zk_followers"].contains(**key)
+            || [
+                "zk_fsync_threshold_exceed_count",
+                "zk_namespaces_dropped",
+                "zk_servers_refused",
+                "zk_followers",
+            ]
+            .contains(**key)
     };
     assert_eq!(extra.iter().filter(|key| !known(key)).count(), 0, "{extra:?}");
 }

@@ -87,9 +87,10 @@ impl Leading {
         core.membership.is_quorum(&servers)
     }
 
-    /// A round of pings. Those that leave before UPTODATE are not answered, and keep the link alive.
-    pub(super) fn ping(&mut self, core: &mut Core, actions: &mut Vec<Action>) {
+    /// A round of pings, and its number. Those that leave before UPTODATE are not answered, and keep the link alive.
+    pub(super) fn ping(&mut self, core: &mut Core, actions: &mut Vec<Action>) -> u64 {
         self.confirm.begun += 1;
+        let round = self.confirm.begun;
         let zxid = self.proposed;
         for (link, learner) in self.learners.iter_mut().filter(|(_, learner)| learner.is_forwarded()) {
             if learner.is_up() {
@@ -99,6 +100,7 @@ impl Leading {
             actions.push(Action::Send { link: *link, message });
         }
         self.count_round(core, actions);
+        round
     }
 
     pub(super) fn on_pong(

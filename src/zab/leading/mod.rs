@@ -1,6 +1,6 @@
 #![forbid(unsafe_code)]
 //! Leading, or trying to: discovery, synchronization, activation (ensemble-protocol §3.3, §3.8; stock `Leader.lead`);
-//! the learners' links. Broadcast is in [`broadcast`], what a sync waits for in [`confirm`].
+//! the learners' links. Broadcast is in [`broadcast`], what a sync waits for in [`confirm`], two servers of one id in [`contest`].
 //!
 //! ```text
 //!  Discovery ── a quorum, we among it, said what it accepted ──► Proposing (epoch on its way to our disk)
@@ -13,17 +13,19 @@
 
 mod broadcast;
 mod confirm;
+mod contest;
 
-use std::collections::{BTreeSet, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use self::broadcast::Proposal;
 use self::confirm::Confirm;
+use self::contest::Contender;
 use super::Figures;
 use super::core::{Awaited, Core, Leave, ignored};
 use super::election::{CurrentVote, Elected};
 use super::event::{Action, DISLOYAL, Event, Observation, Role};
 use super::learner::{Learner, Stage};
-use super::learners::{Asker, Learners, Source};
+use super::learners::{Asker, Learners, Source, refused};
 use super::learning::name;
 use super::message::{LearnerInfo, LinkId, Message, Port, State, Vote};
 use crate::base::planted::{Bug, planted};
@@ -50,6 +52,8 @@ pub(super) struct Leading {
     /// Voters that look for a leader in a later round than ours.
     disloyal: BTreeSet<ServerId>,
     learners: Learners,
+    /// Who came with the id of a learner that serves.
+    contenders: BTreeMap<LinkId, Contender>,
     /// A voter needs a later epoch than ours.
     outrun: bool,
     /// Fewer than a quorum are synchronized, and they were more.
@@ -98,6 +102,7 @@ impl Leading {
             agreed: BTreeSet::new(),
             disloyal: BTreeSet::new(),
             learners: Learners::default(),
+            contenders: BTreeMap::new(),
             outrun: false,
             deserted: false,
             proposed: Zxid::ZERO,
@@ -125,7 +130,12 @@ impl Leading {
     }
 
     pub(super) fn next_tick(&self) -> Millis {
-        self.ping_at
+        self.contenders
+            .values()
+            .map(|contender| contender.until)
+            .chain([self.ping_at])
+            .min()
+            .unwrap_or(self.ping_at)
     }
 
     /// Adds what there is to count.
@@ -204,6 +214,7 @@ impl Leading {
             // Of a link of ours that is gone, or of an earlier role.
             _ => {}
         }
+        self.settle(core, now, actions);
         self.check(core)
     }
 
@@ -358,11 +369,41 @@ impl Leading {
         follows: bool,
         actions: &mut Vec<Action>,
     ) -> Result<(), &'static str> {
+        let taken = self.introduced(core, now, link, info, follows, actions);
+        taken.inspect_err(|reason| actions.push(refused(&info, link, reason)))
+    }
+
+    /// A learner has said who it is.
+    fn introduced(
+        &mut self,
+        core: &mut Core,
+        now: Millis,
+        link: LinkId,
+        info: LearnerInfo,
+        follows: bool,
+        actions: &mut Vec<Action>,
+    ) -> Result<(), &'static str> {
         let server = self.learners.introduce(core, &info)?;
-        // It is back before we noticed that it was gone.
         if let Some(old) = self.learners.link_of(server) {
+            if self.learners.get(&old).is_some_and(Learner::is_up) {
+                self.contest(core, now, link, Contender::new(info, follows, old), actions);
+                return Ok(());
+            }
+            // It is back before we noticed that it was gone.
             self.drop_learner(core, old, "it has a newer link", actions);
         }
+        self.take_in(core, now, link, (server, info, follows), actions)
+    }
+
+    /// The learner at the end of this link is this server.
+    fn take_in(
+        &mut self,
+        core: &mut Core,
+        now: Millis,
+        link: LinkId,
+        (server, info, follows): (ServerId, LearnerInfo, bool),
+        actions: &mut Vec<Action>,
+    ) -> Result<(), &'static str> {
         let votes = follows && core.membership.voters.contains(&server);
         if votes {
             core.accepted_by_voters = core.accepted_by_voters.max(info.accepted);

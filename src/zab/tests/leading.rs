@@ -7,7 +7,7 @@ use super::solo::{
     Solo, ack, append, commit, info, inform, new_leader, payload, proposal, save, saved, send, txns, z,
 };
 use crate::base::{Epoch, ServerId, Zxid};
-use crate::zab::event::{Action, Event, Role};
+use crate::zab::event::{Action, Event, Observation, Role};
 use crate::zab::message::{
     Forwarded, LearnerInfo, LinkId, Message, Notification, Payload, Port, State, Vote,
 };
@@ -130,6 +130,41 @@ fn a_newer_configuration_a_later_epoch_and_impossible_ones_are_refused_24() {
     accepts(&mut solo, 5, Message::FollowerInfo(info(1, u32::MAX)), &[close(5)]);
     accepts(&mut solo, 6, Message::FollowerInfo(info(3, 0)), &[close(6)]);
     accepts(&mut solo, 7, ack(z(3, 0)), &[close(7)]);
+}
+
+#[test]
+fn a_second_server_of_an_id_is_refused_while_the_first_answers_s28() {
+    let mut solo = Solo::leading(|_| {});
+    solo.join(1, 1, true);
+    let round = [send(1, ping(z(1, 0))), send(2, ping(z(1, 0)))];
+    solo.pass(50, &round);
+    accepts(&mut solo, 7, Message::FollowerInfo(info(2, 0)), &round);
+    // That is to the one that left before.
+    solo.receive(LinkId(2), ping(z(1, 0)), &[]);
+    let mut actions = Vec::new();
+    let answer = Event::Received { link: LinkId(2), message: ping(z(1, 0)) };
+    solo.peer.step(solo.now, answer, &mut actions);
+    let reason = "another server has this id, and answers: give one of the two another myid";
+    let refused = Observation::LearnerRefused { learner: Some(ServerId(2)), link: LinkId(7), reason };
+    assert_eq!(actions, [Action::Observed(refused), close(7)]);
+    solo.check(submit(z(1, 1)), &[send(1, proposal(z(1, 1))), send(2, proposal(z(1, 1))), append(z(1, 1))]);
+}
+
+#[test]
+fn a_server_that_is_back_takes_the_place_of_a_link_that_is_lost_or_silent_for_a_tick_s28() {
+    let round = [send(1, ping(z(1, 0))), send(2, ping(z(1, 0)))];
+    let gone = Action::LearnerLost { link: LinkId(2), learner: ServerId(2) };
+    let offer = send(7, Message::LeaderInfo { epoch: Epoch(1) });
+    let mut solo = Solo::leading(|_| {});
+    solo.join(1, 1, true);
+    accepts(&mut solo, 7, Message::FollowerInfo(info(2, 0)), &round);
+    solo.check(Event::LinkLost { link: LinkId(2) }, &[gone.clone(), offer.clone()]);
+
+    let mut solo = Solo::leading(|_| {});
+    solo.join(1, 1, true);
+    accepts(&mut solo, 7, Message::FollowerInfo(info(2, 0)), &round);
+    solo.pass(99, &round);
+    solo.pass(1, &[&round[..], &[close(2), gone, offer]].concat());
 }
 
 #[test]

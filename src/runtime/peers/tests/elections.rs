@@ -346,6 +346,28 @@ fn strangers_are_refused_and_nobody_else_notices() {
 }
 
 #[test]
+fn a_server_of_another_ensemble_is_hung_up_on_unheard_and_counted_s28() {
+    let (mut world, three) = linked();
+    // It shares the entry of server 2 with ours.
+    let list = format!(
+        "server.1=10.9.9.1:2888:3888\nserver.2={}:2888:3888\nserver.3=10.9.9.3:2888:3888\nversion=0",
+        ip(2)
+    );
+    let config = std::rc::Rc::from(list.as_bytes());
+    world.write(three, &frame(&Notification { config, ..notification(3, 77) }));
+    world.run();
+    assert!(world.is_over(three));
+    assert_eq!(world.words(2), ["3 lost"]);
+    assert_eq!(world.node(2).peers.take_refused(), 1);
+    // The one that we mean comes back.
+    let three = world.dial(3, election(2)).unwrap();
+    world.write(three, &opening_of(3));
+    world.run();
+    assert_eq!(world.words(2), ["3 up"]);
+    check_still_linked(&mut world, three);
+}
+
+#[test]
 fn a_stranger_that_is_silent_is_hung_up_on_in_time() {
     let (mut world, three) = linked();
     let silent = world.dial(9, election(2)).unwrap();
