@@ -1,16 +1,16 @@
-"""Servers whose lists or numbers are wrong. Each on an ensemble of its own."""
+"""Servers whose lists or numbers are wrong, and lists that change. Each on an ensemble of its own."""
 
 import time
 
 import raw_client as zk
-from ensemble import Ensemble, until
+from ensemble import Ensemble, Member, until
 from sessions import Load
 from smoke import create, equal, ok, read
 from trees import check_equal_everywhere
 
 
 class Listed(Ensemble):
-    """An ensemble whose servers may be elsewhere than usual."""
+    """An ensemble whose list changes: servers move to other addresses, come and go."""
 
     def __init__(self, *arguments, beside=None, moved=None, **options):
         self.beside, self.moved = beside, moved or {}
@@ -27,6 +27,27 @@ class Listed(Ensemble):
         return Listed(
             self.folder / name, self.kinds, self.tick_ms, self.config, self.properties, beside=self, moved=moved
         )
+
+    def resize(self, count, kind):
+        """From here on, so many servers are on the list. Who is no longer on it must be stopped."""
+        for sid in range(count + 1, len(self.kinds) + 1):
+            del self.members[sid]
+        self.kinds = [*self.kinds[:count], *[kind] * (count - len(self.kinds))]
+        self.sids = self.voters = range(1, count + 1)
+        for sid in self.sids:
+            if sid not in self.members:
+                self.members[sid] = Member(self, sid, kind)
+
+    def tell(self, sid):
+        """Restarts a server with the list as it is now, and its data."""
+        member = self.members[sid]
+        member.stop()
+        lines = member.config_path.read_text().splitlines()
+        lines = [line for line in lines if not line.startswith(("server.", "clientPortAddress="))]
+        member.host = self.host(sid)
+        lines += [f"clientPortAddress={member.host}", *(f"server.{other}={self.line(other)}" for other in self.sids)]
+        member.config_path.write_text("".join(f"{line}\n" for line in lines))
+        member.launch()
 
 
 def logged(member, text):
@@ -96,9 +117,55 @@ def s28_two_ensembles_that_share_an_entry_stay_two(ensemble, path):
         others.stop()
 
 
+def z88_a_server_moves_to_another_address_by_restarts(ensemble, path):
+    leader = ensemble.leader()
+    first, second = ensemble.followers()
+    with Load(ensemble, f"{path}/load", workers=2) as load:
+        ensemble.moved[first] = 10 + first
+        # Who moves, then who is to find it, and the leader last: it is never looked for where it is not.
+        for sid in (first, second, leader):
+            load.pass_by(50)
+            ensemble.tell(sid)
+            ensemble.wait()
+        load.pass_by(50)
+    check_equal_everywhere(ensemble)
+
+
+def z88_three_servers_become_five_and_three_again_by_restarts(ensemble, path):
+    kind = ensemble.kinds[0]
+    with Load(ensemble, f"{path}/load", workers=2) as load:
+        load.pass_by(50)
+        order = [*ensemble.followers(), ensemble.leader()]
+        ensemble.resize(5, kind)
+        # A majority of five is none of three: everybody has the new list before it gets its new servers, or those and
+        # one of the old would be a majority beside the rest.
+        for sid in order:
+            ensemble.tell(sid)
+        ensemble.wait()
+        load.pass_by(50)
+        for sid in (4, 5):
+            ensemble.members[sid].launch()
+            ensemble.wait()
+        load.pass_by(50)
+        # And the other way round: they leave first.
+        for sid in (4, 5):
+            ensemble.members[sid].stop()
+        order = [*ensemble.followers(), ensemble.leader()]
+        ensemble.resize(3, kind)
+        for sid in order:
+            ensemble.tell(sid)
+            ensemble.wait()
+        load.pass_by(50)
+    check_equal_everywhere(ensemble)
+
+
 # Stock takes the second server of an id for the first one come back, and whoever has the number for a member.
 OURS = [
     s28_a_second_server_of_an_id_is_refused_while_the_first_answers,
     s28_two_ensembles_that_share_an_entry_stay_two,
 ]
-CHECKS = [*OURS]
+CHECKS = [
+    *OURS,
+    z88_a_server_moves_to_another_address_by_restarts,
+    z88_three_servers_become_five_and_three_again_by_restarts,
+]
