@@ -165,6 +165,10 @@ impl Learning {
         self.master.server
     }
 
+    pub(super) fn serves_observers(&self) -> bool {
+        matches!(&self.stage, Stage::Active(Active { observers: Some(_), .. }))
+    }
+
     /// Whether a follower stands between the leader and us: it may not have heard yet of all that is decided.
     fn is_relayed(&self) -> bool {
         self.master.port == Port::Observers

@@ -199,6 +199,10 @@ impl Member {
         }
     }
 
+    pub(super) fn serves_observers(&self) -> bool {
+        matches!(&self.role, Role::Learning(learning) if learning.serves_observers())
+    }
+
     /// The epoch that is served in, or else the newest one whose history is here.
     pub(super) fn epoch(&self) -> Epoch {
         self.core.epochs.current()

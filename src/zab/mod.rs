@@ -143,6 +143,14 @@ impl Peer {
         }
     }
 
+    /// Whether this is a follower that serves observers.
+    pub fn serves_observers(&self) -> bool {
+        match &self.0 {
+            Kind::Alone(_) => false,
+            Kind::Member(member) => member.serves_observers(),
+        }
+    }
+
     /// The current epoch: that of the leader whose history it took over last.
     pub fn epoch(&self) -> Epoch {
         match &self.0 {

@@ -95,6 +95,10 @@ def an_observer_learns_from_a_follower_and_serves_as_any_server(ensemble, path):
             equal(True, exists(session, mine), f"the ephemeral, from {sid}")
         ok(session.close())
         gone_everywhere(ensemble, others, mine, "the ephemeral after the end")
+        figures = ensemble.members[master_of(ensemble, observer)].monitor()
+        for what in ("proposal", "commit"):
+            handed_on = int(figures[f"cnt_om_{what}_process_time_ms"])
+            equal(True, handed_on > 400, f"{handed_on} times it took to hand on a {what}")
         for other in others.values():
             other.close()
 

@@ -21,6 +21,11 @@ pub struct BroadcastMetrics {
     pub quorum_ack: Distribution,
     /// As a learner: until its commit came.
     pub commit: Distribution,
+    /// As a follower that serves observers: what a proposal of the leader took, by our own clock, and what a commit did,
+    /// until it was on its way to all of them (stock `om_proposal_process_time_ms`, `om_commit_process_time_ms`).
+    pub relayed_proposal: Distribution,
+    /// See `relayed_proposal`.
+    pub relayed_commit: Distribution,
     acks: BTreeMap<ServerId, Distribution>,
 }
 
@@ -65,11 +70,21 @@ impl BroadcastMetrics {
     /// Adds other counts.
     pub fn merge(&mut self, other: &BroadcastMetrics) {
         // Taken apart in full, so that a field forgotten here does not compile.
-        let BroadcastMetrics { proposal, ack_creation, quorum_ack, commit, acks } = other;
+        let BroadcastMetrics {
+            proposal,
+            ack_creation,
+            quorum_ack,
+            commit,
+            relayed_proposal,
+            relayed_commit,
+            acks,
+        } = other;
         self.proposal.merge(proposal);
         self.ack_creation.merge(ack_creation);
         self.quorum_ack.merge(quorum_ack);
         self.commit.merge(commit);
+        self.relayed_proposal.merge(relayed_proposal);
+        self.relayed_commit.merge(relayed_commit);
         for (voter, distribution) in acks {
             self.acks.entry(*voter).or_default().merge(distribution);
         }

@@ -25,6 +25,7 @@ use crate::runtime::fatal::{Fatal, fatal};
 use crate::runtime::images::{ImageOut, ImageReport};
 use crate::runtime::keeper::KeeperReport;
 use crate::runtime::messages::{Outcome, Serving};
+use crate::runtime::metrics::{BroadcastMetrics, Distribution};
 use crate::runtime::peers::{PeerEvent, Peers};
 use crate::runtime::sys::SocketEvent;
 use crate::storage::snapshot::Received;
@@ -214,7 +215,13 @@ impl<W: World> Sequencer<W> {
                 if let Event::Received { link, message: Message::Ack { zxid } } = &event {
                     self.count_ack(*link, *zxid);
                 }
+                let relayed = self.relayed(&event);
+                let begun = relayed.map(|_| self.clock.now());
                 self.step(now, event);
+                if let (Some(relayed), Some(begun)) = (relayed, begun) {
+                    let took_us = self.clock.now().since(begun).saturating_mul(1000);
+                    relayed(&mut self.metrics.broadcast).record_us(took_us);
+                }
             }
             PeerEvent::ImageRoom { link } => {
                 if let Some(member) = &mut self.member {
@@ -232,6 +239,17 @@ impl<W: World> Sequencer<W> {
                 self.image_moved(link, now);
             }
         }
+    }
+
+    /// Where it is counted what this takes, if it is a leader's word that concerns observers as well.
+    fn relayed(&self, event: &Event) -> Option<fn(&mut BroadcastMetrics) -> &mut Distribution> {
+        let Event::Received { link, message } = event else { return None };
+        let counted: fn(&mut BroadcastMetrics) -> &mut Distribution = match message {
+            Message::Proposal { .. } => |metrics| &mut metrics.relayed_proposal,
+            Message::Commit { .. } => |metrics| &mut metrics.relayed_commit,
+            _ => return None,
+        };
+        (self.leader_link() == Some(*link) && self.zab.serves_observers()).then_some(counted)
     }
 
     /// Zab hears of the first piece, and then once in a while: a link that carries an image is not silent.

@@ -457,8 +457,6 @@ const ABSENT_DISTRIBUTIONS: &[&str] = &[
     "server_write_committed_time_ms",
     "read_final_proc_time_ms",
     "write_final_proc_time_ms",
-    "om_proposal_process_time_ms",
-    "om_commit_process_time_ms",
     "request_throttle_queue_time_ms",
     "dead_watchers_cleaner_latency",
 ];
@@ -473,6 +471,8 @@ fn detailed_summaries(metrics: &Metrics, lines: &mut Lines) {
         ("proposal_ack_creation_latency", &sequencer.broadcast.ack_creation),
         ("quorum_ack_latency", &sequencer.broadcast.quorum_ack),
         ("commit_propagation_latency", &sequencer.broadcast.commit),
+        ("om_proposal_process_time_ms", &sequencer.broadcast.relayed_proposal),
+        ("om_commit_process_time_ms", &sequencer.broadcast.relayed_commit),
         ("sync_processor_queue_time_ms", &sequencer.log_wait),
         ("sync_processor_queue_and_flush_time_ms", &sequencer.log_wait_and_flush),
         ("sync_processor_queue_flush_time_ms", &sequencer.flush),
