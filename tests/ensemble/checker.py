@@ -40,7 +40,7 @@ REGISTER_OPERATIONS_MAX = 300
 # Where nobody's write is answered for so long, the ensemble or the machine stood still, s.
 STANDSTILL = 0.1
 # How much longer than it may a session may last, on a machine that has other things to do, s. Standstills come on top.
-PATIENCE = 2.0
+SLACK = 2.0
 
 
 class Run:
@@ -365,7 +365,7 @@ def check_deaths(run):
             continue
         still = sum(max(0, min(to, latest[at - 1]) - max(start, max(since))) for start, to in standstills)
         lasted = latest[at - 1] - max(since) - still
-        if lasted > timeout_ms / 1000 + ticks + PATIENCE:
+        if lasted > timeout_ms / 1000 + ticks + SLACK:
             run.fault(
                 "C6",
                 f"session {session:#x} of {timeout_ms} ms was there {lasted:.2f} s after its client had died, {still:.2f} s of"

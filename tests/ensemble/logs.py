@@ -95,11 +95,19 @@ class Keeper(threading.Thread):
                             copy.with_suffix(".part").rename(copy)
                             self.copied[copy] = written
 
-    def stop(self):
+    def finish(self):
         """When the servers have stopped."""
         self.over.set()
         self.join()
         self.copy(math.inf)
+
+    def __enter__(self):
+        self.start()
+        return self
+
+    def __exit__(self, *_):
+        self.over.set()
+        self.join()
 
 
 def read_ours(data_folder):
