@@ -3,8 +3,9 @@
 //! have one id by mistake push each other out for ever, and what one of them has is counted as if the other had it.
 //!
 //! A server that comes back has given its old link up before: it answers nothing on it any more. So whoever comes with the
-//! id of a learner that serves waits until that one has answered a ping that left later, and is refused then; or until its
-//! link is lost, or a tick is over, and is taken in.
+//! id of a learner that serves waits until that one's link is lost, and is taken in; or for a tick, and is refused if the
+//! other has answered a ping that left after it came. It waits in any case, because a stock server that is refused is
+//! back within milliseconds.
 
 use super::Leading;
 use crate::base::Millis;
@@ -54,12 +55,12 @@ impl Leading {
             }
             let first = self.learners.get(&against);
             let reason = match first {
-                Some(first) if first.confirmed >= round => {
-                    "another server has this id, and answers: give one of the two another myid"
-                }
                 Some(_) if now < until => {
                     self.contenders.insert(link, contender);
                     continue;
+                }
+                Some(first) if first.confirmed >= round => {
+                    "another server has this id, and answers: give one of the two another myid"
                 }
                 _ => {
                     if first.is_some() {

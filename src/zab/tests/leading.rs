@@ -139,14 +139,16 @@ fn a_second_server_of_an_id_is_refused_while_the_first_answers_s28() {
     let round = [send(1, ping(z(1, 0))), send(2, ping(z(1, 0)))];
     solo.pass(50, &round);
     accepts(&mut solo, 7, Message::FollowerInfo(info(2, 0)), &round);
-    // That is to the one that left before.
+    // The first is to the one that left before.
     solo.receive(LinkId(2), ping(z(1, 0)), &[]);
+    solo.receive(LinkId(2), ping(z(1, 0)), &[]);
+    solo.pass(99, &round);
     let mut actions = Vec::new();
-    let answer = Event::Received { link: LinkId(2), message: ping(z(1, 0)) };
-    solo.peer.step(solo.now, answer, &mut actions);
+    solo.now = solo.now.plus(1);
+    solo.peer.step(solo.now, Event::Tick, &mut actions);
     let reason = "another server has this id, and answers: give one of the two another myid";
     let refused = Observation::LearnerRefused { learner: Some(ServerId(2)), link: LinkId(7), reason };
-    assert_eq!(actions, [Action::Observed(refused), close(7)]);
+    assert_eq!(actions, [&round[..], &[Action::Observed(refused), close(7)]].concat());
     solo.check(submit(z(1, 1)), &[send(1, proposal(z(1, 1))), send(2, proposal(z(1, 1))), append(z(1, 1))]);
 }
 
@@ -162,7 +164,10 @@ fn a_server_that_is_back_takes_the_place_of_a_link_that_is_lost_or_silent_for_a_
 
     let mut solo = Solo::leading(|_| {});
     solo.join(1, 1, true);
+    solo.pass(50, &round);
     accepts(&mut solo, 7, Message::FollowerInfo(info(2, 0)), &round);
+    // That answers the one that left before: it may be the last word.
+    solo.receive(LinkId(2), ping(z(1, 0)), &[]);
     solo.pass(99, &round);
     solo.pass(1, &[&round[..], &[close(2), gone, offer]].concat());
 }
