@@ -185,6 +185,9 @@ pub const LINK_IMAGE_AHEAD_BYTES: usize = 128 << 10;
 /// it the oldest that has not said who it is makes room (reliability §7).
 pub const LINK_SPARE_CONNECTIONS: usize = 16;
 
+/// Longest list of servers that is read to tell whose ensemble its sender is of, bytes: 255 lines of 256 bytes.
+pub const LINK_LIST_BYTES_MAX: usize = 64 << 10;
+
 /// How much later than it meant to a turn of the sequencer begins when the machine, not the work, was the reason, ms: far
 /// more than a turn takes, and less than the shortest session can be silent (two ticks).
 pub const STANDSTILL_MS_MIN: u64 = 200;

@@ -8,11 +8,17 @@ use std::net::IpAddr;
 
 use super::{Address, Server};
 use crate::base::ServerId;
+use crate::base::limits::LINK_LIST_BYTES_MAX;
 use crate::config::ConfigDocument;
 
 /// Whether `sender`, by this list, belongs to another ensemble: it or we are where both lists say, the other of us is not,
-/// and neither are most of the others that both name. `None`: the list cannot be read, or is one of a reconfiguration.
+/// and neither are most of the others that both name. `None`: the list cannot be read, is longer than any, or is one of a
+/// reconfiguration.
 pub(super) fn is_foreign(ours: &[Server], me: ServerId, sender: ServerId, theirs: &[u8]) -> Option<bool> {
+    // Reading takes the sequencer's time, and whoever reaches the port may send as much as a notification holds.
+    if theirs.len() > LINK_LIST_BYTES_MAX {
+        return None;
+    }
     let theirs = ConfigDocument::parse(theirs, true).ok().filter(|document| document.version == 0)?;
     let (mut ends_elsewhere, mut elsewhere, mut named) = (0, 0, 0);
     for server in ours {
@@ -29,15 +35,24 @@ pub(super) fn is_foreign(ours: &[Server], me: ServerId, sender: ServerId, theirs
     Some(ends_elsewhere == 1 && 2 * elsewhere > named)
 }
 
-/// Whether both may be the same place: an address may be that of a name, and one that stands for all is anybody's.
+/// Whether both may be the same place: an address may be that of a name, one that stands for all is anybody's, and a name
+/// without a domain may be short for one that begins with it.
 fn may_be(own: &Address, (host, port): (&str, u16)) -> bool {
     let literal = |host: &str| host.parse::<IpAddr>().ok();
     let same_host = match (literal(&own.host), literal(host)) {
         (Some(one), Some(other)) => one == other || one.is_unspecified() || other.is_unspecified(),
-        (None, None) => own.host.eq_ignore_ascii_case(host),
+        (None, None) => may_be_named(&own.host, host),
         _ => true,
     };
     same_host && own.port == port
+}
+
+fn may_be_named(one: &str, other: &str) -> bool {
+    let [one, other] = [one, other].map(|name| name.strip_suffix('.').unwrap_or(name));
+    let first = |name: &str| name.split_once('.').map(|(first, _)| first.to_owned());
+    let is_short_for =
+        |short: &str, long: &str| first(long).is_some_and(|first| first.eq_ignore_ascii_case(short));
+    one.eq_ignore_ascii_case(other) || is_short_for(one, other) || is_short_for(other, one)
 }
 
 #[cfg(test)]
@@ -79,13 +94,16 @@ mod tests {
         check("10.0.0.1 10.0.0.2 10.0.0.3", "10.0.1.1 10.0.0.2 10.0.1.3", true);
         check("h h/3889 h/3890", "h/4888 h/3889 h/4890", true);
         check("a b c d e", "f b c g h", true);
+        check("a.prod b.prod c.prod", "a.test b.prod c.test", true);
         // One server after another moves, or has moved.
         check("a b c", "d b c", false);
         check("a b c", "a d c", false);
         check("a b c", "a b d", false);
         check("a b c d e", "f b g d e", false);
         // Everybody is called otherwise from now on.
-        check("a b c", "a.net b.net c.net", false);
+        check("a.net b.net c.net", "a.org b.org c.org", false);
+        // One name in several forms.
+        check("a b c", "A.net b c.net.", false);
         // Who knows itself by another address.
         check("10.0.0.1 b c", "a 10.0.0.2 c", false);
         check("0.0.0.0 b 10.0.0.3", "10.0.0.1 0.0.0.0 10.0.0.3", false);
@@ -105,6 +123,8 @@ mod tests {
                 "{theirs}"
             );
         };
+        let padding = format!("#{}\n", "x".repeat(LINK_LIST_BYTES_MAX));
+        check(&(padding + &document("d b e")));
         check("server.1=d");
         check("server.1=d:2888:3888\nserver.2=b:2888:3888\nserver.3=e:2888:3888\nversion=100000001");
     }
