@@ -474,11 +474,6 @@ impl Cluster {
         let moved = applied != node.applied;
         (node.applied, node.decided) = (applied, decided);
         let machine = node.machine.borrow();
-        // What is logged while it does not serve may void what was there.
-        if !node.serving.is_serving() && machine.changes != node.changes {
-            node.promised = Zxid::ZERO;
-        }
-        node.changes = machine.changes;
         if flushed != node.flushed && machine.log_is_durable() {
             node.flushed = flushed;
             self.checkers.durability.stores(node.id, flushed);
@@ -511,6 +506,13 @@ impl Cluster {
         for outcome in outcomes {
             self.heard(at, &outcome);
         }
+        let node = &mut self.nodes[at];
+        let changes = node.machine.borrow().changes;
+        // What is logged while it does not serve may void what was there.
+        if !node.serving.is_serving() && changes != node.changes {
+            node.promised = Zxid::ZERO;
+        }
+        node.changes = changes;
         if !goes_on {
             self.note(&format!("{} has stopped", id.0));
             self.end(at, false);
@@ -682,6 +684,10 @@ impl Cluster {
         };
         node.ended.push((self.time.ms(), died.reason.clone()));
         node.starts_at = self.time.ms() + 1_000;
+        // What it began in its last turn is as open as what it began without serving.
+        if node.machine.borrow().changes != node.changes {
+            node.promised = Zxid::ZERO;
+        }
         self.tally.ended += 1;
         let note = format!("{} ends: {}", node.id.0, died.reason);
         // What it wrote last is there, or in part, or not.
