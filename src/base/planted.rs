@@ -88,11 +88,13 @@ pub enum Bug {
     SupersededStays,
     /// Nobody is given up because nothing is heard of it (reliability S25).
     SilenceIsBorne,
+    /// Voters in groups are counted as if there were none.
+    GroupsAreIgnored,
 }
 
 impl Bug {
     /// All of them.
-    pub const ALL: [Bug; 41] = [
+    pub const ALL: [Bug; 42] = [
         Bug::AckBeforeFlush,
         Bug::NewLeaderBeforeHistory,
         Bug::EpochBeforeHistory,
@@ -134,6 +136,7 @@ impl Bug {
         Bug::CounterOverflows,
         Bug::SupersededStays,
         Bug::SilenceIsBorne,
+        Bug::GroupsAreIgnored,
     ];
 }
 

@@ -7,6 +7,7 @@ use std::rc::Rc;
 
 use super::message::Payload;
 use crate::base::ServerId;
+use crate::base::planted::{Bug, planted};
 
 /// The configured servers.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -53,6 +54,7 @@ impl Membership {
     pub fn is_quorum(&self, servers: &BTreeSet<ServerId>) -> bool {
         let counted = || self.voters.iter().filter(|voter| servers.contains(voter));
         match &self.quorum {
+            _ if planted(Bug::GroupsAreIgnored) => counted().count() > self.voters.len() / 2,
             Quorum::Majority => counted().count() > self.voters.len() / 2,
             Quorum::Hierarchical { group, .. } => {
                 // Weight in all, and of those that count, by group; a group without weight does not count.

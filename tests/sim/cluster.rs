@@ -12,6 +12,7 @@ use ringkeeper::runtime::fatal::Fatal;
 use ringkeeper::runtime::messages::{Outcome, Serving, Submission};
 use ringkeeper::storage::recovery::Empty;
 use ringkeeper::storage::wal::WalLimits;
+use ringkeeper::zab::membership::Quorum;
 
 use crate::Died;
 use crate::checkers::Checkers;
@@ -204,6 +205,7 @@ impl Cluster {
         let plan = Plan {
             voters: (1..=voters).map(ServerId).collect(),
             observers: (voters + 1..=voters + observers).map(ServerId).collect(),
+            quorum: Quorum::Majority,
             tick_ms: [50, 100, 200][rng.below(3) as usize],
             wal: WalLimits {
                 segment_bytes: (4 + rng.below(12)) * 4096,
@@ -249,6 +251,7 @@ impl Cluster {
         let plan = Plan {
             voters: (1..=voters).map(ServerId).collect(),
             observers: (voters + 1..=voters + observers).map(ServerId).collect(),
+            quorum: Quorum::Majority,
             tick_ms: 100,
             wal: WalLimits { segment_bytes: 8 * 4096, batch_bytes_max: 2 * 4096, batch_txns_max: 4 },
             history_txns: 20,
@@ -558,7 +561,7 @@ impl Cluster {
             let server = self.nodes[at].server.as_ref().expect("it speaks");
             client.hears(outcome, now, &mut self.oracle, (id, &server.reader));
             if let Some(zxid) = self.oracle.newest(before) {
-                self.checkers.durability.acknowledged(&self.plan.voters, zxid);
+                self.checkers.durability.acknowledged(&self.plan.membership().into_membership(), zxid);
             }
         }
     }

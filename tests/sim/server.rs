@@ -42,6 +42,7 @@ pub(crate) const QUORUM_PORT: u16 = 2888;
 pub(crate) struct Plan {
     pub(crate) voters: Vec<ServerId>,
     pub(crate) observers: Vec<ServerId>,
+    pub(crate) quorum: Quorum,
     pub(crate) tick_ms: u64,
     pub(crate) wal: WalLimits,
     /// Committed txns that a leader has in memory for learners; those further behind are read from its log.
@@ -57,11 +58,11 @@ impl Plan {
         self.voters.iter().chain(&self.observers).copied()
     }
 
-    fn membership(&self) -> MembershipParts {
+    pub(crate) fn membership(&self) -> MembershipParts {
         MembershipParts {
             voters: self.voters.clone(),
             observers: self.observers.clone(),
-            quorum: Quorum::Majority,
+            quorum: self.quorum.clone(),
             document: Box::from(&b"version=0"[..]),
             version: 0,
         }

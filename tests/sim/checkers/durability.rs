@@ -6,9 +6,10 @@
 //!
 //! Has caught: `AckBeforeFlush`, `FlushIsForgotten`, `OwnAckBeforeFlush`, `MinorityCommits`, `ReadIsDurable`.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use ringkeeper::base::{ServerId, Zxid};
+use ringkeeper::zab::membership::Membership;
 
 /// How far each server's disk goes, and how far it ever went: clients hear of a commit later than it happens, and a disk
 /// may be taken away in between.
@@ -31,14 +32,15 @@ impl Checker {
     }
 
     /// A client was told that this is done.
-    pub(crate) fn acknowledged(&self, voters: &[ServerId], zxid: Zxid) {
-        let have: Vec<ServerId> = voters
+    pub(crate) fn acknowledged(&self, membership: &Membership, zxid: Zxid) {
+        let have: BTreeSet<ServerId> = membership
+            .voters
             .iter()
             .copied()
             .filter(|voter| self.0.get(voter).is_some_and(|(_, ever)| *ever >= zxid))
             .collect();
         assert!(
-            2 * have.len() > voters.len(),
+            membership.is_quorum(&have),
             "durability: {zxid} is acknowledged, and durable on {have:?} alone"
         );
     }

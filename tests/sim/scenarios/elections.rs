@@ -5,6 +5,7 @@ use ringkeeper::runtime::messages::Serving;
 use ringkeeper::storage::epoch::{self, EpochRecord};
 use ringkeeper::storage::names;
 use ringkeeper::wire::OpCode;
+use ringkeeper::zab::membership::Quorum;
 
 use super::disks::PATIENCE_MS;
 use super::sessions::{LONG_MS, node};
@@ -211,6 +212,58 @@ pub(super) fn s57_stale_sync(is_told: bool) {
         cluster.finish();
     }
     assert!(met >= 10, "the old leader was gone, but for {met} times");
+}
+
+/// Nine voters in three groups (stock `QuorumHierarchical`): without a whole group, and one of each other, four go on; five
+/// do not, of which one group alone has its majority. With weights, two go on that have that of their groups, and six do not
+/// that have it of none.
+pub(super) fn groups_decide(is_told: bool) {
+    for seed in 0..3 {
+        let mut cluster = Cluster::calm(13_000 + seed, 9, 0, is_told).with_three_groups(1);
+        let leader = cluster.until_serving();
+        cluster.until_writes(10);
+        let [down, one, other] = [0, 1, 2].map(|after| (leader / 3 + after) % 3 * 3);
+        (down..down + 3).for_each(|at| cluster.leave(at));
+        cluster.until_writes(10);
+        [one, other].into_iter().for_each(|at| cluster.leave(at));
+        cluster.until_writes(10);
+        cluster.leave(one + 1);
+        [down, other].into_iter().for_each(|at| cluster.starts_after(at, 0));
+        cluster.nobody_decides();
+        cluster.starts_after(one, 0);
+        cluster.until_writes(10);
+        cluster.finish();
+
+        let mut cluster = Cluster::calm(13_100 + seed, 9, 0, is_told).with_three_groups(3);
+        cluster.until_serving();
+        cluster.until_writes(10);
+        (0..9).filter(|at| ![0, 3].contains(at)).for_each(|at| cluster.leave(at));
+        cluster.until_writes(10);
+        [0, 3].into_iter().for_each(|at| cluster.leave(at));
+        (0..9).filter(|at| at % 3 > 0).for_each(|at| cluster.starts_after(at, 0));
+        cluster.nobody_decides();
+        cluster.finish();
+    }
+}
+
+impl Cluster {
+    /// Three voters make a group, the first of which has this weight and the others 1.
+    fn with_three_groups(mut self, first: i64) -> Cluster {
+        let voters = self.plan.voters.clone();
+        let group = voters.iter().map(|voter| (*voter, (voter.0 - 1) / 3)).collect();
+        let weight = voters.iter().filter(|voter| voter.0 % 3 == 1).map(|voter| (*voter, first)).collect();
+        self.plan.quorum = Quorum::Hierarchical { group, weight };
+        self
+    }
+
+    /// Once whoever led has found out, nobody leads and nothing is acknowledged.
+    fn nobody_decides(&mut self) {
+        self.for_ms(PATIENCE_MS);
+        let writes = self.oracle.acknowledged_writes();
+        self.for_ms(5_000);
+        assert!(self.leader().is_none(), "leads without a quorum");
+        assert!(self.oracle.acknowledged_writes() == writes, "acknowledged without a quorum");
+    }
 }
 
 /// A leader is told to stop with a proposal of another server's client under way, which is on the disks of both: it decides

@@ -64,6 +64,7 @@ pub(crate) const ALL: &[(&str, Scenario)] = &[
     ("s61_preprocess_then_snapshot", syncs::s61_preprocess_then_snapshot),
     ("s62_stuck_receiver", syncs::s62_stuck_receiver),
     ("s66_reply_order_at_every_step", sessions::s66_reply_order),
+    ("groups_decide", elections::groups_decide),
     ("slow_install_comes_once", syncs::slow_install),
     ("states_end_with_roles", syncs::states_end_with_roles),
 ];
