@@ -11,8 +11,8 @@ use crate::base::ServerId;
 use crate::base::limits::LINK_LIST_BYTES_MAX;
 use crate::config::ConfigDocument;
 
-/// Whether `sender`, by this list, belongs to another ensemble: it or we are where both lists say, the other of us is not,
-/// and neither are most of the others that both name. `None`: the list cannot be read, is longer than any, or is one of a
+/// Whether `sender`, by this list, belongs to another ensemble: it or we are where both lists say, in one spelling, the other
+/// of us is not, and neither are most of the others that both name. `None`: the list cannot be read, is longer than any, or is one of a
 /// reconfiguration.
 pub(super) fn is_foreign(ours: &[Server], me: ServerId, sender: ServerId, theirs: &[u8]) -> Option<bool> {
     // Reading takes the sequencer's time, and whoever reaches the port may send as much as a notification holds.
@@ -20,19 +20,29 @@ pub(super) fn is_foreign(ours: &[Server], me: ServerId, sender: ServerId, theirs
         return None;
     }
     let theirs = ConfigDocument::parse(theirs, true).ok().filter(|document| document.version == 0)?;
-    let (mut ends_elsewhere, mut elsewhere, mut named) = (0, 0, 0);
+    let (mut ends_there, mut ends_elsewhere, mut elsewhere, mut named) = (0, 0, 0, 0);
     for server in ours {
         let Some(member) = theirs.members.get(&server.id) else { continue };
-        let places = member.addresses.iter().map(|place| (&*place.host, place.election_port));
-        let differs = !places.into_iter().any(|place| server.election.iter().any(|own| may_be(own, place)));
+        let any = |holds: fn(&Address, (&str, u16)) -> bool| {
+            let mut places = member.addresses.iter().map(|place| (&*place.host, place.election_port));
+            places.any(|place| server.election.iter().any(|own| holds(own, place)))
+        };
+        let differs = !any(may_be);
         if server.id == me || server.id == sender {
+            ends_there += u32::from(any(is));
             ends_elsewhere += u32::from(differs);
         } else {
             named += 1;
             elsewhere += u32::from(differs);
         }
     }
-    Some(ends_elsewhere == 1 && 2 * elsewhere > named)
+    Some(ends_there == 1 && ends_elsewhere == 1 && 2 * elsewhere > named)
+}
+
+/// Whether both are the same place for sure.
+fn is(own: &Address, (host, port): (&str, u16)) -> bool {
+    let stands_for_all = host.parse::<IpAddr>().is_ok_and(|address| address.is_unspecified());
+    own.host.eq_ignore_ascii_case(host) && own.port == port && !stands_for_all
 }
 
 /// Whether both may be the same place: an address may be that of a name, one that stands for all is anybody's, and a name
@@ -107,6 +117,8 @@ mod tests {
         // Who knows itself by another address.
         check("10.0.0.1 b c", "a 10.0.0.2 c", false);
         check("0.0.0.0 b 10.0.0.3", "10.0.0.1 0.0.0.0 10.0.0.3", false);
+        // ... while everybody is called otherwise from now on.
+        check("0.0.0.0 b.net c.net", "a.org b.org c.org", false);
         check("10.0.0.1 10.0.0.2 10.0.0.3", "a b c", false);
         // More servers, and fewer.
         check("a b c", "a b c d e", false);
