@@ -104,8 +104,8 @@ impl LogWrite {
     fn of(steps: &[FileAction]) -> LogWrite {
         let [FileAction::Write { name, offset, bytes }, ..] = steps else { unreachable!("it writes") };
         let (name, offset, begins) = (name.clone(), *offset as usize, bytes[..BEGINNING_BYTES].to_vec());
-        // What it is padded with may be anything.
-        let length = bytes.iter().rposition(|byte| *byte != 0).map_or(1, |last| last + 1);
+        // Of header and records, says the header; what it is padded with may be anything.
+        let length = u64::from_le_bytes(bytes[40..48].try_into().unwrap()) as usize;
         LogWrite { name, offset, length, begins }
     }
 }
