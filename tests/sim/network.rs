@@ -283,8 +283,8 @@ impl Network {
 
     /// Bytes on their way to this machine, or waiting there, on the connection that has most of them.
     pub(crate) fn waits_for(&self, host: i64) -> usize {
-        let open = self.ends.iter().filter(|state| state.host == host && !state.closed);
-        open.map(EndState::arriving_bytes).max().unwrap_or(0)
+        let open = (0..self.ends.len()).filter(|end| self.is_open_at(*end, host));
+        open.map(|end| self.ends[end].arriving_bytes()).max().unwrap_or(0)
     }
 
     fn arrival(&self, end: End) -> Option<u64> {
@@ -385,6 +385,16 @@ impl Network {
                 Some(Thing::Fresh) | None => {}
             }
         }
+        // What it was given in its last moment, and has not taken.
+        let left: Vec<End> = (0..self.ends.len()).filter(|end| self.is_open_at(*end, host)).collect();
+        for end in left {
+            self.ends[end].closed = true;
+            self.ends[end ^ 1].reset.get_or_insert(now);
+        }
+    }
+
+    fn is_open_at(&self, end: End, host: i64) -> bool {
+        self.ends[end].host == host && !self.ends[end].closed
     }
 
     /// Nothing gets from one machine to the other until [`Network::mend`].
