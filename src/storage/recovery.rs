@@ -8,7 +8,8 @@
 //!    is void. Damage after the base refuses the start of a single server, which has no other copy (F4). A member starts
 //!    with what is intact, without a vote until its ensemble has brought it up to date (R11, [`super::standing`]).
 //! 4. What must be written before anything is served comes out as [`Steps`]: what was read and may not be on disk yet is
-//!    flushed, the torn tail is zeroed, leftovers of unfinished work go, the next segment is prepared, the epoch record is written last.
+//!    flushed, the torn tail is zeroed, leftovers of unfinished work go, the next segment is prepared, the epoch record is
+//!    written last.
 //!
 //! Nothing is written before the verdict, so a refused start leaves every byte as it was. Performing the steps twice,
 //! or a part of them and then a recovery again, ends in the same place.

@@ -124,6 +124,12 @@ def no_acknowledged_write_is_lost_while_the_leader_is_cut_off_again_and_again(en
     check_equal_everywhere(ensemble)
 
 
+def until_none_serves(ensemble, deaf):
+    """None of those that do not hear their leader any more."""
+    for sid in deaf:
+        until(f"server {sid}, which does not hear its leader, to stop serving", lambda: not serves(ensemble, sid))
+
+
 def f18_a_leader_of_one_of_two_pairs_that_a_fifth_joins_leads_on(ensemble, path):
     leader, others = sides(ensemble)
     pair, far = [leader, others[0]], others[2:]
@@ -131,8 +137,7 @@ def f18_a_leader_of_one_of_two_pairs_that_a_fifth_joins_leads_on(ensemble, path)
     with Load(ensemble, f"{path}/load") as load:
         load.pass_by(100)
         ensemble.network.part(pair, far)
-        for sid in far:
-            until(f"server {sid}, which does not hear its leader, to stop serving", lambda: not serves(ensemble, sid))
+        until_none_serves(ensemble, far)
         load.pass_by(300)
         # The far ones want another leader, and tell the fifth so.
         equal(leader, leads_among(ensemble, ensemble.sids), "the leader")
@@ -163,8 +168,7 @@ def f18_a_leader_of_a_pair_that_dies_has_a_successor_beyond_the_bridge(ensemble,
     with Load(ensemble, f"{path}/load") as load:
         load.pass_by(100)
         ensemble.network.part([leader, left], far)
-        for sid in far:
-            until(f"server {sid}, which does not hear its leader, to stop serving", lambda: not serves(ensemble, sid))
+        until_none_serves(ensemble, far)
         load.pass_by(100)
         ensemble.members[leader].kill()
         until("a leader", lambda: leads_among(ensemble, [bridge, *far]))
@@ -183,8 +187,7 @@ def f18_a_leader_in_a_ring_of_five_leads_on_with_its_neighbours(ensemble, path):
         load.pass_by(100)
         for place, sid in enumerate(ring):
             ensemble.network.part([sid], [ring[(place + 2) % 5]])
-        for sid in ring[2:4]:
-            until(f"server {sid}, which does not hear its leader, to stop serving", lambda: not serves(ensemble, sid))
+        until_none_serves(ensemble, ring[2:4])
         load.pass_by(300)
         equal(leader, leads_among(ensemble, ensemble.sids), "the leader")
         ensemble.heal()

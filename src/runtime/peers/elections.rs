@@ -10,10 +10,10 @@
 //!                                           └─ called back ──►
 //! ```
 //!
-//! Where this is not stock's way: ids that are not configured are refused (reliability M55), and so are
-//! servers of another ensemble ([`super::lists`]); a link is kept until the one that replaces it works; a lost link is tried again without anything to send, so that an election finds links; of several
-//! notifications that came at once the newest is reported; nothing old is sent again when a link is new, because Zab says
-//! what has to be said. An observer without an id keeps the connection it opened, as it does itself: called back, it would
+//! Where this is not stock's way: ids that are not configured are refused (reliability M55), and so are servers of another
+//! ensemble ([`super::lists`]); a link is kept until the one that replaces it works; a lost link is tried again without
+//! anything to send, so that an election finds links; of several notifications that came at once the newest is reported;
+//! nothing old is sent again when a link is new, because Zab says what has to be said. An observer without an id keeps the connection it opened, as it does itself: called back, it would
 //! hang up and call again.
 
 use std::collections::BTreeMap;

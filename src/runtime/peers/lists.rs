@@ -12,8 +12,8 @@ use crate::base::limits::LINK_LIST_BYTES_MAX;
 use crate::config::ConfigDocument;
 
 /// Whether `sender`, by this list, belongs to another ensemble: it or we are where both lists say, in one spelling, the other
-/// of us is not, and neither are most of the others that both name. `None`: the list cannot be read, is longer than any, or is one of a
-/// reconfiguration.
+/// of us is not, and neither are most of the others that both name. `None`: the list cannot be read, is longer than any, or
+/// is one of a reconfiguration.
 pub(super) fn is_foreign(ours: &[Server], me: ServerId, sender: ServerId, theirs: &[u8]) -> Option<bool> {
     // Reading takes the sequencer's time, and whoever reaches the port may send as much as a notification holds.
     if theirs.len() > LINK_LIST_BYTES_MAX {
@@ -41,20 +41,23 @@ pub(super) fn is_foreign(ours: &[Server], me: ServerId, sender: ServerId, theirs
 
 /// Whether both are the same place for sure.
 fn is(own: &Address, (host, port): (&str, u16)) -> bool {
-    let stands_for_all = host.parse::<IpAddr>().is_ok_and(|address| address.is_unspecified());
+    let stands_for_all = literal(host).is_some_and(|address| address.is_unspecified());
     own.host.eq_ignore_ascii_case(host) && own.port == port && !stands_for_all
 }
 
 /// Whether both may be the same place: an address may be that of a name, one that stands for all is anybody's, and a name
 /// without a domain may be short for one that begins with it.
 fn may_be(own: &Address, (host, port): (&str, u16)) -> bool {
-    let literal = |host: &str| host.parse::<IpAddr>().ok();
     let same_host = match (literal(&own.host), literal(host)) {
         (Some(one), Some(other)) => one == other || one.is_unspecified() || other.is_unspecified(),
         (None, None) => may_be_named(&own.host, host),
         _ => true,
     };
     same_host && own.port == port
+}
+
+fn literal(host: &str) -> Option<IpAddr> {
+    host.parse().ok()
 }
 
 fn may_be_named(one: &str, other: &str) -> bool {

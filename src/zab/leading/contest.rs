@@ -17,35 +17,16 @@ use crate::zab::message::{LearnerInfo, LinkId};
 /// Who waits.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub(super) struct Contender {
-    info: LearnerInfo,
-    follows: bool,
+    pub(super) info: LearnerInfo,
+    pub(super) follows: bool,
     /// The link of the learner with its id.
-    against: LinkId,
+    pub(super) against: LinkId,
     /// The first round of pings that left after it came.
-    round: u64,
+    pub(super) round: u64,
     pub(super) until: Millis,
 }
 
-impl Contender {
-    pub(super) fn new(info: LearnerInfo, follows: bool, against: LinkId) -> Contender {
-        Contender { info, follows, against, round: 0, until: Millis(0) }
-    }
-}
-
 impl Leading {
-    pub(super) fn contest(
-        &mut self,
-        core: &mut Core,
-        now: Millis,
-        link: LinkId,
-        contender: Contender,
-        actions: &mut Vec<Action>,
-    ) {
-        let round = self.ping(core, actions);
-        let until = now.plus(core.settings.tick_ms);
-        self.contenders.insert(link, Contender { round, until, ..contender });
-    }
-
     /// Refuses or takes in whoever need not wait any more.
     pub(super) fn settle(&mut self, core: &mut Core, now: Millis, actions: &mut Vec<Action>) {
         for (link, contender) in std::mem::take(&mut self.contenders) {

@@ -1,6 +1,7 @@
 #![forbid(unsafe_code)]
 //! Leading, or trying to: discovery, synchronization, activation (ensemble-protocol §3.3, §3.8; stock `Leader.lead`);
-//! the learners' links. Broadcast is in [`broadcast`], what a sync waits for in [`confirm`], two servers of one id in [`contest`].
+//! the learners' links. Broadcast is in [`broadcast`], what a sync waits for in [`confirm`], two servers of one id in
+//! [`contest`].
 //!
 //! ```text
 //!  Discovery ── a quorum, we among it, said what it accepted ──► Proposing (epoch on its way to our disk)
@@ -386,7 +387,9 @@ impl Leading {
         let server = self.learners.introduce(core, &info)?;
         if let Some(old) = self.learners.link_of(server) {
             if self.learners.get(&old).is_some_and(Learner::is_up) {
-                self.contest(core, now, link, Contender::new(info, follows, old), actions);
+                let round = self.ping(core, actions);
+                let until = now.plus(core.settings.tick_ms);
+                self.contenders.insert(link, Contender { info, follows, against: old, round, until });
                 return Ok(());
             }
             // It is back before we noticed that it was gone.

@@ -88,9 +88,7 @@ pub(super) fn s25_deaf_leader(is_told: bool) {
         let mut cluster = Cluster::calm(7_000 + seed, 3, 0, is_told);
         let leader = cluster.until_serving();
         cluster.until_writes(10);
-        for other in cluster.others(leader) {
-            cluster.cut(other, leader);
-        }
+        cluster.deafen(leader);
         cluster.is_replaced(leader, PATIENCE_MS + INIT_MS);
         cluster.finish();
     }
@@ -102,9 +100,7 @@ pub(super) fn s25_mute_leader(is_told: bool) {
         let mut cluster = Cluster::calm(8_000 + seed, 3, 0, is_told);
         let leader = cluster.until_serving();
         cluster.until_writes(10);
-        for other in cluster.others(leader) {
-            cluster.cut(leader, other);
-        }
+        cluster.mute(leader);
         cluster.is_replaced(leader, PATIENCE_MS);
         cluster.finish();
     }
@@ -181,16 +177,12 @@ pub(super) fn s57_stale_sync(is_told: bool) {
         let others = cluster.others(old);
         let (asks, speaks) = (cluster.guest(old, LONG_MS), cluster.guest(others[0], LONG_MS));
         cluster.quiet();
-        for other in &others {
-            cluster.cut(old, *other);
-        }
+        cluster.mute(old);
         cluster.for_ms(420);
         // Nothing that the old leader would have to propose.
         cluster.ask_sync(speaks);
         cluster.for_ms(20);
-        for other in &others {
-            cluster.cut(*other, old);
-        }
+        cluster.deafen(old);
         cluster.until("another leader", |cluster| cluster.leads_beside(old).is_some());
         let new = cluster.leads_beside(old).expect("it was there a moment ago");
         let writes = cluster.guest(new, LONG_MS);

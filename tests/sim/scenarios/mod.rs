@@ -135,6 +135,16 @@ impl Cluster {
         (0..self.nodes.len()).filter(|at| *at != than).collect()
     }
 
+    /// Nobody hears it any more.
+    fn mute(&mut self, at: usize) {
+        self.others(at).into_iter().for_each(|other| self.cut(at, other));
+    }
+
+    /// It hears nobody any more.
+    fn deafen(&mut self, at: usize) {
+        self.others(at).into_iter().for_each(|other| self.cut(other, at));
+    }
+
     /// How far a server's log goes, flushed.
     fn logged(&self, at: usize) -> Zxid {
         self.nodes[at].server.as_ref().map_or(Zxid::ZERO, |server| server.sequencer.standing().flushed)
